@@ -1,0 +1,6 @@
+//! nself-realtime: a Redis-centric, stateless Socket.IO gateway.
+//!
+//! The modules in reading order; imports go down only (see ARCHITECTURE.md).
+
+pub mod engine;
+pub mod types;

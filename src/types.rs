@@ -1,0 +1,152 @@
+//! The words that every layer shares: ids, parsed once at the edge, and the closed sets of the domain.
+//! Not here: wire formats (`gateway::protocol`), key names (`hot::keys`).
+
+use std::fmt;
+use std::sync::Arc;
+
+/// Longest room name in bytes.
+pub const ROOM_NAME_MAX_BYTES: usize = 255;
+/// Longest user id in bytes, as the archive's columns hold it.
+pub const USER_ID_MAX_BYTES: usize = 255;
+
+/// Why a text is no valid id. The message names the rule, never the value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidId {
+    #[error("must not be empty")]
+    Empty,
+    #[error("must be at most {0} bytes")]
+    TooLong(usize),
+    #[error("must not contain control characters")]
+    ControlCharacter,
+}
+
+fn checked(text: &str, max_bytes: usize) -> Result<Arc<str>, InvalidId> {
+    if text.is_empty() {
+        return Err(InvalidId::Empty);
+    }
+    if text.len() > max_bytes {
+        return Err(InvalidId::TooLong(max_bytes));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(InvalidId::ControlCharacter);
+    }
+    Ok(Arc::from(text))
+}
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident, $max:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Parses what came from outside: 1 to the limit of bytes, no control characters.
+            pub fn parse(text: &str) -> Result<Self, InvalidId> {
+                checked(text, $max).map(Self)
+            }
+
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&*self.0, f)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = InvalidId;
+
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                Self::parse(text)
+            }
+        }
+    };
+}
+
+text_id!(
+    /// A room's name, as clients write it: 1–255 bytes, no control characters.
+    RoomName,
+    ROOM_NAME_MAX_BYTES
+);
+text_id!(
+    /// A user's id, from the token, or `anon:<sid>`.
+    UserId,
+    USER_ID_MAX_BYTES
+);
+text_id!(
+    /// `<sid>.<incarnation>`: one life of one socket, never used again.
+    ConnectionId,
+    128
+);
+text_id!(
+    /// A gateway process: `REALTIME_NODE_ID`, random by default. 1–64 bytes.
+    NodeId,
+    64
+);
+
+/// Marks the user ids of sockets without a token.
+pub const ANONYMOUS_PREFIX: &str = "anon:";
+
+impl UserId {
+    /// The user id of a socket that showed no token.
+    pub fn anonymous(sid: &str) -> Self {
+        Self(Arc::from(format!("{ANONYMOUS_PREFIX}{sid}")))
+    }
+
+    pub fn is_anonymous(&self) -> bool {
+        self.0.starts_with(ANONYMOUS_PREFIX)
+    }
+}
+
+macro_rules! closed_set {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident => $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $name { $($variant),+ }
+
+        impl $name {
+            /// Every value, as it is written.
+            pub const NAMES: &'static [&'static str] = &[$($text),+];
+
+            pub fn parse(text: &str) -> Option<Self> {
+                match text { $($text => Some(Self::$variant),)+ _ => None }
+            }
+
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+closed_set!(
+    /// What others see of a user.
+    Status { Online => "online", Away => "away", Busy => "busy", Offline => "offline" }
+);
+closed_set!(
+    /// What a room is for; `broadcast` rooms are spoken in by moderators and admins only.
+    RoomType { Channel => "channel", Dm => "dm", Group => "group", Broadcast => "broadcast" }
+);
+closed_set!(
+    /// Who may find and join a room.
+    Visibility { Public => "public", Private => "private", Secret => "secret" }
+);
+closed_set!(
+    /// What a user may do in a room.
+    Role { Admin => "admin", Moderator => "moderator", Member => "member", Guest => "guest" }
+);
