@@ -3,15 +3,21 @@
 //! `table` names the settings, `sources` finds their texts (flag, environment, `--config` file, `.env`), `read` turns
 //! texts into values and collects everything that is wrong. Not here: what a setting does.
 
+mod jwt;
+mod load;
+mod read;
+mod sources;
+mod table;
 mod values;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::time::Duration;
 
-use jsonwebtoken::Algorithm;
-
+pub use self::jwt::JwtSettings;
+pub use self::load::Warning;
+pub use self::sources::{Flags, Sources};
+pub use self::table::{GROUPS, Group, Setting, example, settings};
 pub use self::values::{
     CustomStatusShape, Limits, LogFormat, LogLevel, NamePatterns, Networks, PresenceAudience, Recovery, Secret,
     SecretUrl,
@@ -127,45 +133,25 @@ pub struct Config {
     pub enable_health: bool,
     /// … at this path.
     pub health_path: String,
+
+    /// Variables that look like settings and are none.
+    unknown: Vec<String>,
 }
 
-/// How tokens are verified.
-#[derive(Clone, Default)]
-pub struct JwtSettings {
-    /// A shared secret (HS*), or a PEM public key (RS*, PS*, ES*, EdDSA).
-    pub secret: Option<Secret>,
-    /// What a token may be signed with; never empty when there is a key, and never mixes HS* with a public key.
-    pub algorithms: Vec<Algorithm>,
-    /// `aud` must name one of these; empty = not checked.
-    pub audience: Vec<String>,
-    /// `iss` must be one of these; empty = not checked.
-    pub issuer: Vec<String>,
-    /// Tolerance for `exp` and `nbf`.
-    pub leeway: Duration,
-    /// A key set fetched by HTTP.
-    pub jwks_url: Option<SecretUrl>,
-    /// A key set read from a file.
-    pub jwks_file: Option<PathBuf>,
-}
+/// Everything that is wrong with the configuration. Secrets are not shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError(Vec<Problem>);
 
-impl JwtSettings {
-    /// Whether any token can be verified at all.
-    pub fn has_key(&self) -> bool {
-        self.secret.is_some() || self.jwks_url.is_some() || self.jwks_file.is_some()
-    }
-}
+/// One thing that is wrong: which variable, what it got, what it takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Problem(String);
 
-impl fmt::Debug for JwtSettings {
+impl std::error::Error for ConfigError {}
+
+impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JwtSettings")
-            .field("secret", &self.secret)
-            .field("algorithms", &self.algorithms)
-            .field("audience", &self.audience)
-            .field("issuer", &self.issuer)
-            .field("leeway", &self.leeway)
-            .field("jwks_url", &self.jwks_url)
-            .field("jwks_file", &self.jwks_file)
-            .finish()
+        f.write_str("the configuration is wrong:")?;
+        self.0.iter().try_for_each(|Problem(text)| write!(f, "\n  {text}"))
     }
 }
 
