@@ -2,5 +2,6 @@
 //!
 //! The modules in reading order; imports go down only (see ARCHITECTURE.md).
 
+pub mod config;
 pub mod engine;
 pub mod types;
