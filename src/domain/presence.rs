@@ -47,3 +47,8 @@ async fn tell(hot: &Hot, user: &UserId, told: &Told) -> Result<(), HotError> {
 pub async fn look_up(hot: &Hot, users: &[UserId]) -> Result<Vec<(Presence, Vec<RoomName>)>, HotError> {
     hot::presence::read_all(hot, users).await
 }
+
+/// Keeps the connection's record true: its transport now, and its latency where that is known.
+pub async fn note(hot: &Hot, lease: &Lease, transport: &str, latency_ms: Option<u64>) -> Result<(), HotError> {
+    hot::presence::refresh(hot, lease, transport, latency_ms).await
+}

@@ -152,10 +152,12 @@ impl Bus {
         timeout(link::PATIENCE, asked).await.map_err(|_| HotError::Bus)?
     }
 
-    /// The shard no longer listens. The subscription lingers for a while.
-    pub async fn release(&self, topic: Topic, shard: usize) {
-        // Only a bus that has ended refuses, and then there is nothing to release.
-        drop(self.commands.send(Command::Release { topic, shard }).await);
+    /// The shard no longer listens; the subscription lingers for a while. When the bus has no place for the word, the
+    /// subscription stays until the shard's next release of the topic.
+    pub fn release(&self, topic: Topic, shard: usize) {
+        if self.commands.try_send(Command::Release { topic, shard }).is_err() {
+            tracing::debug!("the bus had no place for a release");
+        }
     }
 }
 
@@ -281,7 +283,9 @@ impl Driver {
         entry.idle_since = None;
         match confirmed {
             // A shard that no longer waits has been answered by its own patience.
-            Some(confirmed) if entry.state == State::Confirmed => drop(confirmed.send(())),
+            Some(confirmed) if entry.state == State::Confirmed => {
+                let _ = confirmed.send(());
+            }
             Some(confirmed) => entry.waiting.push(confirmed),
             None => {}
         }
@@ -354,7 +358,9 @@ impl Driver {
                     self.status.node_confirmed.store(true, Ordering::Relaxed);
                 }
                 // A shard that no longer waits has been answered by its own patience.
-                entry.waiting.drain(..).for_each(|confirmed| drop(confirmed.send(())));
+                for confirmed in entry.waiting.drain(..) {
+                    let _ = confirmed.send(());
+                }
             }
             // The server ended a subscription that is still wanted: the next upkeep asks again.
             PushKind::SUnsubscribe => entry.state = State::Unasked,
