@@ -2,6 +2,19 @@
 //!
 //! The modules in reading order; imports go down only (see ARCHITECTURE.md).
 
-pub mod config;
+pub mod cli;
+
+pub mod app;
+
+pub mod http;
+
 pub mod engine;
+
+pub mod domain;
+
+pub mod archive;
+pub mod hot;
+
+pub mod config;
+pub mod log;
 pub mod types;

@@ -304,6 +304,9 @@ fn redis_url(r: &mut Reader<'_>) -> Option<SecretUrl> {
 }
 
 fn database_url(r: &mut Reader<'_>) -> Option<SecretUrl> {
+    if r.part("REALTIME_DATABASE_URL") == Some("none") {
+        return None;
+    }
     let given = r.url("REALTIME_DATABASE_URL", &["postgres://", "postgresql://"]);
     let parts = [
         "POSTGRES_HOST",

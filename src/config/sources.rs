@@ -164,6 +164,21 @@ impl Sources {
         Self(vec![(Origin::Environment, texts)])
     }
 
+    /// Whether any source has a text for the setting, by any of its names.
+    pub fn is_set(&self, name: &str) -> bool {
+        settings()
+            .filter(|row| row.name == name)
+            .flat_map(Setting::variables)
+            .any(|variable| self.find(variable).is_some())
+    }
+
+    /// The same sources, with one text that is weaker than all of them.
+    pub fn with(mut self, name: &str, text: &str) -> Self {
+        self.0
+            .push((Origin::Environment, Texts::from([(name.to_owned(), text.to_owned())])));
+        self
+    }
+
     /// The strongest text of a variable that is not blank.
     pub(super) fn find(&self, variable: &'static str) -> Option<Found<'_>> {
         self.0.iter().find_map(|(origin, texts)| {
@@ -187,6 +202,13 @@ impl Sources {
         }
         unknown
     }
+}
+
+/// Where programs are looked for.
+pub fn program_directories() -> Vec<PathBuf> {
+    std::env::var_os("PATH")
+        .map(|path| std::env::split_paths(&path).collect())
+        .unwrap_or_default()
 }
 
 fn environment(problems: &mut Vec<Problem>) -> Texts {

@@ -1,0 +1,3 @@
+//! The rules. (The lead's module.)
+
+pub mod rooms;
