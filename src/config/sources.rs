@@ -237,17 +237,25 @@ fn file(path: &Path, required: bool) -> Result<Texts, Problem> {
         Err(dotenvy::Error::Io(error)) => return Err(problem(&error)),
         Err(error) => return Err(problem(&error)),
     };
-    // An error's text would repeat the line, and the line may hold a secret.
-    lines.collect::<Result<Texts, _>>().map_err(|error| match error {
-        dotenvy::Error::LineParse(line, _) => {
-            let name = line.split('=').next().unwrap_or_default().trim();
-            problem(&format_args!(
-                "the line of {name:.40} is not KEY=VALUE; quote values with spaces or #"
-            ))
+    let mut texts = Texts::new();
+    let mut last = None;
+    for line in lines {
+        match line {
+            Ok((name, text)) => {
+                last = Some(name.clone());
+                texts.insert(name, text);
+            }
+            Err(dotenvy::Error::Io(error)) => return Err(problem(&error)),
+            // The parser's own words repeat the line, and the line may hold a secret.
+            Err(_) => {
+                let place = last.map_or_else(|| "the first line".to_owned(), |name| format!("the line after {name}"));
+                return Err(problem(&format_args!(
+                    "{place} is not KEY=VALUE; values with spaces or # need quotes"
+                )));
+            }
         }
-        dotenvy::Error::Io(error) => problem(&error),
-        _ => problem(&"is not made of KEY=VALUE lines"),
-    })
+    }
+    Ok(texts)
 }
 
 /// The setting whose name needs at most two edits, for a hint.
