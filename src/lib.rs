@@ -2,6 +2,11 @@
 //!
 //! The modules in reading order; imports go down only (see ARCHITECTURE.md).
 
+#![cfg_attr(
+    not(test),
+    warn(clippy::unwrap_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)
+)]
+
 pub mod cli;
 
 pub mod app;

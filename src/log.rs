@@ -118,7 +118,7 @@ where
         let meta = event.metadata();
         let line = match self.format {
             LogFormat::Json => self.json(*meta.level(), meta.target(), around, fields.0),
-            LogFormat::Pretty => self.pretty(*meta.level(), meta.target(), around, fields.0),
+            LogFormat::Pretty => self.pretty(*meta.level(), meta.target(), &around, fields.0),
         };
         (self.write)(&line);
     }
@@ -144,7 +144,13 @@ impl<W> Lines<W> {
         format!("{}\n", Value::Object(line))
     }
 
-    fn pretty(&self, level: Level, target: &str, around: Map<String, Value>, mut fields: Map<String, Value>) -> String {
+    fn pretty(
+        &self,
+        level: Level,
+        target: &str,
+        around: &Map<String, Value>,
+        mut fields: Map<String, Value>,
+    ) -> String {
         let message = fields.remove("message");
         let message = message.as_ref().and_then(Value::as_str).unwrap_or_default();
         let mut line = format!("{} {level:>5} {} {target}: {}", now(), self.node, Plain(message));

@@ -104,7 +104,7 @@ pub fn run<E: Display, F: Future<Output = Result<(), E>>>(
 }
 
 fn report(error: &Error) -> ExitCode {
-    eprintln!("Error: {error}");
+    note!("Error: {error}");
     error.exit_code()
 }
 
@@ -121,3 +121,12 @@ macro_rules! say {
     }};
 }
 use say;
+
+/// Tells the person at the terminal something that is no result. Nobody reading is no error.
+macro_rules! note {
+    ($($argument:tt)*) => {{
+        use std::io::Write as _;
+        let _reader_gone = writeln!(std::io::stderr().lock(), $($argument)*);
+    }};
+}
+use note;

@@ -35,6 +35,10 @@ pub(super) fn stop_signals() -> Result<CancellationToken, Error> {
                 _ = interrupt.recv() => {}
             }
             if again {
+                #[allow(
+                    clippy::exit,
+                    reason = "the person who asks twice does not want to wait for anything"
+                )]
                 std::process::exit(1);
             }
             cancel.cancel();

@@ -188,7 +188,7 @@ impl Config {
             warnings.push(Warning {
                 level,
                 text: text.to_owned(),
-            })
+            });
         };
         let warn = LogLevel::Warn;
         if !self.jwt.has_key() && !self.allow_anonymous {

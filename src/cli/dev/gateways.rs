@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::Envs;
 use super::leash::{Leash, Spec};
 use crate::cli::Error;
 use crate::config::Flags;
@@ -32,12 +33,7 @@ impl Gateway {
 }
 
 /// Starts a gateway for every name. `envs` is what they share; the flags of the command line are theirs too.
-pub(super) fn start(
-    names: &[String],
-    flags: &Flags,
-    envs: &[(&'static str, String)],
-    running: &mut Vec<Gateway>,
-) -> Result<(), Error> {
+pub(super) fn start(names: &[String], flags: &Flags, envs: &Envs, running: &mut Vec<Gateway>) -> Result<(), Error> {
     let program = std::env::current_exe().map_err(|error| Error::Io("cannot find this program", error))?;
     let own = ["REALTIME_HOST", "REALTIME_PORT", "REALTIME_NODE_ID"];
     let except: Vec<_> = own.into_iter().chain(envs.iter().map(|(name, _)| *name)).collect();
@@ -48,7 +44,7 @@ pub(super) fn start(
             .ok_or_else(|| Error::Failed(format!("no free port from {FIRST_PORT} on")))?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mut spec = Spec::new(name, &program).args(["serve"]).args(flags.to_args(&except));
-        spec.envs = envs.to_vec();
+        spec.envs = envs.clone();
         spec.envs.push(("REALTIME_HOST", address.ip().to_string()));
         spec.envs.push(("REALTIME_PORT", port.to_string()));
         spec.envs.push(("REALTIME_NODE_ID", name.clone()));

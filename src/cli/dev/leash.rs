@@ -12,6 +12,9 @@ use std::time::Duration;
 
 use tokio::process::{Child, ChildStdin, Command};
 
+use super::Envs;
+use crate::cli::note;
+
 /// `$1` = signal that ends the child; the rest is the child.
 const SHELL: &str = r#"
 signal=$1; shift
@@ -32,7 +35,7 @@ pub(super) struct Spec {
     pub name: String,
     pub program: OsString,
     pub args: Vec<OsString>,
-    pub envs: Vec<(&'static str, String)>,
+    pub envs: Envs,
     /// Ends it in good order.
     pub signal: &'static str,
     /// User and group to run as; only root can ask for it.
@@ -116,7 +119,7 @@ impl Leash {
         if tokio::time::timeout(PATIENCE, self.shell.wait()).await.is_ok() {
             return;
         }
-        eprintln!("{} does not end, killing it", self.name);
+        note!("{} does not end, killing it", self.name);
         if let Some(group) = group {
             let kill = Command::new("sh")
                 .arg("-c")
@@ -124,7 +127,7 @@ impl Leash {
                 .status()
                 .await;
             if let Err(error) = kill {
-                eprintln!("{} cannot be killed: {error}", self.name);
+                note!("{} cannot be killed: {error}", self.name);
             }
         }
     }

@@ -29,6 +29,9 @@ pub(super) struct Options {
     user: UserId,
 }
 
+/// Variables for a child.
+type Envs = Vec<(&'static str, String)>;
+
 /// What a developer expects where nothing else is configured.
 const DEFAULTS: &[(&str, &str)] = &[("REALTIME_ROOM_AUTOCREATE", "*"), ("REALTIME_CORS_ORIGIN", "*")];
 
@@ -106,10 +109,10 @@ async fn live(flags: &Flags, options: &Options, scratch: &Scratch, children: &mu
 }
 
 /// What the gateways are told beside the flags, and how they verify tokens.
-fn settings(flags: &Flags) -> Result<(Vec<(&'static str, String)>, JwtSettings), Error> {
+fn settings(flags: &Flags) -> Result<(Envs, JwtSettings), Error> {
     let sources = Sources::read(flags)?;
     let unset = DEFAULTS.iter().filter(|(name, _)| !sources.is_set(name));
-    let mut envs: Vec<_> = unset.map(|(name, text)| (*name, (*text).to_owned())).collect();
+    let mut envs: Envs = unset.map(|(name, text)| (*name, (*text).to_owned())).collect();
     let mut jwt = JwtSettings::from_sources(&sources)?;
     if !jwt.has_key() {
         let secret = format!("{:032x}", rand::random::<u128>());

@@ -14,7 +14,7 @@ use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::leash::{Leash, Spec};
-use crate::cli::Error;
+use crate::cli::{Error, note};
 
 /// How long a server may take to answer.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -48,7 +48,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_dir_all(&self.path) {
-            eprintln!("{} is left behind: {error}", self.path.display());
+            note!("{} is left behind: {error}", self.path.display());
         }
     }
 }
@@ -96,7 +96,7 @@ pub(super) async fn postgres(scratch: &Scratch, running: &mut Vec<Leash>) -> Res
         None
     };
     if scratch.is_root && user.is_none() {
-        eprintln!("postgres is left out: it does not run as root, and there is no user {POSTGRES_USER}");
+        note!("postgres is left out: it does not run as root, and there is no user {POSTGRES_USER}");
         return Ok(None);
     }
     let directory = scratch.path().join("postgres");
