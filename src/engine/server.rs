@@ -12,11 +12,7 @@ use super::{Application, Counters, Settings};
 
 /// Answers whatever is not under the engine's path.
 pub type Fallback = Arc<
-    dyn Fn(
-            http::Request<hyper::body::Incoming>,
-        ) -> BoxFuture<'static, http::Response<axum::body::Body>>
-        + Send
-        + Sync,
+    dyn Fn(http::Request<hyper::body::Incoming>) -> BoxFuture<'static, http::Response<axum::body::Body>> + Send + Sync,
 >;
 
 /// A running server.

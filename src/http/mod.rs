@@ -5,13 +5,21 @@
 mod health;
 mod metrics;
 
+pub use self::metrics::EngineCollector;
+
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use axum::Router;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::Request;
+use axum::response::Response;
 use axum::routing::get;
+use axum::{BoxError, Router};
+use futures_util::future::BoxFuture;
 use prometheus::Registry;
+use tower::ServiceExt as _;
 
 use crate::archive::Archive;
 use crate::hot::Hot;
@@ -56,8 +64,21 @@ impl State {
     }
 }
 
-/// The routes, ready to be the engine's fallback.
-pub fn router(state: Arc<State>, routes: &Routes) -> Router {
+/// The routes, as the engine's fallback wants them: whatever is not Socket.IO.
+pub fn fallback<B>(state: Arc<State>, routes: &Routes) -> impl Fn(Request<B>) -> BoxFuture<'static, Response> + use<B>
+where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    let router = router(state, routes);
+    move |request| {
+        // A router is ready at once and never fails.
+        let answer = router.clone().oneshot(request.map(Body::new));
+        Box::pin(async { answer.await.unwrap_or_else(|never: Infallible| match never {}) })
+    }
+}
+
+/// The routes.
+fn router(state: Arc<State>, routes: &Routes) -> Router {
     let mut router = Router::new()
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready));
