@@ -19,7 +19,9 @@ pub async fn lose(hot: &Hot, lease: &Lease) -> Result<(), HotError> {
 
 /// Stores what a user chose, and tells the rooms. `None`: the connection is not registered.
 pub async fn choose(hot: &Hot, lease: &Lease, choice: &Choice) -> Result<Option<Presence>, HotError> {
-    let Some(told) = hot::presence::update(hot, lease, choice).await? else { return Ok(None) };
+    let Some(told) = hot::presence::update(hot, lease, choice).await? else {
+        return Ok(None);
+    };
     tell(hot, &lease.user, &told).await?;
     Ok(Some(told.presence))
 }

@@ -21,11 +21,7 @@ use super::{Application, Counters, Settings, acceptor};
 
 /// Answers whatever is not under the engine's path.
 pub type Fallback = Arc<
-    dyn Fn(
-            http::Request<hyper::body::Incoming>,
-        ) -> BoxFuture<'static, http::Response<axum::body::Body>>
-        + Send
-        + Sync,
+    dyn Fn(http::Request<hyper::body::Incoming>) -> BoxFuture<'static, http::Response<axum::body::Body>> + Send + Sync,
 >;
 
 /// A running server. Dropping it closes everything at once, without waiting.
