@@ -110,12 +110,13 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     registry.register(Box::new(EngineCollector::new(server.counters())))?;
     tracing::info!(address = %server.local_addr(), shards, version = env!("CARGO_PKG_VERSION"), "listening");
 
-    let tasks = start_lifecycle(&config, &hot, &node, asks, &registry)?;
+    let tasks = start_lifecycle(&config, &hot, &node, asks.clone(), &registry)?;
     stop.cancelled().await;
 
     tracing::info!("stopping");
     draining.store(true, Ordering::Relaxed);
-    server.shutdown(config.drain_timeout).await;
+    drain(&asks, config.drain_timeout / 4).await;
+    server.shutdown(config.drain_timeout / 4 * 3).await;
     drop(tasks);
     drop(bus_task);
     tracing::info!("stopped");
@@ -143,6 +144,20 @@ fn start_lifecycle(
         AbortOnDropHandle::new(tokio::spawn(renewing)),
         AbortOnDropHandle::new(tokio::spawn(sweeping)),
     ])
+}
+
+/// Tells every socket that its node goes away. A shard that does not answer in time is not waited for.
+async fn drain(shards: &[mpsc::Sender<Ask>], patience: Duration) {
+    let told = shards.iter().map(|shard| async move {
+        let (answer, answered) = oneshot::channel();
+        if shard.send(Ask::Drain(answer)).await.is_ok() {
+            // A shard that has ended has no sockets to tell.
+            drop(answered.await);
+        }
+    });
+    if tokio::time::timeout(patience, join_all(told)).await.is_err() {
+        tracing::warn!("not every socket was told that the node goes away");
+    }
 }
 
 /// What each shard is made with on its own thread: its own connection to Redis, its inbox, its questions.
@@ -207,6 +222,8 @@ fn gateway_settings(config: &Config) -> gateway::Settings {
         enable_presence: config.enable_presence,
         enable_typing: config.enable_typing,
         typing_timeout: config.typing_timeout,
+        grace: config.presence_grace,
+        drain_grace: config.drain_grace,
         max_content: config.max_content,
         room_autocreate: config.room_autocreate.clone(),
         presence_to_all: config.presence_audience == PresenceAudience::All,
@@ -247,7 +264,6 @@ fn hot_settings_in(config: &Config, registry: &Registry) -> Result<hot::Settings
         prefix: config.redis_prefix.clone(),
         terms: Terms {
             lease: config.lease(),
-            grace: config.presence_grace,
             prolong: PROLONG,
             keep: KEEP,
             presence_limit: config.presence_room_limit,

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ahash::AHashMap;
+use rand::Rng as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::interval;
 
@@ -37,6 +38,10 @@ pub struct Settings {
     pub enable_presence: bool,
     pub enable_typing: bool,
     pub typing_timeout: Duration,
+    /// From the loss of a transport to the end of the lease.
+    pub grace: Duration,
+    /// The same where the node went away.
+    pub drain_grace: Duration,
     /// Bytes of a message's content.
     pub max_content: usize,
     pub room_autocreate: NamePatterns,
@@ -82,12 +87,17 @@ impl Node {
     }
 }
 
+/// Clients of a node that goes away are spread over this long.
+const RECONNECT_WITHIN_MS: u64 = 1_000;
+
 /// What the node's own work asks of a shard.
 pub enum Ask {
     /// The leases that it holds in one partition.
     Leases(Partition, oneshot::Sender<Vec<Lease>>),
     /// Redis does not have these: whoever holds one registers it anew.
     RegisterAnew(Vec<Lease>),
+    /// The node goes away: every socket is told when to come back. Answered when the word is on its way.
+    Drain(oneshot::Sender<()>),
 }
 
 /// One shard.
@@ -157,6 +167,10 @@ impl Shard {
             // Whoever asked and went away needs no answer.
             Ask::Leases(partition, answer) => drop(answer.send(self.leases(partition))),
             Ask::RegisterAnew(leases) => self.register_anew(&leases),
+            Ask::Drain(told) => {
+                self.announce_drain();
+                drop(told.send(()));
+            }
         }
     }
 
@@ -235,9 +249,17 @@ impl Shard {
         }
     }
 
-    /// The leases of this shard in one partition.
+    /// The leases of this shard in one partition; on the way, what the engine's pings told is recorded.
     fn leases(&self, partition: Partition) -> Vec<Lease> {
-        self.clients.borrow()[partition.index()].values().map(|client| client.lease()).collect()
+        let clients = self.clients.borrow();
+        let clients = clients[partition.index()].values();
+        let heard = |client: &Rc<Client>| {
+            if let Some(latency) = client.socket.latency() {
+                self.node.metrics.latency.observe(latency.as_secs_f64());
+            }
+            client.lease()
+        };
+        clients.map(heard).collect()
     }
 
     /// The client that holds a lease, if it is still here.
@@ -295,6 +317,13 @@ impl Shard {
             }
         }
         delivered
+    }
+
+    /// Each socket gets a moment of its own, so that they do not come back all at once.
+    fn announce_drain(&self) {
+        for client in self.clients.borrow().iter().flat_map(|partition| partition.values()) {
+            client.socket.send(&outgoing::draining(rand::rng().random_range(0..RECONNECT_WITHIN_MS)));
+        }
     }
 
     fn keep_time(&self) {
