@@ -169,7 +169,7 @@ impl Shard {
             Ask::RegisterAnew(leases) => self.register_anew(&leases),
             Ask::Drain(told) => {
                 self.announce_drain();
-                drop(told.send(()));
+                told.send(()).unwrap_or_default();
             }
         }
     }
