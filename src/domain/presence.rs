@@ -54,3 +54,8 @@ pub async fn look_up(hot: &Hot, users: &[UserId]) -> Result<Vec<(Presence, Vec<R
 pub async fn note(hot: &Hot, lease: &Lease, transport: &str, latency_ms: Option<u64>) -> Result<(), HotError> {
     hot::presence::refresh(hot, lease, transport, latency_ms).await
 }
+
+/// Extends leases of one partition; those that Redis does not have are returned.
+pub async fn renew(hot: &Hot, partition: Partition, leases: &[Lease]) -> Result<Vec<Lease>, HotError> {
+    hot::presence::renew(hot, partition, leases).await
+}

@@ -174,9 +174,9 @@ impl Shard {
         let transport = client.socket.transport();
         if client.shown_transport.replace(transport) != transport {
             let latency_ms = client.socket.latency().map(|latency| latency.as_millis() as u64);
-            let shown = presence::note(&self.hot, &client.lease(), transport_name(transport), latency_ms);
-            if let Err(error) = shown.await {
-                tracing::debug!(error = %error, connection = %client.lease().connection, "transport not written down");
+            let lease = client.lease();
+            if let Err(error) = presence::note(&self.hot, &lease, transport_name(transport), latency_ms).await {
+                tracing::debug!(error = %error, connection = %lease.connection, "transport not written down");
             }
         }
     }

@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ahash::AHashMap;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::interval;
 
 use super::client::Client;
-use super::fanout::{Delivery, News, Order};
+use super::fanout::{Delivery, Inbox, News, Order};
 use super::metrics::Metrics;
 use super::outgoing;
 use super::protocol::{ErrorCode, Failure};
@@ -54,14 +54,22 @@ pub struct Node {
     pub verifier: Verifier,
     pub bus: Bus,
     pub metrics: Metrics,
-    pub draining: AtomicBool,
+    pub draining: Arc<AtomicBool>,
     pub connections: AtomicU64,
     incarnations: AtomicU64,
 }
 
 impl Node {
-    pub fn new(id: NodeId, settings: Settings, verifier: Verifier, bus: Bus, metrics: Metrics) -> Self {
-        let (draining, connections, incarnations) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    /// A node without sockets yet; `draining` turns newcomers away once it is set.
+    pub fn new(
+        id: NodeId,
+        settings: Settings,
+        verifier: Verifier,
+        bus: Bus,
+        metrics: Metrics,
+        draining: Arc<AtomicBool>,
+    ) -> Self {
+        let (connections, incarnations) = (AtomicU64::new(0), AtomicU64::new(0));
         Self { id, settings, verifier, bus, metrics, draining, connections, incarnations }
     }
 
@@ -72,6 +80,14 @@ impl Node {
             .expect("a socket id is short and has no control characters");
         Lease { connection, node: self.id.clone(), user: user.clone() }
     }
+}
+
+/// What the node's own work asks of a shard.
+pub enum Ask {
+    /// The leases that it holds in one partition.
+    Leases(Partition, oneshot::Sender<Vec<Lease>>),
+    /// Redis does not have these: whoever holds one registers it anew.
+    RegisterAnew(Vec<Lease>),
 }
 
 /// One shard.
@@ -100,7 +116,7 @@ struct Listeners {
 
 impl Shard {
     /// A shard, and its tasks on the current thread: deliveries until the inbox closes, and what is overdue.
-    pub fn start(index: usize, node: Arc<Node>, hot: Hot, mut inbox: mpsc::Receiver<Arc<Delivery>>) -> Rc<Self> {
+    pub fn start(index: usize, node: Arc<Node>, hot: Hot, mut inbox: Inbox, mut asks: mpsc::Receiver<Ask>) -> Rc<Self> {
         let shard = Rc::new(Self {
             index,
             node,
@@ -118,6 +134,12 @@ impl Shard {
                 deliverer.deliver(&delivery);
             }
         });
+        let asked = Rc::clone(&shard);
+        tokio::task::spawn_local(async move {
+            while let Some(ask) = asks.recv().await {
+                asked.answer(ask);
+            }
+        });
         let keeper = Rc::downgrade(&shard);
         tokio::task::spawn_local(async move {
             let mut ticks = interval(Duration::from_millis(50));
@@ -128,6 +150,14 @@ impl Shard {
             }
         });
         shard
+    }
+
+    fn answer(self: &Rc<Self>, ask: Ask) {
+        match ask {
+            // Whoever asked and went away needs no answer.
+            Ask::Leases(partition, answer) => drop(answer.send(self.leases(partition))),
+            Ask::RegisterAnew(leases) => self.register_anew(&leases),
+        }
     }
 
     pub(super) fn next_key(&self) -> u64 {
@@ -206,7 +236,7 @@ impl Shard {
     }
 
     /// The leases of this shard in one partition.
-    pub fn leases(&self, partition: Partition) -> Vec<Lease> {
+    fn leases(&self, partition: Partition) -> Vec<Lease> {
         self.clients.borrow()[partition.index()].values().map(|client| client.lease()).collect()
     }
 
@@ -251,7 +281,7 @@ impl Shard {
 
     fn tell_everybody(&self, origin: Option<&str>, news: &News) -> usize {
         let clients = self.clients.borrow();
-        self.tell(clients.iter().flat_map(AHashMap::values), origin, news)
+        self.tell(clients.iter().flat_map(|partition| partition.values()), origin, news)
     }
 
     fn tell<'a>(&self, clients: impl Iterator<Item = &'a Rc<Client>>, origin: Option<&str>, news: &News) -> usize {

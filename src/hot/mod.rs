@@ -145,7 +145,7 @@ const POOL_WAIT: Duration = Duration::from_secs(2);
 impl Hot {
     /// Starts dialling on the current runtime, and returns at once; calls wait for the connection within their bound.
     /// Fails when the URL is none.
-    pub async fn connect(settings: Settings) -> Result<Self, HotError> {
+    pub fn open(settings: Settings) -> Result<Self, HotError> {
         let fail = |source| HotError::of("connect", source);
         let client = link::client(&settings.url).map_err(fail)?;
         let manager = RedisConnectionManager::new(client.get_connection_info().clone()).map_err(fail)?;
