@@ -1,27 +1,10 @@
-//! End to end.
+//! The gateway from outside: its own binary as processes over a real Redis, spoken to by the stock clients (JavaScript,
+//! Python) and, for what those cannot do, by a bare one. Nothing here looks inside, except at Redis where a test says so.
+
 #[path = "../support/mod.rs"]
 mod support;
 
-#[tokio::test]
-async fn redis_smoke() {
-    let redis = support::redis::Redis::start().await;
-    let mut c = redis.connection().await;
-    let _: () = ::redis::cmd("SET")
-        .arg("a")
-        .arg("b")
-        .query_async(&mut c)
-        .await
-        .unwrap();
-    redis.pause();
-    redis.resume();
-    redis.kill();
-    redis.restart().await;
-    let mut c = redis.connection().await;
-    let got: Option<String> = ::redis::cmd("GET")
-        .arg("a")
-        .query_async(&mut c)
-        .await
-        .unwrap();
-    assert_eq!(got, None);
-    std::mem::forget(redis);
-}
+mod bad_input;
+mod defects;
+mod redis_outage;
+mod stock_clients;

@@ -2,7 +2,7 @@
 //! ends without dropping anything (a static, an abort, an interrupt), a reaper ends it.
 
 use std::io::Write;
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -20,9 +20,9 @@ for pid in $pids; do kill -KILL "$pid" 2>/dev/null; done
 
 fn tell_reaper(verb: char, pid: u32) {
     use std::os::unix::process::CommandExt;
-    static REAPER_INPUT: OnceLock<Mutex<ChildStdin>> = OnceLock::new();
-    let input = REAPER_INPUT.get_or_init(|| {
-        let mut reaper = Command::new("sh")
+    static REAPER_PROCESS: OnceLock<Mutex<Child>> = OnceLock::new();
+    let reaper = REAPER_PROCESS.get_or_init(|| {
+        let reaper = Command::new("sh")
             .args(["-c", REAPER])
             .process_group(0) // an interrupt typed at the terminal must not end the reaper first
             .stdin(Stdio::piped())
@@ -30,9 +30,13 @@ fn tell_reaper(verb: char, pid: u32) {
             .stderr(Stdio::null())
             .spawn()
             .expect("sh starts");
-        Mutex::new(reaper.stdin.take().expect("stdin was asked for as a pipe"))
+        Mutex::new(reaper)
     });
-    let mut input = input.lock().unwrap_or_else(|broken| broken.into_inner());
+    let mut reaper = reaper.lock().unwrap_or_else(|broken| broken.into_inner());
+    let input = reaper
+        .stdin
+        .as_mut()
+        .expect("stdin was asked for as a pipe");
     writeln!(input, "{verb} {pid}").expect("the reaper lives as long as this process");
 }
 

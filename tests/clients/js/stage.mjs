@@ -158,16 +158,16 @@ export class Actor {
     this.socket.emit(event, ...args);
   }
 
-  /** The first argument of the first such event, heard already or to come. */
-  async heard(event, wanted = () => true) {
-    return (await this.entry(event, wanted))[1];
+  /** The first argument of the first such event, heard already or to come; not looking at the log's first `from` entries. */
+  async heard(event, wanted, from) {
+    return (await this.entry(event, wanted, from))[1];
   }
 
   /** The log's entry of the first such event, heard already or to come. */
-  entry(event, wanted = () => true) {
+  entry(event, wanted = () => true, from = 0) {
     const fits = ([name, payload]) => name === event && matches(payload, wanted);
     return new Promise((resolve, reject) => {
-      let next = 0;
+      let next = from;
       const check = () => {
         while (next < this.log.length) {
           const entry = this.log[next++];
