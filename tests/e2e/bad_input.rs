@@ -89,11 +89,7 @@ async fn room_name_is_refused(name: Value) {
     for (event, mut payload) in events_of_rooms() {
         payload["roomName"] = name.clone();
         let error = raw.refused("INVALID_PAYLOAD", event, payload).await;
-        assert_eq!(
-            error["details"]["field"],
-            json!("roomName"),
-            "{event}: {error}"
-        );
+        assert_eq!(error["details"]["field"], json!("roomName"), "{event}: {error}");
         let message = error["message"].as_str().expect("a message is text");
         assert!(message.contains("roomName"), "{event}: {error}");
     }
@@ -107,13 +103,7 @@ async fn room_name_empty() {
 
 #[tokio::test]
 async fn room_name_no_text() {
-    for name in [
-        json!(7),
-        json!(null),
-        json!(true),
-        json!(["auto:a"]),
-        json!({"a": 1}),
-    ] {
+    for name in [json!(7), json!(null), json!(true), json!(["auto:a"]), json!({"a": 1})] {
         room_name_is_refused(name).await;
     }
 }
@@ -127,13 +117,7 @@ async fn room_name_over_255_bytes() {
 
 #[tokio::test]
 async fn room_name_with_control_characters() {
-    for name in [
-        "auto:\0",
-        "\nauto:a",
-        "auto:\u{7f}",
-        "auto:\u{85}b",
-        "auto:\u{1b}[2J",
-    ] {
+    for name in ["auto:\0", "\nauto:a", "auto:\u{7f}", "auto:\u{85}b", "auto:\u{1b}[2J"] {
         room_name_is_refused(json!(name)).await;
     }
 }
@@ -158,11 +142,7 @@ async fn arguments_are_refused(args: &[Value]) {
     let raw = Raw::enter(&Cluster::shared().await.nodes[1], &unique("ann")).await;
     for event in EVENTS {
         let ack = raw.answer(raw.pose(event, args)).await;
-        assert_eq!(
-            ack["error"]["code"],
-            json!("INVALID_PAYLOAD"),
-            "{event}: {ack}"
-        );
+        assert_eq!(ack["error"]["code"], json!("INVALID_PAYLOAD"), "{event}: {ack}");
     }
     is_served(&raw).await;
 }
@@ -181,8 +161,7 @@ async fn payload_a_string() {
 #[tokio::test]
 async fn payload_an_array() {
     arguments_are_refused(&[json!([])]).await;
-    arguments_are_refused(&[json!([{"roomName": "auto:room", "status": "busy", "userIds": []}])])
-        .await;
+    arguments_are_refused(&[json!([{"roomName": "auto:room", "status": "busy", "userIds": []}])]).await;
 }
 
 #[tokio::test]
@@ -199,30 +178,16 @@ async fn payload_deeply_nested() {
             ));
         }
         let id = raw.pose("ping", &[]);
-        assert_eq!(
-            raw.answer(id).await["success"],
-            json!(true),
-            "{levels} levels"
-        );
+        assert_eq!(raw.answer(id).await["success"], json!(true), "{levels} levels");
         // Where the depth is the only fault.
         raw.send(&format!(
             "4277{levels}[\"message:send\",{{\"roomName\":\"{room}\",\"content\":{deep}}}]"
         ));
-        let ack = raw
-            .answer(format!("77{levels}").parse().expect("digits"))
-            .await;
-        assert_eq!(
-            ack["error"]["code"],
-            json!("INVALID_PAYLOAD"),
-            "{levels} levels: {ack}"
-        );
+        let ack = raw.answer(format!("77{levels}").parse().expect("digits")).await;
+        assert_eq!(ack["error"]["code"], json!("INVALID_PAYLOAD"), "{levels} levels: {ack}");
     }
     raw.marker(&room, &[&raw]).await;
-    assert_eq!(
-        raw.all("message:new", |_| true).len(),
-        1,
-        "the marker alone"
-    );
+    assert_eq!(raw.all("message:new", |_| true).len(), 1, "the marker alone");
 }
 
 #[tokio::test]
@@ -277,8 +242,7 @@ async fn posted_packet_over_the_limit() {
     let client = reqwest::Client::new();
     let url = format!("{}/socket.io/?EIO=4&transport=polling", node.url());
     let open = client.get(&url).send().await.unwrap().text().await.unwrap();
-    let open: Value =
-        serde_json::from_str(open.strip_prefix('0').expect("an open packet")).unwrap();
+    let open: Value = serde_json::from_str(open.strip_prefix('0').expect("an open packet")).unwrap();
     let url = format!("{url}&sid={}", open["sid"].as_str().unwrap());
     let before = closes_for_size(&node.get("/metrics", "text/plain").await.unwrap().1);
     let posted = client
@@ -372,11 +336,7 @@ async fn status_not_in_the_list() {
         json!(null),
     ] {
         let error = raw
-            .refused(
-                "INVALID_PAYLOAD",
-                "presence:update",
-                json!({"status": status}),
-            )
+            .refused("INVALID_PAYLOAD", "presence:update", json!({"status": status}))
             .await;
         assert_eq!(error["details"]["field"], json!("status"), "{error}");
     }
@@ -390,8 +350,7 @@ async fn typing_in_a_room_not_joined() {
     let bob = Raw::member(&cluster.nodes[1], &unique("bob"), &room).await;
     let ann = Raw::enter(&cluster.nodes[0], &unique("ann")).await;
     for event in ["typing:start", "typing:stop"] {
-        ann.refused("NOT_A_MEMBER", event, json!({"roomName": room}))
-            .await;
+        ann.refused("NOT_A_MEMBER", event, json!({"roomName": room})).await;
     }
     bob.marker(&room, &[&bob]).await;
     assert!(bob.all("typing:event", |_| true).is_empty());

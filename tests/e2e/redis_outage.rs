@@ -43,10 +43,7 @@ fn questions(room: &str) -> Vec<(&'static str, Value)> {
     vec![
         ("room:join", json!({"roomName": room})),
         ("room:join", json!({"roomName": unique("auto:new")})),
-        (
-            "message:send",
-            json!({"roomName": room, "content": "into the void"}),
-        ),
+        ("message:send", json!({"roomName": room, "content": "into the void"})),
         ("room:members", json!({"roomName": room})),
         ("presence:update", json!({"status": "busy"})),
         ("presence:get", json!({"userIds": ["bob"]})),
@@ -163,10 +160,35 @@ async fn scripts_that_redis_forgot_are_loaded_again() {
     let room = room();
     let cast = members(&cluster, &room, 2).await;
     let mut redis = cluster.redis.connection().await;
-    redis::cmd("SCRIPT")
-        .arg("FLUSH")
-        .exec_async(&mut redis)
-        .await
-        .unwrap();
+    redis::cmd("SCRIPT").arg("FLUSH").exec_async(&mut redis).await.unwrap();
     sockets_work_again(&cast, &room).await;
+}
+
+#[tokio::test]
+async fn a_cut_subscription_is_made_again_and_loses_no_message() {
+    let cluster = Cluster::start(2, &[]).await;
+    let room = room();
+    let cast = members(&cluster, &room, 4).await;
+    let mut redis = cluster.redis.connection().await;
+    const ROUNDS: u64 = 5;
+    const EACH: u64 = 20;
+    for _ in 0..ROUNDS {
+        redis::cmd("CLIENT")
+            .arg(&["KILL", "TYPE", "pubsub"])
+            .exec_async(&mut redis)
+            .await
+            .unwrap();
+        for _ in 0..EACH {
+            cast[0]
+                .done("message:send", json!({"roomName": room, "content": "through the gap"}))
+                .await;
+        }
+    }
+    for raw in &cast {
+        raw.heard("message:new", |message| message["seq"] == ROUNDS * EACH)
+            .await;
+        let heard = raw.all("message:new", |_| true);
+        let heard: Vec<u64> = heard.iter().map(|message| message["seq"].as_u64().unwrap()).collect();
+        assert_eq!(heard, (1..=ROUNDS * EACH).collect::<Vec<_>>(), "{}", raw.user);
+    }
 }

@@ -69,14 +69,33 @@ mod drain {
     async fn over(transport: &str) {
         let cluster = Cluster::start(2, &[]).await;
         clients::javascript(&cluster, "drain", transport).await;
-        let status = cluster.nodes[0]
-            .ended(std::time::Duration::from_secs(20))
-            .await;
-        assert!(
-            status.success(),
-            "{status}\n{}",
-            cluster.nodes[0].log_text()
-        );
+        let status = cluster.nodes[0].ended(std::time::Duration::from_secs(20)).await;
+        assert!(status.success(), "{status}\n{}", cluster.nodes[0].log_text());
+    }
+
+    #[tokio::test]
+    async fn over_websocket() {
+        over("websocket").await;
+    }
+
+    #[tokio::test]
+    async fn over_polling() {
+        over("polling").await;
+    }
+
+    #[tokio::test]
+    async fn over_upgrade() {
+        over("upgrade").await;
+    }
+}
+
+mod reset {
+    use super::{Cluster, clients};
+
+    /// The scenario empties Redis, so each transport has a cluster of its own.
+    async fn over(transport: &str) {
+        let cluster = Cluster::start(2, &[("REALTIME_PRESENCE_HEARTBEAT", "1000")]).await;
+        clients::javascript(&cluster, "reset", transport).await;
     }
 
     #[tokio::test]

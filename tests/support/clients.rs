@@ -42,17 +42,12 @@ pub async fn python(cluster: &Cluster, transport: &str) {
     run(cluster, command, &home, "python", transport).await;
 }
 
-async fn run(
-    cluster: &Cluster,
-    mut command: tokio::process::Command,
-    home: &Path,
-    scenario: &str,
-    transport: &str,
-) {
+async fn run(cluster: &Cluster, mut command: tokio::process::Command, home: &Path, scenario: &str, transport: &str) {
     command
         .current_dir(home)
         .env("NODES", cluster.urls())
         .env("PIDS", cluster.pids())
+        .env("REDIS_PORT", cluster.redis.port().to_string())
         .env("TRANSPORT", transport)
         .env("JWT_SECRET", SECRET)
         .env("PRIVATE_ROOM", PRIVATE_ROOM)
@@ -62,9 +57,7 @@ async fn run(
         .kill_on_drop(true);
     let output = tokio::time::timeout(PROGRAM_LIMIT, command.output())
         .await
-        .unwrap_or_else(|_| {
-            panic!("{scenario} over {transport} still runs after {PROGRAM_LIMIT:?}")
-        })
+        .unwrap_or_else(|_| panic!("{scenario} over {transport} still runs after {PROGRAM_LIMIT:?}"))
         .expect("node and python3 are installed");
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);

@@ -14,10 +14,7 @@ pub struct Cluster {
 }
 
 /// How long a shared cluster waits for somebody to come back, and keeps a typing mark: short, so that tests are.
-const SHARED: &[(&str, &str)] = &[
-    ("REALTIME_PRESENCE_GRACE", "1000"),
-    ("REALTIME_TYPING_TIMEOUT", "2000"),
-];
+const SHARED: &[(&str, &str)] = &[("REALTIME_PRESENCE_GRACE", "1000"), ("REALTIME_TYPING_TIMEOUT", "2000")];
 
 pub const PRIVATE_ROOM: &str = "made-private";
 pub const SECRET_ROOM: &str = "made-secret";
@@ -59,14 +56,7 @@ impl Cluster {
     /// `nself-realtime create-room`
     pub fn create_room(&self, name: &str, room_type: &str, visibility: &str) {
         let done = binary()
-            .args([
-                "create-room",
-                name,
-                "--type",
-                room_type,
-                "--visibility",
-                visibility,
-            ])
+            .args(["create-room", name, "--type", room_type, "--visibility", visibility])
             .env("REALTIME_REDIS_URL", self.redis.url())
             .stdin(Stdio::null())
             .output()
@@ -82,11 +72,7 @@ impl Cluster {
 
     /// The nodes' process ids, as the client programs take them.
     pub fn pids(&self) -> String {
-        let pids: Vec<String> = self
-            .nodes
-            .iter()
-            .map(|node| node.pid().to_string())
-            .collect();
+        let pids: Vec<String> = self.nodes.iter().map(|node| node.pid().to_string()).collect();
         pids.join(",")
     }
 }

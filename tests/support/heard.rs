@@ -36,9 +36,7 @@ pub fn parse(packet: &str) -> Heard {
             _ => other(),
         },
         Some(("3", payload)) => {
-            let digits = payload
-                .find(|c: char| !c.is_ascii_digit())
-                .unwrap_or(payload.len());
+            let digits = payload.find(|c: char| !c.is_ascii_digit()).unwrap_or(payload.len());
             match payload[..digits].parse() {
                 Ok(id) => Heard::Ack(id, json(&payload[digits..])[0].clone()),
                 Err(_) => other(),

@@ -98,11 +98,7 @@ impl Node {
                 return;
             }
             let exited = self.process.exited();
-            assert!(
-                exited.is_none(),
-                "the node ended: {exited:?}\n{}",
-                self.log_text()
-            );
+            assert!(exited.is_none(), "the node ended: {exited:?}\n{}", self.log_text());
             assert!(
                 Instant::now() < deadline,
                 "{path} did not become {status}: {answer:?}\n{}",
@@ -114,10 +110,7 @@ impl Node {
 
     /// The value of a Prometheus sample; `labels` as they are written, without braces, or "".
     pub async fn metric(&self, name: &str, labels: &str) -> Option<f64> {
-        let (status, text) = self
-            .get("/metrics", "text/plain")
-            .await
-            .expect("/metrics answers");
+        let (status, text) = self.get("/metrics", "text/plain").await.expect("/metrics answers");
         assert_eq!(status, 200, "/metrics: {text}");
         let sample = if labels.is_empty() {
             name.to_owned()
@@ -135,10 +128,7 @@ impl Node {
         let deadline = Instant::now() + START_LIMIT;
         loop {
             let lines = self.lines();
-            if let Some(line) = lines
-                .iter()
-                .find(|line| words.iter().all(|word| line.contains(word)))
-            {
+            if let Some(line) = lines.iter().find(|line| words.iter().all(|word| line.contains(word))) {
                 return line.clone();
             }
             assert!(
@@ -152,10 +142,7 @@ impl Node {
 
     /// Every log line so far.
     pub fn lines(&self) -> Vec<String> {
-        self.log
-            .lock()
-            .unwrap_or_else(|broken| broken.into_inner())
-            .clone()
+        self.log.lock().unwrap_or_else(|broken| broken.into_inner()).clone()
     }
 
     pub fn log_text(&self) -> String {

@@ -33,10 +33,7 @@ fn tell_reaper(verb: char, pid: u32) {
         Mutex::new(reaper)
     });
     let mut reaper = reaper.lock().unwrap_or_else(|broken| broken.into_inner());
-    let input = reaper
-        .stdin
-        .as_mut()
-        .expect("stdin was asked for as a pipe");
+    let input = reaper.stdin.as_mut().expect("stdin was asked for as a pipe");
     writeln!(input, "{verb} {pid}").expect("the reaper lives as long as this process");
 }
 
@@ -68,23 +65,14 @@ impl Process {
 
     /// The child, to take its pipes.
     pub fn child(&self) -> MutexGuard<'_, Child> {
-        self.child
-            .lock()
-            .unwrap_or_else(|broken| broken.into_inner())
+        self.child.lock().unwrap_or_else(|broken| broken.into_inner())
     }
 
     /// Sends a signal by its name without `SIG`. Panics when the process is gone: a test that signals a corpse
     /// shows nothing.
     pub fn signal(&self, signal: &str) {
-        let exited = self
-            .child()
-            .try_wait()
-            .expect("the child is ours to wait for");
-        assert!(
-            exited.is_none(),
-            "{} ended before SIG{signal}: {exited:?}",
-            self.name
-        );
+        let exited = self.child().try_wait().expect("the child is ours to wait for");
+        assert!(exited.is_none(), "{} ended before SIG{signal}: {exited:?}", self.name);
         let done = Command::new("sh")
             .args(["-c", &format!("kill -{signal} {}", self.pid)])
             .status()
@@ -94,9 +82,7 @@ impl Process {
 
     /// The exit status, when the process has ended.
     pub fn exited(&self) -> Option<ExitStatus> {
-        self.child()
-            .try_wait()
-            .expect("the child is ours to wait for")
+        self.child().try_wait().expect("the child is ours to wait for")
     }
 
     /// Waits until the process ends by itself; `None` when it has not within `limit`.

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use super::heard::{Heard, parse};
 use super::node::Node;
@@ -34,11 +35,14 @@ pub struct Raw {
 impl Raw {
     /// A WebSocket with an open Engine.IO session; no CONNECT was sent.
     pub async fn open(node: &Node) -> Raw {
-        let url = format!(
-            "ws://127.0.0.1:{}/socket.io/?EIO=4&transport=websocket",
-            node.port()
-        );
-        Raw::dial(&url).await
+        let url = format!("ws://127.0.0.1:{}/socket.io/?EIO=4&transport=websocket", node.port());
+        Raw::dial(&url, &[]).await
+    }
+
+    /// The same, with headers of the caller's: a proxy's, or a browser's.
+    pub async fn open_with(node: &Node, headers: &[(&'static str, &str)]) -> Raw {
+        let url = format!("ws://127.0.0.1:{}/socket.io/?EIO=4&transport=websocket", node.port());
+        Raw::dial(&url, headers).await
     }
 
     /// Takes a polling session over to WebSocket.
@@ -47,17 +51,22 @@ impl Raw {
             "ws://127.0.0.1:{}/socket.io/?EIO=4&transport=websocket&sid={sid}",
             node.port()
         );
-        let raw = Raw::dial(&url).await;
+        let raw = Raw::dial(&url, &[]).await;
         raw.send("2probe");
-        let probed =
-            |heard: &Heard| matches!(heard, Heard::Other(text) if text == "3probe").then_some(());
+        let probed = |heard: &Heard| matches!(heard, Heard::Other(text) if text == "3probe").then_some(());
         raw.first("3probe", 0, probed).await;
         raw.send("5");
         raw
     }
 
-    async fn dial(url: &str) -> Raw {
-        let (socket, _) = tokio_tungstenite::connect_async(url)
+    async fn dial(url: &str, headers: &[(&'static str, &str)]) -> Raw {
+        let mut request = url.into_client_request().expect("a WebSocket URL");
+        for (name, value) in headers {
+            request
+                .headers_mut()
+                .insert(*name, value.parse().expect("a header's value"));
+        }
+        let (socket, _) = tokio_tungstenite::connect_async(request)
             .await
             .expect("the node accepts a WebSocket");
         let (out, mut queue) = mpsc::unbounded_channel::<Message>();
@@ -112,8 +121,7 @@ impl Raw {
         let mut raw = Raw::open(node).await;
         user.clone_into(&mut raw.user);
         let answer = raw.connect(&json!({"token": token(user)})).await;
-        answer
-            .unwrap_or_else(|refusal| panic!("{user} is refused: {refusal}\n{}", node.log_text()));
+        answer.unwrap_or_else(|refusal| panic!("{user} is refused: {refusal}\n{}", node.log_text()));
         raw.heard("authenticated", |_| true).await;
         raw
     }
@@ -176,12 +184,7 @@ impl Raw {
     /// The data of an ack that says success; `null` when it has none.
     pub async fn done(&self, event: &str, payload: Value) -> Value {
         let ack = self.ask(event, payload).await;
-        assert_eq!(
-            ack["success"],
-            json!(true),
-            "{event} by {}: {ack}",
-            self.user
-        );
+        assert_eq!(ack["success"], json!(true), "{event} by {}: {ack}", self.user);
         ack["data"].clone()
     }
 
@@ -189,11 +192,7 @@ impl Raw {
     pub async fn refused(&self, code: &str, event: &str, payload: Value) -> Value {
         let ack = self.ask(event, payload.clone()).await;
         assert_eq!(ack["success"], json!(false), "{event} {payload}: {ack}");
-        assert_eq!(
-            ack["error"]["code"],
-            json!(code),
-            "{event} {payload}: {ack}"
-        );
+        assert_eq!(ack["error"]["code"], json!(code), "{event} {payload}: {ack}");
         ack["error"].clone()
     }
 
@@ -203,12 +202,7 @@ impl Raw {
     }
 
     /// The same, without the log's first `from` entries.
-    pub async fn heard_after(
-        &self,
-        from: usize,
-        event: &str,
-        wanted: impl Fn(&Value) -> bool,
-    ) -> Value {
+    pub async fn heard_after(&self, from: usize, event: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         self.first(event, from, |heard| match heard {
             Heard::Event(name, args) if name == event => {
                 let payload = args.first().cloned().unwrap_or(Value::Null);
@@ -245,16 +239,11 @@ impl Raw {
     /// Says something in `room`, and waits until `listeners` heard it: what was told there before is in their logs.
     pub async fn marker(&self, room: &str, listeners: &[&Raw]) {
         let content = unique("marker");
-        self.done(
-            "message:send",
-            json!({"roomName": room, "content": content}),
-        )
-        .await;
+        self.done("message:send", json!({"roomName": room, "content": content}))
+            .await;
         for listener in listeners {
             listener
-                .heard("message:new", |message| {
-                    message["content"] == content.as_str()
-                })
+                .heard("message:new", |message| message["content"] == content.as_str())
                 .await;
         }
     }
@@ -288,19 +277,12 @@ impl Raw {
                         self.user
                     );
                 }
-                changed
-                    .changed()
-                    .await
-                    .expect("the reader notes its end last");
+                changed.changed().await.expect("the reader notes its end last");
             }
         };
         match tokio::time::timeout(PATIENCE, search).await {
             Ok(found) => found,
-            Err(_) => panic!(
-                "{}: {what} did not come; heard {:#?}",
-                self.user,
-                self.log()
-            ),
+            Err(_) => panic!("{}: {what} did not come; heard {:#?}", self.user, self.log()),
         }
     }
 }

@@ -53,9 +53,7 @@ impl Redis {
 
     /// A connection of its own, that waits longer than the product would.
     pub async fn connection(&self) -> MultiplexedConnection {
-        self.connect()
-            .await
-            .expect("the test's redis-server answers")
+        self.connect().await.expect("the test's redis-server answers")
     }
 
     /// SIGKILL: the data is gone, connections are reset.
@@ -92,15 +90,8 @@ impl Redis {
         let deadline = Instant::now() + START_LIMIT;
         while let Err(cause) = self.ping().await {
             let exited = self.server().as_ref().and_then(Process::exited);
-            assert!(
-                exited.is_none(),
-                "redis-server on port {} ended: {exited:?}",
-                self.port
-            );
-            assert!(
-                Instant::now() < deadline,
-                "redis-server does not answer: {cause}"
-            );
+            assert!(exited.is_none(), "redis-server on port {} ended: {exited:?}", self.port);
+            assert!(Instant::now() < deadline, "redis-server does not answer: {cause}");
             tokio::time::sleep(Duration::from_millis(5)).await; // no event says that it listens
         }
     }
@@ -120,15 +111,10 @@ impl Redis {
     }
 
     fn signal(&self, signal: &str) {
-        self.server()
-            .as_ref()
-            .expect("redis-server runs")
-            .signal(signal);
+        self.server().as_ref().expect("redis-server runs").signal(signal);
     }
 
     fn server(&self) -> MutexGuard<'_, Option<Process>> {
-        self.server
-            .lock()
-            .unwrap_or_else(|broken| broken.into_inner())
+        self.server.lock().unwrap_or_else(|broken| broken.into_inner())
     }
 }

@@ -36,8 +36,7 @@ pub fn signed_under_a_false_name(claims: &Value) -> String {
         segment(claims)
     );
     let key = EncodingKey::from_secret(SECRET.as_bytes());
-    let signature =
-        jsonwebtoken::crypto::sign(body.as_bytes(), &key, Algorithm::HS256).expect("an HMAC key");
+    let signature = jsonwebtoken::crypto::sign(body.as_bytes(), &key, Algorithm::HS256).expect("an HMAC key");
     format!("{body}.{signature}")
 }
 

@@ -24,14 +24,9 @@ async fn defect_05_membership_is_needed() {
         .await;
     eve.refused("FORBIDDEN", "room:join", json!({"roomName": PRIVATE_ROOM}))
         .await;
-    eve.refused(
-        "ROOM_NOT_FOUND",
-        "room:join",
-        json!({"roomName": SECRET_ROOM}),
-    )
-    .await;
-    eve.done("room:join", json!({"roomName": BROADCAST_ROOM}))
+    eve.refused("ROOM_NOT_FOUND", "room:join", json!({"roomName": SECRET_ROOM}))
         .await;
+    eve.done("room:join", json!({"roomName": BROADCAST_ROOM})).await;
     eve.refused(
         "FORBIDDEN",
         "message:send",
@@ -39,10 +34,7 @@ async fn defect_05_membership_is_needed() {
     )
     .await;
     bob.marker(&room, &[&bob]).await;
-    assert!(
-        bob.all("message:new", |message| message["content"] == "boo")
-            .is_empty()
-    );
+    assert!(bob.all("message:new", |message| message["content"] == "boo").is_empty());
     assert!(bob.all("typing:event", |_| true).is_empty());
 }
 
@@ -60,9 +52,7 @@ async fn defect_07_an_expired_token_ends_the_connection() {
         .await
         .expect("a good token");
     stays.done("room:join", json!({"roomName": room})).await;
-    stays
-        .done("auth:refresh", json!({"token": token(&refreshes)}))
-        .await;
+    stays.done("auth:refresh", json!({"token": token(&refreshes)})).await;
 
     let ends = Raw::open(&cluster.nodes[0]).await;
     ends.connect(&json!({"token": short(&goes)}))
@@ -72,18 +62,13 @@ async fn defect_07_an_expired_token_ends_the_connection() {
     let told = ends.heard("auth:error", |_| true).await;
     assert_eq!(told["code"], json!("UNAUTHENTICATED"), "{told}");
     ends.closed().await;
-    let disconnected = ends
-        .log()
-        .iter()
-        .any(|heard| matches!(heard, Heard::Disconnect));
+    let disconnected = ends.log().iter().any(|heard| matches!(heard, Heard::Disconnect));
     assert!(
         disconnected,
         "a stock client must not come back by itself: {:#?}",
         ends.log()
     );
-    witness
-        .heard("user:left", |left| left["userId"] == goes.as_str())
-        .await;
+    witness.heard("user:left", |left| left["userId"] == goes.as_str()).await;
 
     stays.marker(&room, &[&witness]).await;
     assert!(
@@ -102,16 +87,13 @@ async fn defect_08_strangers_hear_no_presence() {
     let stranger = Raw::member(&cluster.nodes[0], &eve, &there).await;
     let bob = Raw::member(&cluster.nodes[1], &bob, &here).await;
     let first = Raw::member(&cluster.nodes[0], &ann, &here).await;
-    first
-        .done("presence:update", json!({"status": "busy"}))
-        .await;
+    first.done("presence:update", json!({"status": "busy"})).await;
     bob.heard("presence:changed", |told| {
         told["userId"] == ann.as_str() && told["status"] == "busy"
     })
     .await;
     first.lose();
-    bob.heard("user:left", |left| left["userId"] == ann.as_str())
-        .await;
+    bob.heard("user:left", |left| left["userId"] == ann.as_str()).await;
 
     // The marker: when ann comes into the stranger's room, this is the first that the stranger hears of her.
     let again = Raw::member(&cluster.nodes[1], &ann, &there).await;
@@ -119,13 +101,7 @@ async fn defect_08_strangers_hear_no_presence() {
         .heard("presence:changed", |told| told["userId"] == ann.as_str())
         .await;
     let first_heard = stranger.log().into_iter().find_map(|heard| match heard {
-        Heard::Event(name, args)
-            if args
-                .first()
-                .is_some_and(|told| told["userId"] == ann.as_str()) =>
-        {
-            Some(name)
-        }
+        Heard::Event(name, args) if args.first().is_some_and(|told| told["userId"] == ann.as_str()) => Some(name),
         _ => None,
     });
     assert_eq!(first_heard.as_deref(), Some("user:joined"));

@@ -5,10 +5,7 @@ use std::collections::HashMap;
 use redis::aio::MultiplexedConnection;
 
 /// The records of a user's connections: `<prefix>:{p}:conn:<conn>` hashes. `prefix` is the default.
-pub async fn connections_of(
-    redis: &MultiplexedConnection,
-    user: &str,
-) -> Vec<HashMap<String, String>> {
+pub async fn connections_of(redis: &MultiplexedConnection, user: &str) -> Vec<HashMap<String, String>> {
     let mut redis = redis.clone();
     // KEYS, not SCAN: the test's own Redis holds a few hundred keys, and one call is one moment.
     let keys: Vec<String> = redis::cmd("KEYS")
@@ -18,11 +15,7 @@ pub async fn connections_of(
         .unwrap();
     let mut records = Vec::new();
     for key in keys {
-        let record: HashMap<String, String> = redis::cmd("HGETALL")
-            .arg(key)
-            .query_async(&mut redis)
-            .await
-            .unwrap();
+        let record: HashMap<String, String> = redis::cmd("HGETALL").arg(key).query_async(&mut redis).await.unwrap();
         if record.get("user").is_some_and(|owner| owner == user) {
             records.push(record);
         }

@@ -10,9 +10,7 @@ const TABS: usize = 12;
 const ROUNDS: usize = 5;
 
 async fn status_of(witness: &Raw, user: &str) -> Value {
-    let answer = witness
-        .done("presence:get", json!({"userIds": [user]}))
-        .await;
+    let answer = witness.done("presence:get", json!({"userIds": [user]})).await;
     answer["presences"][0].clone()
 }
 
@@ -24,19 +22,15 @@ async fn defect_11_many_tabs_end_with_the_right_presence() {
     let user = unique("ann");
     let witness = Raw::member(&cluster.nodes[0], &unique("witness"), &room).await;
     for round in 0..ROUNDS {
-        let tabs =
-            join_all((0..TABS).map(|tab| Raw::member(&cluster.nodes[tab % 2], &user, &room))).await;
+        let tabs = join_all((0..TABS).map(|tab| Raw::member(&cluster.nodes[tab % 2], &user, &room))).await;
         let keeps_one = round % 2 == 0;
         let mut tabs = tabs.into_iter();
         let kept = keeps_one.then(|| tabs.next().expect("there are tabs"));
         let from = witness.log().len();
-        join_all(tabs.enumerate().map(|(n, tab)| async move {
-            if n % 3 == 0 {
-                tab.lose()
-            } else {
-                tab.disconnect().await
-            }
-        }))
+        join_all(
+            tabs.enumerate()
+                .map(|(n, tab)| async move { if n % 3 == 0 { tab.lose() } else { tab.disconnect().await } }),
+        )
         .await;
         if let Some(kept) = kept {
             kept.marker(&room, &[&witness]).await;
@@ -61,11 +55,7 @@ async fn defect_11_many_tabs_end_with_the_right_presence() {
             "round {round}"
         );
         witness.marker(&room, &[&witness]).await;
-        let of_user = |event: &str| {
-            witness
-                .all(event, |told| told["userId"] == user.as_str())
-                .len()
-        };
+        let of_user = |event: &str| witness.all(event, |told| told["userId"] == user.as_str()).len();
         assert_eq!(of_user("user:joined"), round + 1, "joined once a round");
         assert_eq!(of_user("user:left"), round + 1, "left once a round");
     }
@@ -81,14 +71,10 @@ async fn defect_13_a_second_tab_keeps_busy_and_custom_status() {
     let ann = Raw::member(&cluster.nodes[0], &user, &room).await;
     let chosen = json!({"status": "busy", "customStatus": {"text": "deep work", "emoji": "🎧"}});
     ann.done("presence:update", chosen).await;
-    bob.heard("presence:changed", |told| told["status"] == "busy")
-        .await;
+    bob.heard("presence:changed", |told| told["status"] == "busy").await;
     let from = bob.log().len();
-    let kept = |told: &Value| {
-        told["status"] == "busy"
-            && told["customStatus"] == "deep work"
-            && told["customEmoji"] == "🎧"
-    };
+    let kept =
+        |told: &Value| told["status"] == "busy" && told["customStatus"] == "deep work" && told["customEmoji"] == "🎧";
     let tab = Raw::member(&cluster.nodes[1], &user, &room).await;
     let told = status_of(&bob, &user).await;
     assert!(kept(&told), "{told}");
@@ -96,8 +82,7 @@ async fn defect_13_a_second_tab_keeps_busy_and_custom_status() {
     let told = status_of(&bob, &user).await;
     assert!(kept(&told), "{told}");
     ann.done("presence:update", json!({"status": "away"})).await;
-    bob.heard("presence:changed", |told| told["status"] == "away")
-        .await;
+    bob.heard("presence:changed", |told| told["status"] == "away").await;
     for heard in &bob.log()[from..] {
         if let crate::support::heard::Heard::Event(name, args) = heard
             && name == "presence:changed"
@@ -144,20 +129,13 @@ async fn defect_13_a_custom_status_expires() {
     let ann = Raw::member(&cluster.nodes[0], &user, &room).await;
     let ends = jiff::Timestamp::now() + jiff::SignedDuration::from_millis(1500);
     let custom = json!({"text": "soon back", "emoji": "🚲", "expiresAt": format!("{ends:.3}")});
-    ann.done(
-        "presence:update",
-        json!({"status": "busy", "customStatus": custom}),
-    )
-    .await;
-    bob.heard("presence:changed", |told| {
-        told["customStatus"] == "soon back"
-    })
-    .await;
+    ann.done("presence:update", json!({"status": "busy", "customStatus": custom}))
+        .await;
+    bob.heard("presence:changed", |told| told["customStatus"] == "soon back")
+        .await;
     let from = bob.log().len();
     let told = bob
-        .heard_after(from, "presence:changed", |told| {
-            told["userId"] == user.as_str()
-        })
+        .heard_after(from, "presence:changed", |told| told["userId"] == user.as_str())
         .await;
     assert_eq!(
         (&told["customStatus"], &told["customEmoji"]),

@@ -38,15 +38,9 @@ async fn defect_01_probes_are_answered() {
             let (status, text) = node.get(path, "*/*").await.expect("a probe is answered");
             assert_eq!(status, 200, "{path}: {text}");
         }
-        let (status, text) = node
-            .get("/metrics", "text/plain")
-            .await
-            .expect("/metrics answers");
+        let (status, text) = node.get("/metrics", "text/plain").await.expect("/metrics answers");
         assert_eq!(status, 200);
-        assert!(
-            text.lines().any(|line| line.starts_with("# TYPE ")),
-            "{text}"
-        );
+        assert!(text.lines().any(|line| line.starts_with("# TYPE ")), "{text}");
         let (status, _) = node
             .get("/nothing-here", "*/*")
             .await
@@ -99,7 +93,8 @@ fn killers() -> Vec<String> {
         r#"42["room:join",{"roomName":"a\u0000b"},"not a function"]"#.to_owned(),
         r#"42["room:join",{"roomName":"\ud800"}]"#.to_owned(),
         r#"42["presence:update",{"status":"a status of more than twenty letters"}]"#.to_owned(),
-        r#"42["presence:update",{"status":"busy","customStatus":{"expiresAt":"+275760-09-13T00:00:00.001Z"}}]"#.to_owned(),
+        r#"42["presence:update",{"status":"busy","customStatus":{"expiresAt":"+275760-09-13T00:00:00.001Z"}}]"#
+            .to_owned(),
         r#"42["presence:update",{"status":"busy","customStatus":{"text":"x","expiresAt":1e308}}]"#.to_owned(),
         r#"42["room:members",{"roomName":"auto:x","limit":-1,"cursor":"\u0000"}]"#.to_owned(),
         r#"42["room:join",{"roomName":"auto:x","since":{"epoch":"","seq":-1}}]"#.to_owned(),
@@ -142,13 +137,13 @@ async fn defect_03_one_packet_never_ends_the_process() {
         // Whether the packet is answered, ignored or ends eve's own transport is other tests' matter.
         witness.marker(&room, &[&witness, &far]).await;
     }
-    let long_name =
-        json!({"token": signed(&json!({"sub": "u".repeat(256), "exp": 9_999_999_999_i64}))});
+    let long_name = json!({"token": signed(&json!({"sub": "u".repeat(256), "exp": 9_999_999_999_i64}))});
     let raw = Raw::open(&cluster.nodes[0]).await;
     raw.connect(&long_name)
         .await
         .expect_err("a user id of 256 bytes is no user id");
-    let odd_device = json!({"token": token("dan"), "device": {"type": "\u{0}", "os": {"deep": [[[]]]}, "x": "y".repeat(50_000)}});
+    let odd_device =
+        json!({"token": token("dan"), "device": {"type": "\u{0}", "os": {"deep": [[[]]]}, "x": "y".repeat(50_000)}});
     let raw = Raw::open(&cluster.nodes[0]).await;
     let _ = raw.connect(&odd_device).await; // taken or refused, but answered
     witness.marker(&room, &[&witness, &far]).await;

@@ -74,9 +74,5 @@ async fn defect_16_a_typing_mark_runs_out_with_an_event() {
         assert!(started.elapsed().as_millis() >= 700, "not before its time");
         bob.marker(&room, &[&bob]).await;
     }
-    assert_eq!(
-        bob.all("typing:event", |_| true).len(),
-        4,
-        "start and end, twice"
-    );
+    assert_eq!(bob.all("typing:event", |_| true).len(), 4, "start and end, twice");
 }
