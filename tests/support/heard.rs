@@ -25,6 +25,7 @@ pub fn parse(packet: &str) -> Heard {
     };
     let json = |text: &str| serde_json::from_str::<Value>(text).unwrap_or(Value::Null);
     match rest.split_at_checked(1) {
+        Some((_, payload)) if payload.starts_with('/') => other(), // another namespace
         Some(("0", payload)) => Heard::Connect(json(payload)),
         Some(("1", "")) => Heard::Disconnect,
         Some(("4", payload)) => Heard::ConnectError(json(payload)),
