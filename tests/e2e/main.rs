@@ -7,4 +7,5 @@ mod support;
 mod bad_input;
 mod defects;
 mod redis_outage;
+mod settings;
 mod stock_clients;
