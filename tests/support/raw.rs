@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::heard::{Heard, parse};
 use super::node::Node;
@@ -69,43 +71,10 @@ impl Raw {
         let (socket, _) = tokio_tungstenite::connect_async(request)
             .await
             .expect("the node accepts a WebSocket");
-        let (out, mut queue) = mpsc::unbounded_channel::<Message>();
+        let (out, queue) = mpsc::unbounded_channel::<Message>();
         let (changes, changed) = watch::channel(0);
         let log = Log::default();
-        let heard = Arc::clone(&log);
-        let pongs = out.clone();
-        let task = tokio::spawn(async move {
-            let (mut sink, mut stream) = socket.split();
-            let writer = async {
-                while let Some(message) = queue.recv().await {
-                    if sink.send(message).await.is_err() {
-                        break; // the reader says how it ended
-                    }
-                }
-                std::future::pending::<()>().await;
-            };
-            let note = |entry| {
-                let mut heard = lock(&heard);
-                heard.push(entry);
-                let _ = changes.send(heard.len()); // nobody waits any more: the test is over
-            };
-            let reader = async {
-                let end = loop {
-                    match stream.next().await {
-                        Some(Ok(Message::Text(text))) if text.as_str() == "2" => {
-                            let _ = pongs.send(Message::text("3")); // fails when the socket is ending
-                        }
-                        Some(Ok(Message::Text(text))) => note(parse(&text)),
-                        Some(Ok(Message::Close(frame))) => break format!("close {frame:?}"),
-                        Some(Ok(other)) => note(Heard::Other(format!("{other:?}"))),
-                        Some(Err(cause)) => break format!("error {cause}"),
-                        None => break "end".to_owned(),
-                    }
-                };
-                note(Heard::Closed(end));
-            };
-            tokio::select! { () = writer => {}, () = reader => {} }
-        });
+        let task = tokio::spawn(converse(socket, queue, out.clone(), Arc::clone(&log), changes));
         Raw {
             user: String::new(),
             out,
@@ -285,6 +254,46 @@ impl Raw {
             Err(_) => panic!("{}: {what} did not come; heard {:#?}", self.user, self.log()),
         }
     }
+}
+
+/// Writes what is queued and notes what comes, until the transport ends; pings are answered.
+async fn converse(
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    mut queue: mpsc::UnboundedReceiver<Message>,
+    pongs: mpsc::UnboundedSender<Message>,
+    log: Log,
+    changes: watch::Sender<usize>,
+) {
+    let (mut sink, mut stream) = socket.split();
+    let note = |entry| {
+        let mut log = lock(&log);
+        log.push(entry);
+        let _ = changes.send(log.len()); // nobody waits any more: the test is over
+    };
+    let writer = async {
+        while let Some(message) = queue.recv().await {
+            if sink.send(message).await.is_err() {
+                break; // the reader says how it ended
+            }
+        }
+        std::future::pending::<()>().await;
+    };
+    let reader = async {
+        let end = loop {
+            match stream.next().await {
+                Some(Ok(Message::Text(text))) if text.as_str() == "2" => {
+                    let _ = pongs.send(Message::text("3")); // fails when the socket is ending
+                }
+                Some(Ok(Message::Text(text))) => note(parse(&text)),
+                Some(Ok(Message::Close(frame))) => break format!("close {frame:?}"),
+                Some(Ok(other)) => note(Heard::Other(format!("{other:?}"))),
+                Some(Err(cause)) => break format!("error {cause}"),
+                None => break "end".to_owned(),
+            }
+        };
+        note(Heard::Closed(end));
+    };
+    tokio::select! { () = writer => {}, () = reader => {} }
 }
 
 impl Drop for Raw {
