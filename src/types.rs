@@ -165,7 +165,13 @@ pub struct Presence {
 impl Presence {
     /// A user that nobody has heard of.
     pub fn unknown() -> Self {
-        Self { version: 0, status: Status::Offline, text: None, emoji: None, seen_ms: None }
+        Self {
+            version: 0,
+            status: Status::Offline,
+            text: None,
+            emoji: None,
+            seen_ms: None,
+        }
     }
 }
 

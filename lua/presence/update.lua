@@ -50,7 +50,7 @@ if before.status == after.status and before.text == after.text and before.emoji 
 end
 raise_version(KEYS[1], after, now_us)
 local rooms = rooms_of(KEYS[3])
-publish_presence(KEYS[6], ARGV[1], after, rooms, ARGV[2])
+publish_presence(KEYS[6], ARGV[1], after, rooms, "-")
 local version, presence, todo = string.format("%.0f", after.version), encode_presence(after), ""
 if #rooms > 0 then
   todo = redis.call("XADD", KEYS[5], "*", "kind", "tell", "user", ARGV[1], "lease", "",

@@ -188,7 +188,7 @@ impl Config {
             warnings.push(Warning {
                 level,
                 text: text.to_owned(),
-            })
+            });
         };
         let warn = LogLevel::Warn;
         if !self.jwt.has_key() && !self.allow_anonymous {
@@ -304,6 +304,9 @@ fn redis_url(r: &mut Reader<'_>) -> Option<SecretUrl> {
 }
 
 fn database_url(r: &mut Reader<'_>) -> Option<SecretUrl> {
+    if r.part("REALTIME_DATABASE_URL") == Some("none") {
+        return None;
+    }
     let given = r.url("REALTIME_DATABASE_URL", &["postgres://", "postgresql://"]);
     let parts = [
         "POSTGRES_HOST",
@@ -355,4 +358,44 @@ fn log_format(r: &mut Reader<'_>) -> LogFormat {
     let given = r.optional("LOG_FORMAT", &OneOf(LogFormat::NAMES), LogFormat::parse);
     let people = r.part("NODE_ENV") != Some("production") && std::io::stderr().is_terminal();
     given.unwrap_or(if people { LogFormat::Pretty } else { LogFormat::Json })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::config::settings;
+
+    #[test]
+    fn every_row_of_the_table_is_read() {
+        let sources = Sources::only([("REALTIME_REDIS_URL", "redis://localhost")]);
+        let mut reader = Reader::new(&sources);
+        Config::read(&mut reader, &sources);
+        let rows: BTreeSet<_> = settings().map(|row| row.name).collect();
+        assert_eq!(reader.names_read(), &rows);
+    }
+
+    #[test]
+    fn origins_are_written_as_browsers_write_them() {
+        for (given, kept) in [
+            ("https://Chat.Example", "https://chat.example"),
+            ("https://chat.example:443", "https://chat.example"),
+            ("http://localhost:3000", "http://localhost:3000"),
+            ("capacitor://localhost", "capacitor://localhost"),
+            ("*", "*"),
+        ] {
+            assert_eq!(origin(given).as_deref(), Some(kept));
+        }
+        for wrong in [
+            "chat.example",
+            "https://chat.example/",
+            "https://*.example",
+            "https://a@b",
+            "https://",
+            "null",
+        ] {
+            assert_eq!(origin(wrong), None, "{wrong}");
+        }
+    }
 }

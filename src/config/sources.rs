@@ -164,6 +164,21 @@ impl Sources {
         Self(vec![(Origin::Environment, texts)])
     }
 
+    /// Whether any source has a text for the setting, by any of its names.
+    pub fn is_set(&self, name: &str) -> bool {
+        settings()
+            .filter(|row| row.name == name)
+            .flat_map(Setting::variables)
+            .any(|variable| self.find(variable).is_some())
+    }
+
+    /// The same sources, with one text that is weaker than all of them.
+    pub fn with(mut self, name: &str, text: &str) -> Self {
+        self.0
+            .push((Origin::Environment, Texts::from([(name.to_owned(), text.to_owned())])));
+        self
+    }
+
     /// The strongest text of a variable that is not blank.
     pub(super) fn find(&self, variable: &'static str) -> Option<Found<'_>> {
         self.0.iter().find_map(|(origin, texts)| {
@@ -187,6 +202,13 @@ impl Sources {
         }
         unknown
     }
+}
+
+/// Where programs are looked for.
+pub fn program_directories() -> Vec<PathBuf> {
+    std::env::var_os("PATH")
+        .map(|path| std::env::split_paths(&path).collect())
+        .unwrap_or_default()
 }
 
 fn environment(problems: &mut Vec<Problem>) -> Texts {
@@ -215,17 +237,25 @@ fn file(path: &Path, required: bool) -> Result<Texts, Problem> {
         Err(dotenvy::Error::Io(error)) => return Err(problem(&error)),
         Err(error) => return Err(problem(&error)),
     };
-    // An error's text would repeat the line, and the line may hold a secret.
-    lines.collect::<Result<Texts, _>>().map_err(|error| match error {
-        dotenvy::Error::LineParse(line, _) => {
-            let name = line.split('=').next().unwrap_or_default().trim();
-            problem(&format_args!(
-                "the line of {name:.40} is not KEY=VALUE; quote values with spaces or #"
-            ))
+    let mut texts = Texts::new();
+    let mut last = None;
+    for line in lines {
+        match line {
+            Ok((name, text)) => {
+                last = Some(name.clone());
+                texts.insert(name, text);
+            }
+            Err(dotenvy::Error::Io(error)) => return Err(problem(&error)),
+            // The parser's own words repeat the line, and the line may hold a secret.
+            Err(_) => {
+                let place = last.map_or_else(|| "the first line".to_owned(), |name| format!("the line after {name}"));
+                return Err(problem(&format_args!(
+                    "{place} is not KEY=VALUE; values with spaces or # need quotes"
+                )));
+            }
         }
-        dotenvy::Error::Io(error) => problem(&error),
-        _ => problem(&"is not made of KEY=VALUE lines"),
-    })
+    }
+    Ok(texts)
 }
 
 /// The setting whose name needs at most two edits, for a hint.

@@ -121,7 +121,7 @@ pub const GROUPS: &[Group] = &[
             setting(
                 "REALTIME_DATABASE_URL",
                 "",
-                "Postgres for the archive: postgres://…; empty = no archive",
+                "Postgres for the archive: postgres://…; none = no archive, whatever else is set",
             )
             .also(&["DATABASE_URL"])
             .parts(&[

@@ -28,7 +28,9 @@ pub struct Swept {
 
 /// Ends a connection now: its rooms hear of it at once. False: it had ended.
 pub async fn finish(hot: &Hot, lease: &Lease) -> Result<bool, HotError> {
-    let Some(finished) = hot::presence::finish(hot, lease).await? else { return Ok(false) };
+    let Some(finished) = hot::presence::finish(hot, lease).await? else {
+        return Ok(false);
+    };
     leave_rooms(hot, lease, &finished).await?;
     Ok(true)
 }
@@ -37,7 +39,13 @@ pub async fn finish(hot: &Hot, lease: &Lease) -> Result<bool, HotError> {
 pub async fn sweep(hot: &Hot) -> Result<Swept, HotError> {
     let mut partitions: Vec<Partition> = Partition::all().collect();
     partitions.shuffle(&mut rand::rng());
-    let Found { leases, graces, due, todo, amnesties } = sweep::look(hot, &partitions).await?;
+    let Found {
+        leases,
+        graces,
+        due,
+        todo,
+        amnesties,
+    } = sweep::look(hot, &partitions).await?;
     let swept = Swept {
         leases: finish_all(hot, &leases).await?,
         graces: finish_all(hot, &graces).await?,
@@ -81,9 +89,19 @@ async fn leave_rooms(hot: &Hot, lease: &Lease, finished: &Finished) -> Result<()
 }
 
 async fn leave_each(hot: &Hot, lease: &Lease, presence: Option<&Presence>, rooms: &[RoomName]) -> Result<(), HotError> {
-    let request = |room| LeaveRequest { lease, room, reason: LeaveReason::Disconnected, presence, ended: true };
+    let request = |room| LeaveRequest {
+        lease,
+        room,
+        reason: LeaveReason::Disconnected,
+        presence,
+        ended: true,
+    };
     let requests: Vec<_> = rooms.iter().map(request).collect();
-    if requests.is_empty() { Ok(()) } else { hot::rooms::leave_all(hot, &requests).await }
+    if requests.is_empty() {
+        Ok(())
+    } else {
+        hot::rooms::leave_all(hot, &requests).await
+    }
 }
 
 /// A step that whoever should have taken it left undone.
@@ -97,5 +115,9 @@ async fn take(hot: &Hot, step: &Todo) -> Result<(), HotError> {
 }
 
 async fn tell(hot: &Hot, user: &UserId, presence: &Presence, rooms: &[RoomName]) -> Result<(), HotError> {
-    if hot.terms().presence_to_all { Ok(()) } else { hot::rooms::tell_all(hot, user, presence, rooms).await }
+    if hot.terms().presence_to_all {
+        Ok(())
+    } else {
+        hot::rooms::tell_all(hot, user, presence, rooms).await
+    }
 }

@@ -74,20 +74,31 @@ struct Claims {
 
 const HMAC: &[Algorithm] = &[Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
 const RSA: &[Algorithm] = &[
-    Algorithm::RS256, Algorithm::RS384, Algorithm::RS512, Algorithm::PS256, Algorithm::PS384, Algorithm::PS512,
+    Algorithm::RS256,
+    Algorithm::RS384,
+    Algorithm::RS512,
+    Algorithm::PS256,
+    Algorithm::PS384,
+    Algorithm::PS512,
 ];
 
 impl Verifier {
     /// The key decides the family of algorithms, the configuration narrows it; the token has no say.
     pub fn new(rules: &TokenRules<'_>) -> Result<Self, BadKey> {
         let key = rules.secret.map(key).transpose()?.map(|(key, family)| {
-            let allowed: Vec<Algorithm> =
-                family.iter().copied().filter(|one| rules.algorithms.is_empty() || rules.algorithms.contains(one)).collect();
+            let allowed: Vec<Algorithm> = family
+                .iter()
+                .copied()
+                .filter(|one| rules.algorithms.is_empty() || rules.algorithms.contains(one))
+                .collect();
             (key, validation(allowed, rules))
         });
         // A configured algorithm that does not fit the key leaves nothing allowed: nobody gets in.
         let key = key.filter(|(_, validation)| !validation.algorithms.is_empty());
-        Ok(Self { key, leeway_s: rules.leeway_s })
+        Ok(Self {
+            key,
+            leeway_s: rules.leeway_s,
+        })
     }
 
     /// The identity that a token proves.
@@ -103,7 +114,11 @@ impl Verifier {
         }
         let session = text(claims.session_id.as_ref()).filter(|id| id.len() <= SESSION_MAX_BYTES);
         let leeway_s = i64::try_from(self.leeway_s).unwrap_or(0);
-        Ok(Identity { user, session, expires_at: claims.exp.map(|exp| (exp as i64).saturating_add(leeway_s)) })
+        Ok(Identity {
+            user,
+            session,
+            expires_at: claims.exp.map(|exp| (exp as i64).saturating_add(leeway_s)),
+        })
     }
 }
 
@@ -115,7 +130,9 @@ fn key(secret: &str) -> Result<(DecodingKey, &'static [Algorithm]), BadKey> {
     let pem = secret.replace("\\n", "\n");
     DecodingKey::from_rsa_pem(pem.as_bytes())
         .map(|key| (key, RSA))
-        .or_else(|_| DecodingKey::from_ec_pem(pem.as_bytes()).map(|key| (key, &[Algorithm::ES256, Algorithm::ES384][..])))
+        .or_else(|_| {
+            DecodingKey::from_ec_pem(pem.as_bytes()).map(|key| (key, &[Algorithm::ES256, Algorithm::ES384][..]))
+        })
         .or_else(|_| DecodingKey::from_ed_pem(pem.as_bytes()).map(|key| (key, &[Algorithm::EdDSA][..])))
         .map_err(BadKey)
 }
@@ -140,14 +157,18 @@ fn validation(allowed: Vec<Algorithm>, rules: &TokenRules<'_>) -> Validation {
 }
 
 fn user_of(claims: &Claims) -> Option<String> {
-    text(claims.user_id.as_ref()).or_else(|| text(claims.sub.as_ref())).or_else(|| {
-        // Hasura takes its claims as an object, or as a string that holds one.
-        let claims = claims.hasura.as_ref()?;
-        match claims {
-            Value::String(json) => serde_json::from_str::<Value>(json).ok().and_then(|claims| text(claims.get("x-hasura-user-id"))),
-            claims => text(claims.get("x-hasura-user-id")),
-        }
-    })
+    text(claims.user_id.as_ref())
+        .or_else(|| text(claims.sub.as_ref()))
+        .or_else(|| {
+            // Hasura takes its claims as an object, or as a string that holds one.
+            let claims = claims.hasura.as_ref()?;
+            match claims {
+                Value::String(json) => serde_json::from_str::<Value>(json)
+                    .ok()
+                    .and_then(|claims| text(claims.get("x-hasura-user-id"))),
+                claims => text(claims.get("x-hasura-user-id")),
+            }
+        })
 }
 
 /// A claim as text; issuers write ids as strings or as integers.
@@ -167,7 +188,13 @@ mod tests {
     use super::*;
 
     fn rules(secret: &str) -> TokenRules<'_> {
-        TokenRules { secret: Some(secret), algorithms: &[], audience: &[], issuer: &[], leeway_s: 0 }
+        TokenRules {
+            secret: Some(secret),
+            algorithms: &[],
+            audience: &[],
+            issuer: &[],
+            leeway_s: 0,
+        }
     }
 
     fn signed(claims: &Value, algorithm: Algorithm) -> String {
@@ -175,14 +202,19 @@ mod tests {
     }
 
     fn verified(claims: Value) -> Result<Identity, IdentityError> {
-        Verifier::new(&rules("s3cret")).expect("a key").verify(&signed(&claims, Algorithm::HS256))
+        Verifier::new(&rules("s3cret"))
+            .expect("a key")
+            .verify(&signed(&claims, Algorithm::HS256))
     }
 
     #[test]
     fn the_user_is_found_in_this_order() {
         let hasura = json!({"x-hasura-user-id": "h"});
         let user = |claims| verified(claims).expect("valid").user.to_string();
-        assert_eq!(user(json!({"userId": "u", "sub": "s", "https://hasura.io/jwt/claims": hasura})), "u");
+        assert_eq!(
+            user(json!({"userId": "u", "sub": "s", "https://hasura.io/jwt/claims": hasura})),
+            "u"
+        );
         assert_eq!(user(json!({"sub": "s", "https://hasura.io/jwt/claims": hasura})), "s");
         assert_eq!(user(json!({"https://hasura.io/jwt/claims": hasura})), "h");
         assert_eq!(user(json!({"sub": 42})), "42");
@@ -192,8 +224,14 @@ mod tests {
     fn a_token_without_a_user_or_with_a_strange_one_is_refused() {
         assert!(matches!(verified(json!({"name": "x"})), Err(IdentityError::NoUser)));
         assert!(matches!(verified(json!({"sub": ""})), Err(IdentityError::NoUser)));
-        assert!(matches!(verified(json!({"sub": "a\u{0}b"})), Err(IdentityError::BadUser(_))));
-        assert!(matches!(verified(json!({"sub": "anon:x"})), Err(IdentityError::ReservedUser)));
+        assert!(matches!(
+            verified(json!({"sub": "a\u{0}b"})),
+            Err(IdentityError::BadUser(_))
+        ));
+        assert!(matches!(
+            verified(json!({"sub": "anon:x"})),
+            Err(IdentityError::ReservedUser)
+        ));
     }
 
     #[test]
@@ -201,23 +239,43 @@ mod tests {
         let now = jiff::Timestamp::now().as_second();
         assert!(verified(json!({"sub": "u", "exp": now - 2})).is_err());
         assert!(verified(json!({"sub": "u", "nbf": now + 60})).is_err());
-        assert_eq!(verified(json!({"sub": "u", "exp": now + 60})).expect("valid").expires_at, Some(now + 60));
+        assert_eq!(
+            verified(json!({"sub": "u", "exp": now + 60}))
+                .expect("valid")
+                .expires_at,
+            Some(now + 60)
+        );
     }
 
     #[test]
     fn the_algorithm_comes_from_the_configuration() {
         let token = signed(&json!({"sub": "u"}), Algorithm::HS512);
         assert!(Verifier::new(&rules("s3cret")).expect("a key").verify(&token).is_ok());
-        let narrow = TokenRules { algorithms: &[Algorithm::HS256], ..rules("s3cret") };
+        let narrow = TokenRules {
+            algorithms: &[Algorithm::HS256],
+            ..rules("s3cret")
+        };
         assert!(Verifier::new(&narrow).expect("a key").verify(&token).is_err());
-        let unfit = TokenRules { algorithms: &[Algorithm::RS256], ..rules("s3cret") };
-        assert!(matches!(Verifier::new(&unfit).expect("a key").verify(&token), Err(IdentityError::NoKey)));
+        let unfit = TokenRules {
+            algorithms: &[Algorithm::RS256],
+            ..rules("s3cret")
+        };
+        assert!(matches!(
+            Verifier::new(&unfit).expect("a key").verify(&token),
+            Err(IdentityError::NoKey)
+        ));
     }
 
     #[test]
     fn without_a_key_nobody_is_believed() {
-        let none = TokenRules { secret: None, ..rules("") };
+        let none = TokenRules {
+            secret: None,
+            ..rules("")
+        };
         let token = signed(&json!({"sub": "u"}), Algorithm::HS256);
-        assert!(matches!(Verifier::new(&none).expect("no key").verify(&token), Err(IdentityError::NoKey)));
+        assert!(matches!(
+            Verifier::new(&none).expect("no key").verify(&token),
+            Err(IdentityError::NoKey)
+        ));
     }
 }

@@ -19,7 +19,9 @@ pub async fn lose(hot: &Hot, lease: &Lease) -> Result<(), HotError> {
 
 /// Stores what a user chose, and tells the rooms. `None`: the connection is not registered.
 pub async fn choose(hot: &Hot, lease: &Lease, choice: &Choice) -> Result<Option<Presence>, HotError> {
-    let Some(told) = hot::presence::update(hot, lease, choice).await? else { return Ok(None) };
+    let Some(told) = hot::presence::update(hot, lease, choice).await? else {
+        return Ok(None);
+    };
     tell(hot, &lease.user, &told).await?;
     Ok(Some(told.presence))
 }
@@ -46,4 +48,9 @@ async fn tell(hot: &Hot, user: &UserId, told: &Told) -> Result<(), HotError> {
 /// What others see of each user, and the rooms each is in; in the order asked.
 pub async fn look_up(hot: &Hot, users: &[UserId]) -> Result<Vec<(Presence, Vec<RoomName>)>, HotError> {
     hot::presence::read_all(hot, users).await
+}
+
+/// Keeps the connection's record true: its transport now, and its latency where that is known.
+pub async fn note(hot: &Hot, lease: &Lease, transport: &str, latency_ms: Option<u64>) -> Result<(), HotError> {
+    hot::presence::refresh(hot, lease, transport, latency_ms).await
 }

@@ -18,7 +18,11 @@ pub enum Created {
 /// Makes a room, unless one of that name exists.
 pub async fn create(hot: &Hot, room: &NewRoom) -> Result<Created, HotError> {
     let (made, room) = hot::rooms::create(hot, room).await?;
-    Ok(if made { Created::New(room) } else { Created::Existing(room) })
+    Ok(if made {
+        Created::New(room)
+    } else {
+        Created::Existing(room)
+    })
 }
 
 /// Every room, by name; at most [`LIST_MAX`].
@@ -61,8 +65,19 @@ pub async fn join(
         Enter::TooManyRooms => return Ok(Err(JoinRefusal::TooManyRooms)),
         Enter::Gone => return Ok(Err(JoinRefusal::Unregistered)),
     };
-    let JoinOptions { autocreate, quiet, members } = options;
-    let request = JoinRequest { lease, room, presence: &presence, autocreate, quiet, members };
+    let JoinOptions {
+        autocreate,
+        quiet,
+        members,
+    } = options;
+    let request = JoinRequest {
+        lease,
+        room,
+        presence: &presence,
+        autocreate,
+        quiet,
+        members,
+    };
     let refusal = match hot::rooms::join(hot, &request).await? {
         Join::Joined(joined) => return Ok(Ok(joined)),
         Join::Missing => JoinRefusal::NotFound,
@@ -77,7 +92,13 @@ pub async fn join(
 
 /// Leaves, of the connection's own will. False: there is no such room.
 pub async fn leave(hot: &Hot, lease: &Lease, room: &RoomName) -> Result<bool, HotError> {
-    let request = LeaveRequest { lease, room, reason: LeaveReason::Left, presence: None, ended: false };
+    let request = LeaveRequest {
+        lease,
+        room,
+        reason: LeaveReason::Left,
+        presence: None,
+        ended: false,
+    };
     let found = hot::rooms::leave(hot, &request).await?;
     hot::presence::exit(hot, &lease.user, &lease.connection, room).await?;
     Ok(found)

@@ -51,6 +51,20 @@ impl Frame {
         self.payload().len()
     }
 
+    /// A WebSocket pong's first byte.
+    pub(super) const PONG: u8 = 0x8A;
+    const CLOSE: u8 = 0x88;
+
+    /// A WebSocket control frame; its payload is at most 125 bytes, as that of the frame it answers.
+    pub(super) fn control(first: u8, payload: &[u8]) -> Frame {
+        Frame::framed(first, &[payload])
+    }
+
+    /// WebSocket's farewell.
+    pub(super) fn close(code: u16) -> Frame {
+        Frame::framed(Frame::CLOSE, &[&code.to_be_bytes()])
+    }
+
     /// An Engine.IO packet from pieces, its type included.
     pub(super) fn text(parts: &[&[u8]]) -> Frame {
         Frame::framed(TEXT, parts)

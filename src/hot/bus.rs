@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use rand::Rng as _;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo as _, ProtocolVersion, PushInfo, PushKind, RedisError, Value};
+use redis::{
+    AsyncConnectionConfig, Client, IntoConnectionInfo as _, ProtocolVersion, PushInfo, PushKind, RedisError, Value,
+};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{interval, sleep, timeout};
 
@@ -70,8 +72,15 @@ const RETRY_MAX_MS: u64 = 1_000;
 const CONFIRM_PATIENCE: Duration = Duration::from_secs(2);
 
 enum Command {
-    Subscribe { topic: Topic, shard: usize, confirmed: oneshot::Sender<()> },
-    Release { topic: Topic, shard: usize },
+    Subscribe {
+        topic: Topic,
+        shard: usize,
+        confirmed: oneshot::Sender<()>,
+    },
+    Release {
+        topic: Topic,
+        shard: usize,
+    },
 }
 
 #[derive(Debug, Default)]
@@ -120,13 +129,26 @@ impl Bus {
     /// A bus of this node, and its task. Fails when the URL is none.
     pub fn open(url: &str, keys: Keys, node: NodeId, sink: Sink) -> Result<(Self, Driver), HotError> {
         let fail = |error| HotError::of("open the bus", error);
-        let info = link::client(url).map_err(fail)?.get_connection_info().clone().into_connection_info().map_err(fail)?;
+        let info = link::client(url)
+            .map_err(fail)?
+            .get_connection_info()
+            .clone()
+            .into_connection_info()
+            .map_err(fail)?;
         let redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         let client = Client::open(info.set_redis_settings(redis)).map_err(fail)?;
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
         let status = Arc::new(Status::default());
         let (topics, fresh) = (HashMap::new(), Vec::new());
-        let mut driver = Driver { client, keys, topics, fresh, commands: receiver, sink, status: Arc::clone(&status) };
+        let mut driver = Driver {
+            client,
+            keys,
+            topics,
+            fresh,
+            commands: receiver,
+            sink,
+            status: Arc::clone(&status),
+        };
         driver.want(Topic::Node(node), 0, None);
         Ok((Self { commands, status }, driver))
     }
@@ -146,16 +168,25 @@ impl Bus {
     pub async fn subscribe(&self, topic: Topic, shard: usize) -> Result<(), HotError> {
         let (confirmed, confirmation) = oneshot::channel();
         let asked = async {
-            self.commands.send(Command::Subscribe { topic, shard, confirmed }).await.map_err(|_| HotError::Bus)?;
+            self.commands
+                .send(Command::Subscribe {
+                    topic,
+                    shard,
+                    confirmed,
+                })
+                .await
+                .map_err(|_| HotError::Bus)?;
             confirmation.await.map_err(|_| HotError::Bus)
         };
         timeout(link::PATIENCE, asked).await.map_err(|_| HotError::Bus)?
     }
 
-    /// The shard no longer listens. The subscription lingers for a while.
-    pub async fn release(&self, topic: Topic, shard: usize) {
-        // Only a bus that has ended refuses, and then there is nothing to release.
-        drop(self.commands.send(Command::Release { topic, shard }).await);
+    /// The shard no longer listens; the subscription lingers for a while. When the bus has no place for the word, the
+    /// subscription stays until the shard's next release of the topic.
+    pub fn release(&self, topic: Topic, shard: usize) {
+        if self.commands.try_send(Command::Release { topic, shard }).is_err() {
+            tracing::debug!("the bus had no place for a release");
+        }
     }
 }
 
@@ -256,7 +287,11 @@ impl Driver {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Subscribe { topic, shard, confirmed } => self.want(topic, 1 << shard, Some(confirmed)),
+            Command::Subscribe {
+                topic,
+                shard,
+                confirmed,
+            } => self.want(topic, 1 << shard, Some(confirmed)),
             Command::Release { topic, shard } => {
                 if let Some(entry) = self.topics.get_mut(&topic.channel(&self.keys)) {
                     entry.shards &= !(1 << shard);
@@ -274,14 +309,22 @@ impl Driver {
             hash_map::Entry::Occupied(entry) => entry.into_mut(),
             hash_map::Entry::Vacant(entry) => {
                 self.fresh.push(entry.key().clone());
-                entry.insert(Entry { topic, shards: 0, state: State::Unasked, waiting: Vec::new(), idle_since: None })
+                entry.insert(Entry {
+                    topic,
+                    shards: 0,
+                    state: State::Unasked,
+                    waiting: Vec::new(),
+                    idle_since: None,
+                })
             }
         };
         entry.shards |= shards;
         entry.idle_since = None;
         match confirmed {
             // A shard that no longer waits has been answered by its own patience.
-            Some(confirmed) if entry.state == State::Confirmed => drop(confirmed.send(())),
+            Some(confirmed) if entry.state == State::Confirmed => {
+                let _ = confirmed.send(());
+            }
             Some(confirmed) => entry.waiting.push(confirmed),
             None => {}
         }
@@ -302,7 +345,12 @@ impl Driver {
             State::Asked(at) => at.elapsed() > CONFIRM_PATIENCE,
             State::Confirmed => false,
         };
-        let channels = self.topics.iter().filter(|(_, entry)| overdue(entry)).map(|(channel, _)| channel.clone()).collect();
+        let channels = self
+            .topics
+            .iter()
+            .filter(|(_, entry)| overdue(entry))
+            .map(|(channel, _)| channel.clone())
+            .collect();
         self.ask(connection, channels).await
     }
 
@@ -339,9 +387,15 @@ impl Driver {
 
     fn take(&mut self, push: PushInfo) {
         let mut data = push.data.into_iter();
-        let Some(Value::BulkString(channel)) = data.next() else { return };
-        let Ok(channel) = String::from_utf8(channel) else { return };
-        let Some(entry) = self.topics.get_mut(&channel) else { return };
+        let Some(Value::BulkString(channel)) = data.next() else {
+            return;
+        };
+        let Ok(channel) = String::from_utf8(channel) else {
+            return;
+        };
+        let Some(entry) = self.topics.get_mut(&channel) else {
+            return;
+        };
         match push.kind {
             PushKind::SMessage => {
                 if let Some(Value::BulkString(payload)) = data.next() {
@@ -354,7 +408,9 @@ impl Driver {
                     self.status.node_confirmed.store(true, Ordering::Relaxed);
                 }
                 // A shard that no longer waits has been answered by its own patience.
-                entry.waiting.drain(..).for_each(|confirmed| drop(confirmed.send(())));
+                for confirmed in entry.waiting.drain(..) {
+                    let _ = confirmed.send(());
+                }
             }
             // The server ended a subscription that is still wanted: the next upkeep asks again.
             PushKind::SUnsubscribe => entry.state = State::Unasked,

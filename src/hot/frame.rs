@@ -19,13 +19,44 @@ pub const FRAME_MAX_BYTES: usize = 4 * 1024 * 1024;
 /// One event of the bus.
 #[derive(Debug, Clone, PartialEq)]
 pub enum BusEvent {
-    Message { epoch: String, seq: u64, sent_ms: i64, body: String },
-    Joined { epoch: String, rev: u64, at_ms: i64, origin: String, user: UserId, presence: Presence },
-    Left { epoch: String, rev: u64, at_ms: i64, reason: LeaveReason, user: UserId, presence: Option<Presence> },
+    Message {
+        epoch: String,
+        seq: u64,
+        sent_ms: i64,
+        body: String,
+    },
+    Joined {
+        epoch: String,
+        rev: u64,
+        at_ms: i64,
+        origin: String,
+        user: UserId,
+        presence: Presence,
+    },
+    Left {
+        epoch: String,
+        rev: u64,
+        at_ms: i64,
+        reason: LeaveReason,
+        user: UserId,
+        presence: Option<Presence>,
+    },
     /// `rooms`: where the user could be met, on the user's own channel.
-    Presence { origin: Option<String>, user: UserId, rooms: Vec<RoomName>, presence: Presence },
-    Typing { thread: Option<String>, room_type: Option<String>, except: Option<UserId>, users: Vec<(UserId, i64)> },
-    Count { members: u64 },
+    Presence {
+        origin: Option<String>,
+        user: UserId,
+        rooms: Vec<RoomName>,
+        presence: Presence,
+    },
+    Typing {
+        thread: Option<String>,
+        room_type: Option<String>,
+        except: Option<UserId>,
+        users: Vec<(UserId, i64)>,
+    },
+    Count {
+        members: u64,
+    },
 }
 
 /// Reads a frame. `None`: none of ours, or damaged; it is dropped and counted.
@@ -44,18 +75,40 @@ pub fn decode(payload: &[u8]) -> Option<BusEvent> {
             body: rest.to_owned(),
         }),
         "j" => {
-            let (epoch, rev, at_ms) = (fields.next()?.to_owned(), fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+            let (epoch, rev, at_ms) = (
+                fields.next()?.to_owned(),
+                fields.next()?.parse().ok()?,
+                fields.next()?.parse().ok()?,
+            );
             let (version, origin) = (fields.next()?.parse().ok()?, fields.next()?.to_owned());
             let (user, json) = rest.split_once('\n')?;
             let presence = presence::decode(version, json)?;
-            Some(BusEvent::Joined { epoch, rev, at_ms, origin, user: UserId::parse(user).ok()?, presence })
+            Some(BusEvent::Joined {
+                epoch,
+                rev,
+                at_ms,
+                origin,
+                user: UserId::parse(user).ok()?,
+                presence,
+            })
         }
         "l" => {
-            let (epoch, rev, at_ms) = (fields.next()?.to_owned(), fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+            let (epoch, rev, at_ms) = (
+                fields.next()?.to_owned(),
+                fields.next()?.parse().ok()?,
+                fields.next()?.parse().ok()?,
+            );
             let (version, reason) = (fields.next()?.parse().ok()?, LeaveReason::parse(fields.next()?)?);
             let (user, json) = rest.split_once('\n')?;
             let presence = presence::decode(version, json);
-            Some(BusEvent::Left { epoch, rev, at_ms, reason, user: UserId::parse(user).ok()?, presence })
+            Some(BusEvent::Left {
+                epoch,
+                rev,
+                at_ms,
+                reason,
+                user: UserId::parse(user).ok()?,
+                presence,
+            })
         }
         "p" => {
             let version = fields.next()?.parse().ok()?;
@@ -65,7 +118,12 @@ pub fn decode(payload: &[u8]) -> Option<BusEvent> {
             let rooms: Vec<String> = serde_json::from_str(lines.next()?).ok()?;
             let presence = presence::decode(version, lines.next()?)?;
             let rooms = rooms.iter().filter_map(|room| RoomName::parse(room).ok()).collect();
-            Some(BusEvent::Presence { origin, user, rooms, presence })
+            Some(BusEvent::Presence {
+                origin,
+                user,
+                rooms,
+                presence,
+            })
         }
         "t" => {
             let mut lines = rest.splitn(4, '\n');
@@ -82,7 +140,9 @@ pub fn decode(payload: &[u8]) -> Option<BusEvent> {
                     .collect(),
             })
         }
-        "c" => Some(BusEvent::Count { members: fields.next()?.parse().ok()? }),
+        "c" => Some(BusEvent::Count {
+            members: fields.next()?.parse().ok()?,
+        }),
         _ => None,
     }
 }
@@ -96,13 +156,29 @@ mod tests {
     fn a_message_keeps_its_lines() {
         let event = decode(b"m e1 7 1700000000000\n{\"content\":\"a\nb\"").expect("a frame");
         let body = "{\"content\":\"a\nb\"".to_owned();
-        assert_eq!(event, BusEvent::Message { epoch: "e1".into(), seq: 7, sent_ms: 1_700_000_000_000, body });
+        assert_eq!(
+            event,
+            BusEvent::Message {
+                epoch: "e1".into(),
+                seq: 7,
+                sent_ms: 1_700_000_000_000,
+                body
+            }
+        );
     }
 
     #[test]
     fn a_leave_may_come_without_a_presence() {
         let event = decode(b"l e1 3 5 0 left\nalice\n").expect("a frame");
-        assert!(matches!(event, BusEvent::Left { presence: None, rev: 3, reason: LeaveReason::Left, .. }));
+        assert!(matches!(
+            event,
+            BusEvent::Left {
+                presence: None,
+                rev: 3,
+                reason: LeaveReason::Left,
+                ..
+            }
+        ));
     }
 
     proptest! {

@@ -12,9 +12,10 @@ pub const PARTITIONS: usize = 64;
 
 /// Hash tags whose slots lie in the middles of 64 equal bands of the 16,384 slots, so that masters share them evenly.
 const TAGS: [u16; PARTITIONS] = [
-    464, 977, 3017, 2113, 574, 867, 3107, 2003, 184, 2180, 3237, 2333, 754, 2090, 3327, 2223, 3124, 2020, 557, 844, 3034,
-    2130, 447, 954, 3304, 91, 777, 2773, 3214, 2310, 667, 2663, 712, 2716, 3361, 2265, 1079, 2606, 3271, 2375, 532, 821, 3681,
-    2785, 1599, 931, 3791, 2695, 2985, 2356, 621, 2625, 3342, 2246, 731, 2735, 3072, 2176, 1497, 912, 3162, 2066, 1587, 802,
+    464, 977, 3017, 2113, 574, 867, 3107, 2003, 184, 2180, 3237, 2333, 754, 2090, 3327, 2223, 3124, 2020, 557, 844,
+    3034, 2130, 447, 954, 3304, 91, 777, 2773, 3214, 2310, 667, 2663, 712, 2716, 3361, 2265, 1079, 2606, 3271, 2375,
+    532, 821, 3681, 2785, 1599, 931, 3791, 2695, 2985, 2356, 621, 2625, 3342, 2246, 731, 2735, 3072, 2176, 1497, 912,
+    3162, 2066, 1587, 802,
 ];
 
 /// One of the 64 partitions.
@@ -106,7 +107,9 @@ pub struct Keys {
 impl Keys {
     /// `prefix` has no braces: the configuration sees to it, since they would move the hash tag.
     pub fn new(prefix: &str) -> Self {
-        Self { prefix: Arc::from(prefix) }
+        Self {
+            prefix: Arc::from(prefix),
+        }
     }
 
     fn plain(&self, partition: Partition, noun: &str) -> String {
@@ -193,7 +196,11 @@ impl Keys {
 
     /// Room and user have no control characters, so the client's id, which may have any, stands last.
     pub fn room_dedupe(&self, room: &RoomName, user: &UserId, client_message_id: &str) -> String {
-        self.named(Partition::of_room(room), "room.dedupe", &format!("{room}\0{user}\0{client_message_id}"))
+        self.named(
+            Partition::of_room(room),
+            "room.dedupe",
+            &format!("{room}\0{user}\0{client_message_id}"),
+        )
     }
 
     pub fn room_channel(&self, room: &RoomName) -> String {
@@ -220,7 +227,12 @@ impl Keys {
 
 fn glob_escaped(text: &str) -> String {
     text.chars()
-        .flat_map(|c| matches!(c, '*' | '?' | '[' | ']' | '\\').then_some('\\').into_iter().chain([c]))
+        .flat_map(|c| {
+            matches!(c, '*' | '?' | '[' | ']' | '\\')
+                .then_some('\\')
+                .into_iter()
+                .chain([c])
+        })
         .collect()
 }
 
@@ -231,7 +243,11 @@ mod tests {
     fn slot(tag: &str) -> u16 {
         let crc = tag.bytes().fold(0_u16, |crc, byte| {
             (0..8).fold(crc ^ (u16::from(byte) << 8), |crc, _| {
-                if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 }
+                if crc & 0x8000 == 0 {
+                    crc << 1
+                } else {
+                    (crc << 1) ^ 0x1021
+                }
             })
         });
         crc % 16_384
@@ -241,7 +257,10 @@ mod tests {
     fn the_slots_of_the_partitions_are_evenly_spread() {
         for (band, tag) in TAGS.iter().enumerate() {
             let middle = band as i32 * 256 + 128;
-            assert!((i32::from(slot(&tag.to_string())) - middle).abs() <= 8, "tag {tag} is off the middle of its band");
+            assert!(
+                (i32::from(slot(&tag.to_string())) - middle).abs() <= 8,
+                "tag {tag} is off the middle of its band"
+            );
         }
     }
 

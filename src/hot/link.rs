@@ -63,7 +63,10 @@ impl Link {
             troubled: Notify::new(),
         });
         let keeper = tokio::spawn(keep(client, Arc::clone(&state)));
-        Self { state, _keeper: Arc::new(tokio_util::task::AbortOnDropHandle::new(keeper)) }
+        Self {
+            state,
+            _keeper: Arc::new(tokio_util::task::AbortOnDropHandle::new(keeper)),
+        }
     }
 
     pub fn is_up(&self) -> bool {
@@ -77,7 +80,11 @@ impl Link {
         }
         let generation = self.state.generation.load(Ordering::Acquire);
         if let Some(inner) = self.state.current.borrow().clone() {
-            return Ok(Connection { inner, generation, state: Arc::clone(&self.state) });
+            return Ok(Connection {
+                inner,
+                generation,
+                state: Arc::clone(&self.state),
+            });
         }
         let mut current = self.state.current.subscribe();
         let found = timeout(PATIENCE, current.wait_for(Option::is_some)).await;
@@ -109,7 +116,11 @@ pub struct Connection {
 
 impl Connection {
     pub async fn send(&mut self, command: &Cmd) -> Result<Value, RedisError> {
-        let result = self.inner.send_packed_command(command).await.and_then(Value::extract_error);
+        let result = self
+            .inner
+            .send_packed_command(command)
+            .await
+            .and_then(Value::extract_error);
         self.noticed(result)
     }
 
@@ -124,7 +135,8 @@ impl Connection {
             if error.is_timeout() {
                 self.state.silent.store(true, Ordering::Relaxed);
                 self.state.troubled.notify_one();
-            } else if error.is_unrecoverable_error() && self.generation == self.state.generation.load(Ordering::Acquire) {
+            } else if error.is_unrecoverable_error() && self.generation == self.state.generation.load(Ordering::Acquire)
+            {
                 self.state.current.send_replace(None);
                 self.state.troubled.notify_one();
             }

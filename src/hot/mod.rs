@@ -69,12 +69,20 @@ impl Metrics {
     /// Registers the collectors; fails when they are registered already.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let durations = HistogramVec::new(
-            HistogramOpts::new("realtime_script_duration_seconds", "Time from the call of a Lua script to its reply.")
-                .buckets(vec![0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0]),
+            HistogramOpts::new(
+                "realtime_script_duration_seconds",
+                "Time from the call of a Lua script to its reply.",
+            )
+            .buckets(vec![
+                0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0,
+            ]),
             &["script"],
         )?;
         let failures = IntCounterVec::new(
-            Opts::new("realtime_script_failures_total", "Calls of Lua scripts without a valid reply."),
+            Opts::new(
+                "realtime_script_failures_total",
+                "Calls of Lua scripts without a valid reply.",
+            ),
             &["script"],
         )?;
         registry.register(Box::new(durations.clone()))?;
@@ -88,10 +96,16 @@ impl Metrics {
 pub enum HotError {
     /// Redis is away, silent, or refused the call.
     #[error("{operation}: {source}")]
-    Redis { operation: &'static str, source: redis::RedisError },
+    Redis {
+        operation: &'static str,
+        source: redis::RedisError,
+    },
     /// The reply breaks the header contract of the script.
     #[error("{operation}: {source}")]
-    Reply { operation: &'static str, source: UnexpectedReply },
+    Reply {
+        operation: &'static str,
+        source: UnexpectedReply,
+    },
     /// The bus did not confirm a subscription in time.
     #[error("the bus did not confirm a subscription in time")]
     Bus,
@@ -135,7 +149,11 @@ impl Hot {
         let fail = |source| HotError::of("connect", source);
         let client = link::client(&settings.url).map_err(fail)?;
         let manager = RedisConnectionManager::new(client.get_connection_info().clone()).map_err(fail)?;
-        let pool = Pool::builder().max_size(POOL_SIZE).min_idle(0).connection_timeout(POOL_WAIT).build_unchecked(manager);
+        let pool = Pool::builder()
+            .max_size(POOL_SIZE)
+            .min_idle(0)
+            .connection_timeout(POOL_WAIT)
+            .build_unchecked(manager);
         Ok(Self(Arc::new(Inner {
             link: Link::open(client),
             keys: Keys::new(&settings.prefix),
@@ -167,7 +185,11 @@ impl Hot {
     }
 
     fn observe(&self, script: &'static str, took: Duration, succeeded: bool) {
-        self.0.metrics.durations.with_label_values(&[script]).observe(took.as_secs_f64());
+        self.0
+            .metrics
+            .durations
+            .with_label_values(&[script])
+            .observe(took.as_secs_f64());
         if !succeeded {
             self.0.metrics.failures.with_label_values(&[script]).inc();
         }

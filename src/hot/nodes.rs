@@ -31,7 +31,12 @@ impl Hot {
     pub async fn check(&self) -> Result<Duration, HotError> {
         let started = Instant::now();
         let expire = Duration::from_secs(60);
-        CHECK.call().key(self.keys().check()).number(millis(expire)).run(self).await?;
+        CHECK
+            .call()
+            .key(self.keys().check())
+            .number(millis(expire))
+            .run(self)
+            .await?;
         Ok(started.elapsed())
     }
 }

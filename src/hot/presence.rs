@@ -21,8 +21,9 @@ script!(EXPIRE = "presence/expire");
 script!(READ = "presence/read");
 script!(REFRESH = "presence/refresh");
 
-pub(super) const SCRIPTS: &[&LazyLock<Script>] =
-    &[&CONNECT, &RENEW, &LOSE, &FINISH, &ENTER, &EXIT, &UPDATE, &EXPIRE, &READ, &REFRESH];
+pub(super) const SCRIPTS: &[&LazyLock<Script>] = &[
+    &CONNECT, &RENEW, &LOSE, &FINISH, &ENTER, &EXIT, &UPDATE, &EXPIRE, &READ, &REFRESH,
+];
 
 /// How presence travels in replies and on the bus: `{status, text?, emoji?, seen?}`, seen in Unix ms.
 #[derive(Debug, Serialize, Deserialize)]
@@ -94,7 +95,11 @@ pub struct Facts {
 /// Outcome of [`connect`].
 #[derive(Debug)]
 pub enum Connect {
-    Connected { presence: Presence, now_ms: i64, rooms: Vec<RoomName> },
+    Connected {
+        presence: Presence,
+        now_ms: i64,
+        rooms: Vec<RoomName>,
+    },
     /// The user has as many connections as one user may have.
     Full,
 }
@@ -132,7 +137,11 @@ pub async fn connect(hot: &Hot, lease: &Lease, facts: &Facts) -> Result<Connect,
             return Ok(Connect::Full);
         }
         let _appeared = reply.flag()?;
-        Ok(Connect::Connected { presence: reply.presence()?, now_ms: reply.integer()?, rooms: reply.rooms()? })
+        Ok(Connect::Connected {
+            presence: reply.presence()?,
+            now_ms: reply.integer()?,
+            rooms: reply.rooms()?,
+        })
     })
 }
 
@@ -192,7 +201,11 @@ fn finish_call(hot: &Hot, lease: &Lease, seen_end_ms: Option<i64>) -> Call {
     let (keys, user) = (hot.keys(), &lease.user);
     let partition = Partition::of_user(user);
     // Nobody comes back as the same anonymous user.
-    let keep_ms = if user.is_anonymous() { 1 } else { millis(hot.terms().keep) };
+    let keep_ms = if user.is_anonymous() {
+        1
+    } else {
+        millis(hot.terms().keep)
+    };
     FINISH
         .call()
         .key(keys.leases(partition))
@@ -220,7 +233,11 @@ fn finished(mut reply: Reply) -> Result<Option<Finished>, HotError> {
         let changed = reply.flag()?;
         let presence = reply.presence()?;
         let todo = Some(reply.text()?).filter(|id| !id.is_empty());
-        Ok(Some(Finished { changed: changed.then_some(presence), rooms: reply.rooms()?, todo }))
+        Ok(Some(Finished {
+            changed: changed.then_some(presence),
+            rooms: reply.rooms()?,
+            todo,
+        }))
     })
 }
 
@@ -231,8 +248,15 @@ pub async fn finish(hot: &Hot, lease: &Lease) -> Result<Option<Finished>, HotErr
 
 /// Ends connections whose leases end as the sweep saw them end (ms); in the order given, `None` where another was first.
 pub async fn finish_due(hot: &Hot, due: &[(Lease, i64)]) -> Result<Vec<Result<Option<Finished>, HotError>>, HotError> {
-    let calls = due.iter().map(|(lease, end_ms)| finish_call(hot, lease, Some(*end_ms))).collect();
-    Ok(script::run_all(hot, calls).await?.into_iter().map(|reply| finished(reply?)).collect())
+    let calls = due
+        .iter()
+        .map(|(lease, end_ms)| finish_call(hot, lease, Some(*end_ms)))
+        .collect();
+    Ok(script::run_all(hot, calls)
+        .await?
+        .into_iter()
+        .map(|reply| finished(reply?))
+        .collect())
 }
 
 /// Outcome of [`enter`].
@@ -269,7 +293,13 @@ pub async fn enter(hot: &Hot, lease: &Lease, room: &RoomName) -> Result<Enter, H
 
 /// Second half of a leave, in the user's partition.
 pub async fn exit(hot: &Hot, user: &UserId, connection: &ConnectionId, room: &RoomName) -> Result<(), HotError> {
-    EXIT.call().key(hot.keys().user_rooms(user)).arg(connection.as_str()).arg(room.as_str()).run(hot).await.map(drop)
+    EXIT.call()
+        .key(hot.keys().user_rooms(user))
+        .arg(connection.as_str())
+        .arg(room.as_str())
+        .run(hot)
+        .await
+        .map(drop)
 }
 
 /// What a user chose; times in Unix ms.
@@ -325,19 +355,33 @@ pub async fn update(hot: &Hot, lease: &Lease, choice: &Choice) -> Result<Option<
 /// Ends a custom status whose time has come; `None` where there is nothing to end.
 pub async fn expire(hot: &Hot, user: &UserId) -> Result<Option<Told>, HotError> {
     let mut reply = change_call(&EXPIRE, hot, user).run(hot).await?;
-    EXPIRE.read(|| if reply.flag()? { told(&mut reply, true).map(Some) } else { Ok(None) })
+    EXPIRE.read(|| {
+        if reply.flag()? {
+            told(&mut reply, true).map(Some)
+        } else {
+            Ok(None)
+        }
+    })
 }
 
 fn told(reply: &mut Reply, changed: bool) -> Result<Told, UnexpectedReply> {
     let presence = reply.presence()?;
     let todo = Some(reply.text()?).filter(|id| !id.is_empty());
-    Ok(Told { changed, presence, rooms: reply.rooms()?, todo })
+    Ok(Told {
+        changed,
+        presence,
+        rooms: reply.rooms()?,
+        todo,
+    })
 }
 
 /// What others see of users, and the rooms each is in; in the order asked.
 pub async fn read_all(hot: &Hot, users: &[UserId]) -> Result<Vec<(Presence, Vec<RoomName>)>, HotError> {
     let call = |user| {
-        READ.call().key(hot.keys().user(user)).key(hot.keys().user_connections(user)).key(hot.keys().user_rooms(user))
+        READ.call()
+            .key(hot.keys().user(user))
+            .key(hot.keys().user_connections(user))
+            .key(hot.keys().user_rooms(user))
     };
     let replies = script::run_all(hot, users.iter().map(call).collect()).await?;
     replies
@@ -369,15 +413,24 @@ pub async fn count_connections(hot: &Hot) -> Result<u64, HotError> {
     }
     let fail = |error| HotError::of("count connections", error);
     let mut connection = hot.link().connection().await.map_err(fail)?;
-    let counts = connection.send_all(&pipeline, super::keys::PARTITIONS).await.map_err(fail)?;
-    counts.into_iter().map(|count| redis::from_redis_value::<u64>(count).map_err(|error| fail(error.into()))).sum()
+    let counts = connection
+        .send_all(&pipeline, super::keys::PARTITIONS)
+        .await
+        .map_err(fail)?;
+    counts
+        .into_iter()
+        .map(|count| redis::from_redis_value::<u64>(count).map_err(|error| fail(error.into())))
+        .sum()
 }
 
 /// Every lease that a node holds in one partition.
 pub async fn node_leases(hot: &Hot, partition: Partition, node: &NodeId) -> Result<Vec<Lease>, HotError> {
     let fail = |error| HotError::of("read a node's leases", error);
     let mut connection = hot.link().connection().await.map_err(fail)?;
-    let value = connection.send(redis::cmd("SMEMBERS").arg(hot.keys().node_leases(partition, node))).await.map_err(fail)?;
+    let value = connection
+        .send(redis::cmd("SMEMBERS").arg(hot.keys().node_leases(partition, node)))
+        .await
+        .map_err(fail)?;
     let members: Vec<String> = redis::from_redis_value(value).map_err(|error| fail(error.into()))?;
     Ok(members.iter().filter_map(|member| Lease::decode(member)).collect())
 }

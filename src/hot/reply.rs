@@ -21,13 +21,22 @@ pub struct Reply {
 impl Reply {
     pub fn new(value: Value) -> Result<Self, UnexpectedReply> {
         match value {
-            Value::Array(values) => Ok(Self { values: values.into_iter(), position: 0 }),
-            _ => Err(UnexpectedReply { position: 0, expected: "an array" }),
+            Value::Array(values) => Ok(Self {
+                values: values.into_iter(),
+                position: 0,
+            }),
+            _ => Err(UnexpectedReply {
+                position: 0,
+                expected: "an array",
+            }),
         }
     }
 
     fn fail<T>(&self, expected: &'static str) -> Result<T, UnexpectedReply> {
-        Err(UnexpectedReply { position: self.position, expected })
+        Err(UnexpectedReply {
+            position: self.position,
+            expected,
+        })
     }
 
     fn take(&mut self) -> Option<Value> {

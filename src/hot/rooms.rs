@@ -79,7 +79,14 @@ pub async fn create(hot: &Hot, room: &NewRoom) -> Result<(bool, Room), HotError>
 fn uuid() -> String {
     let bits = (rand::random::<u128>() & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
     let hex = format!("{bits:032x}");
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    format!(
+        "{}-{}-{}-{}-{}",
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..]
+    )
 }
 
 /// A room's epoch: random, so that no two lives of a room share one.
@@ -310,7 +317,9 @@ pub async fn members(
     let read_room = READ.call().key(hot.keys().room(room)).key(hot.keys().room_users(room));
     let calls = vec![read_room, members_call(hot, room, after, limit, Some(asker))];
     let mut replies = script::run_all(hot, calls).await?.into_iter();
-    let (Some(exists), Some(found)) = (replies.next(), replies.next()) else { return Ok(None) };
+    let (Some(exists), Some(found)) = (replies.next(), replies.next()) else {
+        return Ok(None);
+    };
     if exists?.is_empty() {
         return Ok(None);
     }
@@ -338,11 +347,19 @@ pub const LIST_MAX: usize = 10_000;
 /// Every room, by name; reads keys in a scan over its own connection, so that no client waits. At most [`LIST_MAX`].
 pub async fn list(hot: &Hot) -> Result<Vec<Room>, HotError> {
     let fail = |error| HotError::of("list rooms", error);
-    let mut connection = hot.pool().get().await.map_err(|error| HotError::Pool(error.to_string()))?;
+    let mut connection = hot
+        .pool()
+        .get()
+        .await
+        .map_err(|error| HotError::Pool(error.to_string()))?;
     let mut names: HashSet<String> = HashSet::new();
     {
-        let options = redis::ScanOptions::default().with_pattern(hot.keys().room_pattern()).with_count(1_000);
-        let mut found = redis::AsyncCommands::scan_options::<String>(&mut *connection, options).await.map_err(fail)?;
+        let options = redis::ScanOptions::default()
+            .with_pattern(hot.keys().room_pattern())
+            .with_count(1_000);
+        let mut found = redis::AsyncCommands::scan_options::<String>(&mut *connection, options)
+            .await
+            .map_err(fail)?;
         while let Some(key) = found.next().await {
             names.insert(key.map_err(fail)?);
             if names.len() >= LIST_MAX {
@@ -353,7 +370,10 @@ pub async fn list(hot: &Hot) -> Result<Vec<Room>, HotError> {
     let marker = ":room:";
     let rooms: Vec<RoomName> = names
         .iter()
-        .filter_map(|key| key.find(marker).and_then(|at| RoomName::parse(&key[at + marker.len()..]).ok()))
+        .filter_map(|key| {
+            key.find(marker)
+                .and_then(|at| RoomName::parse(&key[at + marker.len()..]).ok())
+        })
         .collect();
     let call = |room| READ.call().key(hot.keys().room(room)).key(hot.keys().room_users(room));
     let mut listed = Vec::with_capacity(rooms.len());

@@ -54,7 +54,11 @@ impl Script {
 
     /// A call of this script, to be given its keys and arguments.
     pub fn call(&'static self) -> Call {
-        Call { script: self, keys: Vec::new(), args: Vec::new() }
+        Call {
+            script: self,
+            keys: Vec::new(),
+            args: Vec::new(),
+        }
     }
 }
 
@@ -70,11 +74,18 @@ pub(super) use script;
 
 /// Every script, for the preload of a new connection and for the test of the header contract.
 pub fn all() -> Vec<&'static Script> {
-    [super::presence::SCRIPTS, super::rooms::SCRIPTS, super::typing::SCRIPTS, super::messages::SCRIPTS, super::sweep::SCRIPTS, super::nodes::SCRIPTS]
-        .into_iter()
-        .flatten()
-        .map(|script| LazyLock::force(script))
-        .collect()
+    [
+        super::presence::SCRIPTS,
+        super::rooms::SCRIPTS,
+        super::typing::SCRIPTS,
+        super::messages::SCRIPTS,
+        super::sweep::SCRIPTS,
+        super::nodes::SCRIPTS,
+    ]
+    .into_iter()
+    .flatten()
+    .map(|script| LazyLock::force(script))
+    .collect()
 }
 
 /// A script with its keys and arguments.

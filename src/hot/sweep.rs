@@ -99,13 +99,19 @@ fn read(mut reply: Reply, partition: Partition, found: &mut Found) -> Result<(),
             _ => {
                 let fields: TodoFields = reply.json()?;
                 let rooms: Vec<String> = serde_json::from_str(&fields.rooms).unwrap_or_default();
-                let Ok(user) = UserId::parse(&fields.user) else { continue };
+                let Ok(user) = UserId::parse(&fields.user) else {
+                    continue;
+                };
                 found.todo.push(Todo {
                     id,
                     partition,
                     user,
                     lease: Lease::decode(&fields.lease),
-                    presence: fields.version.parse().ok().and_then(|version| presence::decode(version, &fields.presence)),
+                    presence: fields
+                        .version
+                        .parse()
+                        .ok()
+                        .and_then(|version| presence::decode(version, &fields.presence)),
                     rooms: rooms.iter().filter_map(|room| RoomName::parse(room).ok()).collect(),
                 });
             }
@@ -118,5 +124,9 @@ fn read(mut reply: Reply, partition: Partition, found: &mut Found) -> Result<(),
 pub async fn done(hot: &Hot, partition: Partition, id: &str) -> Result<(), HotError> {
     let fail = |error| HotError::of("strike a todo off", error);
     let mut connection = hot.link().connection().await.map_err(fail)?;
-    connection.send(redis::cmd("XDEL").arg(hot.keys().todo(partition)).arg(id)).await.map(drop).map_err(fail)
+    connection
+        .send(redis::cmd("XDEL").arg(hot.keys().todo(partition)).arg(id))
+        .await
+        .map(drop)
+        .map_err(fail)
 }
