@@ -11,7 +11,9 @@ pub mod cli;
 
 pub mod app;
 
+pub mod gateway;
 pub mod http;
+pub mod lifecycle;
 
 pub mod engine;
 

@@ -110,7 +110,7 @@ fn report(error: &Error) -> ExitCode {
 
 async fn connect(flags: &Flags, hot_settings: fn(&Config) -> hot::Settings) -> Result<Hot, Error> {
     let config = Config::load(flags)?;
-    Ok(Hot::connect(hot_settings(&config)).await?)
+    Ok(Hot::open(hot_settings(&config))?)
 }
 
 /// Prints a line of a command's result. A reader that went away (`| head`) is no error.

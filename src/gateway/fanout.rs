@@ -47,6 +47,9 @@ pub enum Delivery {
     Presence { origin: Option<String>, news: News },
 }
 
+/// What a shard takes its deliveries from.
+pub type Inbox = mpsc::Receiver<Arc<Delivery>>;
+
 /// Stands between the bus and the shards.
 pub struct Dispatcher {
     inboxes: Vec<mpsc::Sender<Arc<Delivery>>>,
@@ -63,7 +66,7 @@ impl Dispatcher {
         shape: CustomStatusShape,
         tells_presence: bool,
         metrics: Metrics,
-    ) -> (Self, Vec<mpsc::Receiver<Arc<Delivery>>>) {
+    ) -> (Self, Vec<Inbox>) {
         let (inboxes, receivers) = (0..shards).map(|_| mpsc::channel(INBOX_MAX)).unzip();
         (Self { inboxes, shape, tells_presence, metrics }, receivers)
     }

@@ -2,7 +2,6 @@
 //! the stock client gives up on it; whatever passes is said by HTTP, or by closing the transport.
 
 use std::net::{IpAddr, SocketAddr};
-use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! What the gateway counts. Names of events come from a closed list, so that no client makes a label.
 
-use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 use super::protocol::incoming;
 
@@ -14,6 +14,7 @@ pub struct Metrics {
     pub bad_frames: IntCounter,
     pub lost_deliveries: IntCounter,
     pub late_acks: IntCounter,
+    pub latency: Histogram,
     pub refusals: IntCounterVec,
     pub rooms: IntGaugeVec,
 }
@@ -37,6 +38,10 @@ impl Metrics {
                 "realtime_late_acks_total",
                 "Acks of messages that the bus did not bring back in time.",
             )?,
+            latency: Histogram::with_opts(
+                HistogramOpts::new("realtime_latency_seconds", "Way to a client and back, by its own pong or the engine's.")
+                    .buckets(vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0]),
+            )?,
             refusals: counters("realtime_handshake_refusals_total", "Handshakes turned down, by cause.", "cause")?,
             rooms: IntGaugeVec::new(Opts::new("realtime_local_rooms", "Rooms with sockets of this node."), &["shard"])?,
         };
@@ -47,6 +52,7 @@ impl Metrics {
         registry.register(Box::new(metrics.bad_frames.clone()))?;
         registry.register(Box::new(metrics.lost_deliveries.clone()))?;
         registry.register(Box::new(metrics.late_acks.clone()))?;
+        registry.register(Box::new(metrics.latency.clone()))?;
         registry.register(Box::new(metrics.refusals.clone()))?;
         registry.register(Box::new(metrics.rooms.clone()))?;
         Ok(metrics)

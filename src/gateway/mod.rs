@@ -15,5 +15,5 @@ mod told;
 mod events;
 mod session;
 
-pub use fanout::Dispatcher;
-pub use shard::{Node, Settings, Shard};
+pub use fanout::{Dispatcher, Inbox};
+pub use shard::{Ask, Node, Settings, Shard};

@@ -86,6 +86,12 @@ pub fn room_count(room: &RoomName, members: u64) -> Frame {
     frame(event::ROOM_COUNT, &json!({ "roomName": room.as_str(), "memberCount": members }))
 }
 
+/// The room's order has begun anew, or is not known from here on: the client reads members and history again.
+pub fn room_reset(room: &RoomName, epoch: &str, seq: u64, rev: u64, reason: &str) -> Frame {
+    let payload = json!({ "roomName": room.as_str(), "epoch": epoch, "seq": seq, "rev": rev, "reason": reason });
+    frame(event::ROOM_RESET, &payload)
+}
+
 /// A message's object without its end, for `messages/send.lua`; [`message_new`] completes it on every node.
 pub fn message_body(
     room: &RoomName,

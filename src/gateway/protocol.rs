@@ -38,6 +38,7 @@ pub mod outgoing {
     pub const USER_JOINED: &str = "user:joined";
     pub const USER_LEFT: &str = "user:left";
     pub const ROOM_COUNT: &str = "room:count";
+    pub const ROOM_RESET: &str = "room:reset";
     pub const MESSAGE_NEW: &str = "message:new";
     pub const TYPING_EVENT: &str = "typing:event";
     pub const PRESENCE_CHANGED: &str = "presence:changed";

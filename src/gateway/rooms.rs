@@ -110,6 +110,20 @@ impl Rooms {
         true
     }
 
+    /// A membership was registered anew: it goes on from the position. True: in another epoch than the one known.
+    pub fn go_on(&mut self, name: &RoomName, client: &Client, position: Position) -> bool {
+        let Some(member) = self.rooms.get_mut(name).and_then(|room| room.members.get_mut(&client.key)) else {
+            return false;
+        };
+        match &mut member.state {
+            State::Live(known) if known.epoch != position.epoch => {
+                *known = position;
+                true
+            }
+            State::Live(_) | State::Joining(_) => false,
+        }
+    }
+
     /// A join is over, one way or the other. True: nobody of this shard is in the room, release the subscription.
     pub fn end_join(&mut self, name: &RoomName, client: &Client) -> bool {
         let Some(room) = self.rooms.get_mut(name) else { return false };

@@ -17,9 +17,10 @@ use super::metrics::Metrics;
 use super::outgoing;
 use super::payload::Incoming;
 use super::protocol::{ErrorCode, Failure, ack};
+use super::rooms::Position;
 use super::shard::Shard;
 use crate::domain::presence::{Connect, Facts};
-use crate::domain::rooms::JoinOptions;
+use crate::domain::rooms::{JoinOptions, Joined};
 use crate::domain::{endings, presence, rooms};
 use crate::engine::{Application, CloseReason, ConnectError, Event, Handshake, Refusal, Socket};
 use crate::hot::HotError;
@@ -174,9 +175,9 @@ impl Shard {
         let transport = client.socket.transport();
         if client.shown_transport.replace(transport) != transport {
             let latency_ms = client.socket.latency().map(|latency| latency.as_millis() as u64);
-            let shown = presence::note(&self.hot, &client.lease(), transport_name(transport), latency_ms);
-            if let Err(error) = shown.await {
-                tracing::debug!(error = %error, connection = %client.lease().connection, "transport not written down");
+            let lease = client.lease();
+            if let Err(error) = presence::note(&self.hot, &lease, transport_name(transport), latency_ms).await {
+                tracing::debug!(error = %error, connection = %lease.connection, "transport not written down");
             }
         }
     }
@@ -206,13 +207,24 @@ impl Shard {
         for room in joined {
             let autocreate = self.node.settings.room_autocreate.matches(room.as_str());
             let options = JoinOptions { autocreate, quiet: true, members: 0 };
-            if rooms::join(&self.hot, &client.lease(), &room, options).await?.is_err() {
-                client.rooms.borrow_mut().remove(&room);
-                self.leave_room(&room, client);
+            match rooms::join(&self.hot, &client.lease(), &room, options).await? {
+                Ok(joined) => self.go_on(client, &room, joined),
+                Err(_) => {
+                    client.rooms.borrow_mut().remove(&room);
+                    self.leave_room(&room, client);
+                }
             }
         }
         tracing::info!(connection = %client.lease().connection, user = %client.user, "registered anew");
         Ok(())
+    }
+
+    fn go_on(&self, client: &Client, room: &RoomName, joined: Joined) {
+        let reset = outgoing::room_reset(room, &joined.epoch, joined.seq, joined.rev, "epoch_changed");
+        let position = Position { epoch: joined.epoch, seq: joined.seq, rev: joined.rev };
+        if self.rooms.borrow_mut().go_on(room, client, position) {
+            client.socket.send(&reset);
+        }
     }
 
     async fn end(&self, client: &Rc<Client>, reason: CloseReason) {
@@ -223,7 +235,11 @@ impl Shard {
         let ended = if is_explicit(reason) {
             endings::finish(&self.hot, &lease).await.map(drop)
         } else {
-            presence::lose(&self.hot, &lease).await
+            let grace = match reason {
+                CloseReason::Shutdown | CloseReason::Draining => self.node.settings.drain_grace,
+                _ => self.node.settings.grace,
+            };
+            presence::lose(&self.hot, &lease, grace).await
         };
         if let Err(error) = ended {
             // Nobody extends the lease any more, so it ends by itself.

@@ -10,11 +10,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ahash::AHashMap;
-use tokio::sync::mpsc;
+use rand::Rng as _;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::interval;
 
 use super::client::Client;
-use super::fanout::{Delivery, News, Order};
+use super::fanout::{Delivery, Inbox, News, Order};
 use super::metrics::Metrics;
 use super::outgoing;
 use super::protocol::{ErrorCode, Failure};
@@ -37,6 +38,10 @@ pub struct Settings {
     pub enable_presence: bool,
     pub enable_typing: bool,
     pub typing_timeout: Duration,
+    /// From the loss of a transport to the end of the lease.
+    pub grace: Duration,
+    /// The same where the node went away.
+    pub drain_grace: Duration,
     /// Bytes of a message's content.
     pub max_content: usize,
     pub room_autocreate: NamePatterns,
@@ -54,14 +59,22 @@ pub struct Node {
     pub verifier: Verifier,
     pub bus: Bus,
     pub metrics: Metrics,
-    pub draining: AtomicBool,
+    pub draining: Arc<AtomicBool>,
     pub connections: AtomicU64,
     incarnations: AtomicU64,
 }
 
 impl Node {
-    pub fn new(id: NodeId, settings: Settings, verifier: Verifier, bus: Bus, metrics: Metrics) -> Self {
-        let (draining, connections, incarnations) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    /// A node without sockets yet; `draining` turns newcomers away once it is set.
+    pub fn new(
+        id: NodeId,
+        settings: Settings,
+        verifier: Verifier,
+        bus: Bus,
+        metrics: Metrics,
+        draining: Arc<AtomicBool>,
+    ) -> Self {
+        let (connections, incarnations) = (AtomicU64::new(0), AtomicU64::new(0));
         Self { id, settings, verifier, bus, metrics, draining, connections, incarnations }
     }
 
@@ -72,6 +85,19 @@ impl Node {
             .expect("a socket id is short and has no control characters");
         Lease { connection, node: self.id.clone(), user: user.clone() }
     }
+}
+
+/// Clients of a node that goes away are spread over this long.
+const RECONNECT_WITHIN_MS: u64 = 1_000;
+
+/// What the node's own work asks of a shard.
+pub enum Ask {
+    /// The leases that it holds in one partition.
+    Leases(Partition, oneshot::Sender<Vec<Lease>>),
+    /// Redis does not have these: whoever holds one registers it anew.
+    RegisterAnew(Vec<Lease>),
+    /// The node goes away: every socket is told when to come back. Answered when the word is on its way.
+    Drain(oneshot::Sender<()>),
 }
 
 /// One shard.
@@ -100,7 +126,7 @@ struct Listeners {
 
 impl Shard {
     /// A shard, and its tasks on the current thread: deliveries until the inbox closes, and what is overdue.
-    pub fn start(index: usize, node: Arc<Node>, hot: Hot, mut inbox: mpsc::Receiver<Arc<Delivery>>) -> Rc<Self> {
+    pub fn start(index: usize, node: Arc<Node>, hot: Hot, mut inbox: Inbox, mut asks: mpsc::Receiver<Ask>) -> Rc<Self> {
         let shard = Rc::new(Self {
             index,
             node,
@@ -118,6 +144,12 @@ impl Shard {
                 deliverer.deliver(&delivery);
             }
         });
+        let asked = Rc::clone(&shard);
+        tokio::task::spawn_local(async move {
+            while let Some(ask) = asks.recv().await {
+                asked.answer(ask);
+            }
+        });
         let keeper = Rc::downgrade(&shard);
         tokio::task::spawn_local(async move {
             let mut ticks = interval(Duration::from_millis(50));
@@ -128,6 +160,18 @@ impl Shard {
             }
         });
         shard
+    }
+
+    fn answer(self: &Rc<Self>, ask: Ask) {
+        match ask {
+            // Whoever asked and went away needs no answer.
+            Ask::Leases(partition, answer) => drop(answer.send(self.leases(partition))),
+            Ask::RegisterAnew(leases) => self.register_anew(&leases),
+            Ask::Drain(told) => {
+                self.announce_drain();
+                drop(told.send(()));
+            }
+        }
     }
 
     pub(super) fn next_key(&self) -> u64 {
@@ -205,9 +249,17 @@ impl Shard {
         }
     }
 
-    /// The leases of this shard in one partition.
-    pub fn leases(&self, partition: Partition) -> Vec<Lease> {
-        self.clients.borrow()[partition.index()].values().map(|client| client.lease()).collect()
+    /// The leases of this shard in one partition; on the way, what the engine's pings told is recorded.
+    fn leases(&self, partition: Partition) -> Vec<Lease> {
+        let clients = self.clients.borrow();
+        let clients = clients[partition.index()].values();
+        let heard = |client: &Rc<Client>| {
+            if let Some(latency) = client.socket.latency() {
+                self.node.metrics.latency.observe(latency.as_secs_f64());
+            }
+            client.lease()
+        };
+        clients.map(heard).collect()
     }
 
     /// The client that holds a lease, if it is still here.
@@ -251,7 +303,7 @@ impl Shard {
 
     fn tell_everybody(&self, origin: Option<&str>, news: &News) -> usize {
         let clients = self.clients.borrow();
-        self.tell(clients.iter().flat_map(AHashMap::values), origin, news)
+        self.tell(clients.iter().flat_map(|partition| partition.values()), origin, news)
     }
 
     fn tell<'a>(&self, clients: impl Iterator<Item = &'a Rc<Client>>, origin: Option<&str>, news: &News) -> usize {
@@ -265,6 +317,13 @@ impl Shard {
             }
         }
         delivered
+    }
+
+    /// Each socket gets a moment of its own, so that they do not come back all at once.
+    fn announce_drain(&self) {
+        for client in self.clients.borrow().iter().flat_map(|partition| partition.values()) {
+            client.socket.send(&outgoing::draining(rand::rng().random_range(0..RECONNECT_WITHIN_MS)));
+        }
     }
 
     fn keep_time(&self) {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use rand::Rng as _;
 use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, Client, IntoConnectionInfo as _, ProtocolVersion, PushInfo, PushKind, RedisError, Value,
@@ -66,8 +65,6 @@ const PUSHES_MAX: usize = 65_536;
 const COMMANDS_MAX: usize = 16_384;
 /// Most channels of one SSUBSCRIBE.
 const CHANNELS_MAX: usize = 256;
-const RETRY_MIN_MS: u64 = 50;
-const RETRY_MAX_MS: u64 = 1_000;
 /// An unconfirmed subscription is asked for again after this long.
 const CONFIRM_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -197,7 +194,7 @@ impl Driver {
         loop {
             let overrun = Arc::new(AtomicBool::new(false));
             let (sender, mut pushes) = mpsc::channel(PUSHES_MAX);
-            match self.dial(sender, Arc::clone(&overrun)).await {
+            match dial(self.client.clone(), sender, Arc::clone(&overrun)).await {
                 Ok(connection) => {
                     failures = 0;
                     if self.serve(connection, &mut pushes, &overrun).await {
@@ -210,8 +207,7 @@ impl Driver {
                     if failures == 1 || failures.is_multiple_of(10) {
                         tracing::warn!(failures, error = %error, "the bus cannot reach Redis; retrying");
                     }
-                    let full = (RETRY_MIN_MS << failures.min(10)).min(RETRY_MAX_MS);
-                    sleep(Duration::from_millis(full / 2 + rand::rng().random_range(0..=full / 2))).await;
+                    sleep(link::backoff(failures)).await;
                 }
             }
             self.status.connected.store(false, Ordering::Relaxed);
@@ -221,23 +217,6 @@ impl Driver {
                 return;
             }
         }
-    }
-
-    async fn dial(
-        &self,
-        pushes: mpsc::Sender<PushInfo>,
-        overrun: Arc<AtomicBool>,
-    ) -> Result<MultiplexedConnection, RedisError> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(Duration::from_secs(1)))
-            .set_response_timeout(Some(link::PATIENCE))
-            .set_push_sender(move |push: PushInfo| {
-                pushes.try_send(push).map_err(|_| {
-                    overrun.store(true, Ordering::Relaxed);
-                    redis::aio::SendError
-                })
-            });
-        self.client.get_multiplexed_async_connection_with_config(&config).await
     }
 
     /// One life of a connection. True: the handles are gone, and so is the task.
@@ -417,6 +396,23 @@ impl Driver {
             _ => {}
         }
     }
+}
+
+async fn dial(
+    client: Client,
+    pushes: mpsc::Sender<PushInfo>,
+    overrun: Arc<AtomicBool>,
+) -> Result<MultiplexedConnection, RedisError> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(Duration::from_secs(1)))
+        .set_response_timeout(Some(link::PATIENCE))
+        .set_push_sender(move |push: PushInfo| {
+            pushes.try_send(push).map_err(|_| {
+                overrun.store(true, Ordering::Relaxed);
+                redis::aio::SendError
+            })
+        });
+    client.get_multiplexed_async_connection_with_config(&config).await
 }
 
 /// Keeps data on the way, so that the kernel notices a peer that is gone. The answer is awaited elsewhere: frames that

@@ -214,7 +214,7 @@ async fn watch_over(mut connection: MultiplexedConnection, state: &State) {
 }
 
 /// Doubles up to a bound; half of it is jitter, so that nodes do not come back in step.
-fn backoff(failures: u32) -> Duration {
+pub(super) fn backoff(failures: u32) -> Duration {
     let full = (BACKOFF_MIN_MS << failures.min(10)).min(BACKOFF_MAX_MS);
     Duration::from_millis(full / 2 + rand::rng().random_range(0..=full / 2))
 }

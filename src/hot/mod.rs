@@ -29,8 +29,6 @@ use reply::UnexpectedReply;
 pub struct Terms {
     /// Life of a connection's lease: 2.5 heartbeats.
     pub lease: Duration,
-    /// From the loss of a transport to the end of the lease.
-    pub grace: Duration,
     /// What entries in grace get once, when their user comes back.
     pub prolong: Duration,
     /// How long a user's record, or an empty room made by joining it, is kept.
@@ -145,7 +143,7 @@ const POOL_WAIT: Duration = Duration::from_secs(2);
 impl Hot {
     /// Starts dialling on the current runtime, and returns at once; calls wait for the connection within their bound.
     /// Fails when the URL is none.
-    pub async fn connect(settings: Settings) -> Result<Self, HotError> {
+    pub fn open(settings: Settings) -> Result<Self, HotError> {
         let fail = |source| HotError::of("connect", source);
         let client = link::client(&settings.url).map_err(fail)?;
         let manager = RedisConnectionManager::new(client.get_connection_info().clone()).map_err(fail)?;

@@ -46,7 +46,7 @@ pub struct State {
     /// When this node started.
     pub started: Instant,
     /// Set once, when this node stops.
-    pub draining: AtomicBool,
+    pub draining: Arc<AtomicBool>,
 }
 
 /// Which routes there are.
