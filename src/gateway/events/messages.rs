@@ -11,19 +11,14 @@ use crate::types::RoomName;
 
 pub async fn send(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let said = decode(turn, incoming)?;
-    if turn.client.user.is_anonymous() && !turn.shard.node.settings.anonymous_may_send {
-        return Err(Failure::new(
-            ErrorCode::Forbidden,
-            "Anonymous connections may only listen",
-        ));
-    }
+    let listens_only = turn.client.user.is_anonymous() && !turn.shard.node.settings.anonymous_may_send;
     let lease = turn.client.lease();
-    let (room, body, client_message_id) = (&said.room, &*said.body, said.client_message_id.as_deref());
     let request = SendRequest {
         lease: &lease,
-        room,
-        body,
-        client_message_id,
+        room: &said.room,
+        body: &said.body,
+        client_message_id: said.client_message_id.as_deref(),
+        listens_only,
     };
     match messages::send(&turn.shard.hot, &request)
         .await
@@ -34,10 +29,7 @@ pub async fn send(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
         Send::Banned => Err(Failure::new(ErrorCode::Banned, "You are banned from this room")),
         Send::Stranger => Err(Failure::not_a_member()),
         Send::Muted => Err(Failure::new(ErrorCode::Muted, "You are muted in this room")),
-        Send::Forbidden => Err(Failure::new(
-            ErrorCode::Forbidden,
-            "Only moderators and admins speak here",
-        )),
+        Send::Forbidden => Err(Failure::new(ErrorCode::Forbidden, "You may only listen here")),
     }
 }
 

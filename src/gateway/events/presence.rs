@@ -114,7 +114,15 @@ async fn look_up(turn: &Turn<'_>, users: &[UserId], shared_only: bool) -> Result
         let visible = !shared_only || *user == turn.client.user || shares(&rooms);
         written(turn, user, if visible { &presence } else { HIDDEN })
     });
-    Ok(presences.collect())
+    Ok(presences.map(with_last_seen).collect())
+}
+
+/// Answers always name the field; events only where there is something to say.
+fn with_last_seen(mut presence: Value) -> Value {
+    if presence.get("lastSeen").is_none() {
+        presence["lastSeen"] = Value::Null;
+    }
+    presence
 }
 
 const HIDDEN: &Presence = &Presence {
