@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::protocol::{Failure, PROTOCOL_VERSION, outgoing as event};
-use super::shard::CustomStatusShape;
+use crate::config::CustomStatusShape;
 use crate::engine::Frame;
 use crate::types::{LeaveReason, Presence, RoomName, UserId};
 

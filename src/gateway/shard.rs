@@ -21,15 +21,13 @@ use super::outgoing;
 use super::protocol::{ErrorCode, Failure};
 use super::rooms::Rooms;
 use super::told::Told;
-use crate::config::{NamePatterns, Networks};
+use crate::config::{CustomStatusShape, NamePatterns, Networks};
 use crate::domain::identity::Verifier;
 use crate::engine::CloseReason;
 use crate::hot::bus::{Bus, Topic};
 use crate::hot::keys::{Lease, PARTITIONS, Partition};
 use crate::hot::{Hot, HotError};
 use crate::types::{ConnectionId, NodeId, RoomName, UserId};
-
-pub use crate::config::CustomStatusShape;
 
 /// What the gateway was told.
 pub struct Settings {
