@@ -95,23 +95,47 @@ async fn rooms_are_created_once_and_listed() {
         String::from_utf8(output.stdout).unwrap()
     };
     assert!(run(&["init"]).ends_with("✓ Initialization complete\n"));
-    assert!(run(&["init"]).ends_with("✓ Initialization complete\n"), "it can be repeated");
-    let created = run(&["create-room", "team x", "-t", "group", "-v", "private", "--max-members", "5"]);
+    assert!(
+        run(&["init"]).ends_with("✓ Initialization complete\n"),
+        "it can be repeated"
+    );
+    let created = run(&[
+        "create-room",
+        "team x",
+        "-t",
+        "group",
+        "-v",
+        "private",
+        "--max-members",
+        "5",
+    ]);
     assert_eq!(created, "✓ Room created: team x (group, private)\n");
     let again = run(&["create-room", "team x"]);
-    assert_eq!(again, "✓ Room exists: team x (group, private)\n", "what is there stays as it is");
+    assert_eq!(
+        again, "✓ Room exists: team x (group, private)\n",
+        "what is there stays as it is"
+    );
 
     let table = run(&["rooms"]);
     let lines: Vec<_> = table.lines().collect();
     assert_eq!(lines[1], "Active Rooms");
-    assert!(lines[3].starts_with("NAME                TYPE        VISIBILITY   CREATED"), "{table}");
-    assert!(lines[7].starts_with("team x               group        private      2"), "{table}");
+    assert!(
+        lines[3].starts_with("NAME                TYPE        VISIBILITY   CREATED"),
+        "{table}"
+    );
+    assert!(
+        lines[7].starts_with("team x               group        private      2"),
+        "{table}"
+    );
 
     let json = run(&["rooms", "--json"]);
     let rooms: Vec<Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let names: Vec<_> = rooms.iter().map(|room| room["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["announcements", "general", "team x"]);
-    assert_eq!((&rooms[2]["type"], &rooms[2]["memberCount"]), (&"group".into(), &0.into()));
+    assert_eq!(
+        (&rooms[2]["type"], &rooms[2]["memberCount"]),
+        (&"group".into(), &0.into())
+    );
 }
 
 #[test]

@@ -47,7 +47,11 @@ impl Dev {
             text.push_str(&line);
             text.push('\n');
             if line.starts_with("Ctrl-C") {
-                return Dev { process, text, directory };
+                return Dev {
+                    process,
+                    text,
+                    directory,
+                };
             }
         }
         panic!("dev ended early, after: {text}");
@@ -60,7 +64,11 @@ impl Dev {
     }
 
     fn token(&self) -> &str {
-        self.text.lines().map(str::trim).find(|line| line.starts_with("eyJ")).unwrap()
+        self.text
+            .lines()
+            .map(str::trim)
+            .find(|line| line.starts_with("eyJ"))
+            .unwrap()
     }
 
     /// `host:port` of everything that listens.
@@ -94,13 +102,20 @@ async fn dev_talks_and_leaves_nothing_behind_when_it_is_told_to_end() {
     assert!(status.success(), "{status}");
     let left: Vec<_> = addresses.iter().filter(|address| listens(address)).collect();
     assert!(left.is_empty(), "still listening: {left:?}");
-    assert_eq!(std::fs::read_dir(dev.directory.path()).unwrap().count(), 0, "no file is left");
+    assert_eq!(
+        std::fs::read_dir(dev.directory.path()).unwrap().count(),
+        0,
+        "no file is left"
+    );
 
     // Killed, it can say nothing to its children: they notice.
     let dev = Dev::start();
     let addresses = dev.addresses();
     dev.process.kill();
-    eventually("the children of a killed dev end", async || !addresses.iter().any(|address| listens(address))).await;
+    eventually("the children of a killed dev end", async || {
+        !addresses.iter().any(|address| listens(address))
+    })
+    .await;
 }
 
 /// Over polling, as a stock client begins.
@@ -109,7 +124,10 @@ async fn the_printed_token_opens_a_room(http: &reqwest::Client, dev: &Dev) {
     let open = http.get(&base).send().await.unwrap().text().await.unwrap();
     let open: Value = serde_json::from_str(open.strip_prefix('0').unwrap()).unwrap();
     let session = format!("{base}&sid={}", open["sid"].as_str().unwrap());
-    for packet in [format!("40{{\"token\":\"{}\"}}", dev.token()), r#"420["room:join",{"roomName":"general"}]"#.into()] {
+    for packet in [
+        format!("40{{\"token\":\"{}\"}}", dev.token()),
+        r#"420["room:join",{"roomName":"general"}]"#.into(),
+    ] {
         let answer = http.post(&session).body(packet).send().await.unwrap();
         assert_eq!(answer.text().await.unwrap(), "ok");
     }
@@ -119,7 +137,10 @@ async fn the_printed_token_opens_a_room(http: &reqwest::Client, dev: &Dev) {
         assert_eq!(polled.status(), 200, "{heard}");
         heard.push_str(&polled.text().await.unwrap());
     }
-    assert!(heard.contains("\"userId\":\"grace\"") && heard.contains("\"success\":true"), "{heard}");
+    assert!(
+        heard.contains("\"userId\":\"grace\"") && heard.contains("\"success\":true"),
+        "{heard}"
+    );
 }
 
 async fn health_tells_a_missing_schema_from_a_whole_postgres(http: &reqwest::Client, dev: &Dev) {
@@ -130,13 +151,21 @@ async fn health_tells_a_missing_schema_from_a_whole_postgres(http: &reqwest::Cli
     };
     let bare = health().await;
     assert_eq!(bare["dependencies"]["postgres"]["status"], "no schema", "{bare}");
-    assert_eq!((&bare["status"], &bare["service"]), (&"degraded".into(), &"realtime".into()));
+    assert_eq!(
+        (&bare["status"], &bare["service"]),
+        (&"degraded".into(), &"realtime".into())
+    );
     assert_eq!(bare["dependencies"]["redis"]["status"], "connected");
     assert_eq!(bare["dependencies"]["bus"]["status"], "connected");
 
-    let (client, connection) = tokio_postgres::connect(dev.said("postgres"), tokio_postgres::NoTls).await.unwrap();
+    let (client, connection) = tokio_postgres::connect(dev.said("postgres"), tokio_postgres::NoTls)
+        .await
+        .unwrap();
     let connection = tokio::spawn(connection);
-    client.batch_execute("CREATE TABLE realtime_events (id integer)").await.unwrap();
+    client
+        .batch_execute("CREATE TABLE realtime_events (id integer)")
+        .await
+        .unwrap();
     drop(client);
     connection.await.unwrap().unwrap();
     eventually("health sees the schema", async || health().await["status"] == "healthy").await;
