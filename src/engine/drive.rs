@@ -207,8 +207,10 @@ impl Drive {
                         session.wake();
                     }
                     Farewell::Lingering => {
+                        let limits = session.shard().limits();
                         let mut scratch = session.shard().scratch();
-                        if stream.poll_discard(cx, &mut scratch).is_ready() {
+                        let farewell = stream.poll_farewell(cx, &mut scratch, limits);
+                        if farewell.is_ready() {
                             session.sever();
                         }
                     }
