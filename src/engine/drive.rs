@@ -54,6 +54,7 @@ impl Drive {
         self.read(cx);
         self.run(cx);
         self.write(cx);
+        self.session.has_written();
         self.part(cx);
         self.session.poll_get(cx);
     }
@@ -242,13 +243,13 @@ impl Future for Drive {
         let this = self.get_mut();
         this.session.enter(cx);
         for _ in 0..ROUNDS_PER_TURN {
-            this.session.take_dirt();
+            this.session.begin_round();
             this.round(cx);
             if this.is_finished() {
                 this.session.leave();
                 return Poll::Ready(());
             }
-            if !this.session.take_dirt() {
+            if !this.session.is_dirty() {
                 this.session.leave();
                 return Poll::Pending;
             }
