@@ -56,6 +56,8 @@ pub struct Node {
     pub settings: Settings,
     pub verifier: Verifier,
     pub bus: Bus,
+    /// The node's own connection, which readiness asks too: whoever is told that the node is ready is let in.
+    pub hot: Hot,
     pub metrics: Metrics,
     pub draining: Arc<AtomicBool>,
     pub connections: AtomicU64,
@@ -69,6 +71,7 @@ impl Node {
         settings: Settings,
         verifier: Verifier,
         bus: Bus,
+        hot: Hot,
         metrics: Metrics,
         draining: Arc<AtomicBool>,
     ) -> Self {
@@ -78,6 +81,7 @@ impl Node {
             settings,
             verifier,
             bus,
+            hot,
             metrics,
             draining,
             connections,
