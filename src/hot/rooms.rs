@@ -102,8 +102,9 @@ pub struct JoinRequest<'a> {
     pub presence: &'a Presence,
     /// Make the room when it is missing.
     pub autocreate: bool,
-    /// Tell nobody: a membership that Redis lost is registered anew.
-    pub quiet: bool,
+    /// The epoch in which the connection was a member, where a membership is registered anew: in another one the room
+    /// itself was lost, and nobody is told, since nobody saw the user leave.
+    pub known_epoch: Option<&'a str>,
     /// How many members to return with it; 0 for none.
     pub members: u32,
 }
@@ -168,7 +169,7 @@ pub async fn join(hot: &Hot, request: &JoinRequest<'_>) -> Result<Join, HotError
         .flag(request.autocreate)
         .arg(uuid())
         .arg(new_epoch())
-        .flag(request.quiet);
+        .arg(request.known_epoch.unwrap_or_default());
     let mut calls = vec![call];
     if request.members > 0 {
         calls.push(members_call(hot, room, None, request.members, None));
@@ -243,10 +244,31 @@ fn leave_call(hot: &Hot, request: &LeaveRequest<'_>) -> Call {
         .number(millis(hot.terms().keep))
 }
 
-/// First half of a leave, in the room's partition. False: there is no such room.
-pub async fn leave(hot: &Hot, request: &LeaveRequest<'_>) -> Result<bool, HotError> {
+/// Where in the room's order a leave stands: what is behind it is not for who left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Left {
+    /// The user's last connection here.
+    pub last: bool,
+    pub epoch: String,
+    pub seq: u64,
+}
+
+/// First half of a leave, in the room's partition. `None`: there is no such room.
+pub async fn leave(hot: &Hot, request: &LeaveRequest<'_>) -> Result<Option<Left>, HotError> {
     let mut reply = leave_call(hot, request).run(hot).await?;
-    LEAVE.read(|| Ok(reply.text()? != "missing"))
+    LEAVE.read(|| {
+        if reply.text()? == "missing" {
+            return Ok(None);
+        }
+        let _removed = reply.flag()?;
+        let last = reply.flag()?;
+        let _rev: u64 = reply.integer()?;
+        Ok(Some(Left {
+            last,
+            epoch: reply.text()?,
+            seq: reply.integer()?,
+        }))
+    })
 }
 
 /// Many leaves in few round trips; the first failure is returned after all were tried.
