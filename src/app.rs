@@ -72,7 +72,12 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let tells_presence = config.enable_presence;
     let (dispatcher, inboxes) = Dispatcher::new(shards, config.custom_status_shape, tells_presence, metrics.clone());
     let keys = Keys::new(&config.redis_prefix);
-    let (bus, driver) = Bus::open(config.redis_url.expose(), keys, config.node_id.clone(), dispatcher.into_sink())?;
+    let (bus, driver) = Bus::open(
+        config.redis_url.expose(),
+        keys,
+        config.node_id.clone(),
+        dispatcher.into_sink(),
+    )?;
     let bus_task = AbortOnDropHandle::new(tokio::spawn(driver.run()));
 
     let draining = Arc::new(AtomicBool::new(false));
@@ -165,7 +170,10 @@ fn shard_maker(
     node: Arc<Node>,
     settings: hot::Settings,
     inboxes: Vec<gateway::Inbox>,
-) -> (Vec<mpsc::Sender<Ask>>, impl Fn(usize) -> Rc<dyn Application> + Send + Sync + 'static) {
+) -> (
+    Vec<mpsc::Sender<Ask>>,
+    impl Fn(usize) -> Rc<dyn Application> + Send + Sync + 'static,
+) {
     let (asks, receivers): (Vec<_>, Vec<_>) = inboxes.iter().map(|_| mpsc::channel(ASKS_MAX)).unzip();
     let parts: Vec<_> = inboxes.into_iter().zip(receivers).map(Some).collect();
     let parts = Mutex::new(parts);
@@ -181,18 +189,28 @@ fn shard_maker(
 fn holders(asks: Vec<mpsc::Sender<Ask>>) -> Holders {
     let askers = asks.clone();
     let leases = move |partition: Partition| {
-        let questions: Vec<_> = askers.iter().cloned().map(|shard| ask_leases(shard, partition)).collect();
+        let questions: Vec<_> = askers
+            .iter()
+            .cloned()
+            .map(|shard| ask_leases(shard, partition))
+            .collect();
         async move { join_all(questions).await.into_iter().flatten().collect() }.boxed()
     };
     let missing = move |leases: Vec<Lease>| {
         for shard in &asks {
             // A shard with no place for it hears of it at the next beat.
             if shard.try_send(Ask::RegisterAnew(leases.clone())).is_err() {
-                tracing::warn!(leases = leases.len(), "a shard had no place for leases to be registered anew");
+                tracing::warn!(
+                    leases = leases.len(),
+                    "a shard had no place for leases to be registered anew"
+                );
             }
         }
     };
-    Holders { leases: Box::new(leases), missing: Box::new(missing) }
+    Holders {
+        leases: Box::new(leases),
+        missing: Box::new(missing),
+    }
 }
 
 async fn ask_leases(shard: mpsc::Sender<Ask>, partition: Partition) -> Vec<Lease> {
@@ -235,7 +253,11 @@ fn gateway_settings(config: &Config) -> gateway::Settings {
 
 /// A count that holds only where limits are enforced.
 fn counted(config: &Config, most: u64) -> u64 {
-    if config.limits == Limits::Enforce { most } else { u64::MAX >> 12 }
+    if config.limits == Limits::Enforce {
+        most
+    } else {
+        u64::MAX >> 12
+    }
 }
 
 fn engine_settings(config: &Config) -> engine::Settings {
