@@ -155,6 +155,9 @@ impl Shard {
                 deliverer.deliver(&delivery);
             }
         });
+        if shard.node.settings.presence_to_all {
+            tokio::task::spawn_local(Rc::clone(&shard).listen_to_all());
+        }
         let asked = Rc::clone(&shard);
         tokio::task::spawn_local(async move {
             while let Some(ask) = asks.recv().await {
@@ -171,6 +174,24 @@ impl Shard {
             }
         });
         shard
+    }
+
+    /// Hears everybody's presence from now on. What the bus does not confirm in time it goes on asking for.
+    async fn listen_to_all(self: Rc<Self>) {
+        for partition in Partition::all() {
+            if self
+                .node
+                .bus
+                .subscribe(Topic::Presence(partition), self.index)
+                .await
+                .is_err()
+            {
+                tracing::debug!(
+                    partition = partition.index(),
+                    "presence is heard as soon as the bus stands"
+                );
+            }
+        }
     }
 
     fn answer(self: &Rc<Self>, ask: Ask) {
