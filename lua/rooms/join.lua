@@ -21,7 +21,8 @@
 -- ARGV[11] make it when missing: 0|1
 -- ARGV[12] id, a UUID, for a room that is made
 -- ARGV[13] epoch for a room that is made
--- ARGV[14] quiet: 0|1, a membership registered anew tells nobody
+-- ARGV[14] the epoch in which the connection was a member, or "": in another one the room itself was lost, and
+--   nobody is told, since nobody saw the user leave
 -- RETURNS {"gone"|"missing"|"banned"|"forbidden"|"full"} or
 --   {"ok", first: 0|1, type, role, member count, epoch, seq, rev, now_ms}
 --
@@ -71,7 +72,7 @@ if first then
   rev = redis.call("HINCRBY", KEYS[1], "rev", 1)
   if redis.call("HLEN", KEYS[3]) > tonumber(ARGV[9]) then
     publish_count(KEYS[1], KEYS[3], KEYS[6], KEYS[7], ARGV[1], now_ms, tonumber(ARGV[10]))
-  elseif ARGV[14] == "0" then
+  elseif ARGV[14] == "" or ARGV[14] == room[4] then
     redis.call("SPUBLISH", KEYS[7], table.concat({
       "j " .. room[4] .. " " .. rev .. " " .. string.format("%.0f", now_ms) .. " " .. ARGV[6] .. " " .. ARGV[3],
       ARGV[2], ARGV[7],

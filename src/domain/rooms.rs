@@ -44,11 +44,11 @@ pub enum JoinRefusal {
 
 /// How a connection joins.
 #[derive(Debug, Clone, Copy)]
-pub struct JoinOptions {
+pub struct JoinOptions<'a> {
     /// Make the room when it is missing.
     pub autocreate: bool,
-    /// Tell nobody.
-    pub quiet: bool,
+    /// The epoch in which the connection was a member, where it is registered anew (see [`JoinRequest::known_epoch`]).
+    pub known_epoch: Option<&'a str>,
     /// Members to return, at most.
     pub members: u32,
 }
@@ -58,7 +58,7 @@ pub async fn join(
     hot: &Hot,
     lease: &Lease,
     room: &RoomName,
-    options: JoinOptions,
+    options: JoinOptions<'_>,
 ) -> Result<Result<Joined, JoinRefusal>, HotError> {
     let presence = match hot::presence::enter(hot, lease, room).await? {
         Enter::Entered(presence) => presence,
@@ -67,7 +67,7 @@ pub async fn join(
     };
     let JoinOptions {
         autocreate,
-        quiet,
+        known_epoch,
         members,
     } = options;
     let request = JoinRequest {
@@ -75,7 +75,7 @@ pub async fn join(
         room,
         presence: &presence,
         autocreate,
-        quiet,
+        known_epoch,
         members,
     };
     let refusal = match hot::rooms::join(hot, &request).await? {

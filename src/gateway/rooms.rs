@@ -115,6 +115,14 @@ impl Rooms {
         true
     }
 
+    /// The epoch in which the client is a member.
+    pub fn epoch(&self, name: &RoomName, client: &Client) -> Option<String> {
+        match &self.rooms.get(name)?.members.get(&client.key)?.state {
+            State::Live(position) => Some(position.epoch.clone()),
+            State::Joining(_) => None,
+        }
+    }
+
     /// A membership was registered anew: it goes on from the position. True: in another epoch than the one known.
     pub fn go_on(&mut self, name: &RoomName, client: &Client, position: Position) -> bool {
         let Some(member) = self

@@ -215,7 +215,7 @@ impl Shard {
         }
     }
 
-    /// A new life for a connection whose lease is gone: a new id, the same rooms, and nobody is told. The caller holds
+    /// A new life for a connection whose lease is gone: a new id, the same rooms. A room is told only if it saw the user leave. The caller holds
     /// the client's turn.
     pub(super) async fn renew_registration(&self, client: &Rc<Client>) -> Result<(), HotError> {
         if !client.socket.is_open() {
@@ -227,10 +227,11 @@ impl Shard {
         self.register(client).await?;
         let joined: Vec<RoomName> = client.rooms.borrow().iter().cloned().collect();
         for room in joined {
+            let known_epoch = self.rooms.borrow().epoch(&room, client);
             let autocreate = self.node.settings.room_autocreate.matches(room.as_str());
             let options = JoinOptions {
                 autocreate,
-                quiet: true,
+                known_epoch: known_epoch.as_deref(),
                 members: 0,
             };
             match rooms::join(&self.hot, &client.lease(), &room, options).await? {

@@ -102,8 +102,9 @@ pub struct JoinRequest<'a> {
     pub presence: &'a Presence,
     /// Make the room when it is missing.
     pub autocreate: bool,
-    /// Tell nobody: a membership that Redis lost is registered anew.
-    pub quiet: bool,
+    /// The epoch in which the connection was a member, where a membership is registered anew: in another one the room
+    /// itself was lost, and nobody is told, since nobody saw the user leave.
+    pub known_epoch: Option<&'a str>,
     /// How many members to return with it; 0 for none.
     pub members: u32,
 }
@@ -168,7 +169,7 @@ pub async fn join(hot: &Hot, request: &JoinRequest<'_>) -> Result<Join, HotError
         .flag(request.autocreate)
         .arg(uuid())
         .arg(new_epoch())
-        .flag(request.quiet);
+        .arg(request.known_epoch.unwrap_or_default());
     let mut calls = vec![call];
     if request.members > 0 {
         calls.push(members_call(hot, room, None, request.members, None));

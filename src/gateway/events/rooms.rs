@@ -39,7 +39,7 @@ async fn subscribe_and_join(turn: &Turn<'_>, room: &RoomName) -> Result<Result<J
     let autocreate = !turn.client.user.is_anonymous() && shard.node.settings.room_autocreate.matches(room.as_str());
     let options = JoinOptions {
         autocreate,
-        quiet: false,
+        known_epoch: None,
         members: JOIN_MEMBERS,
     };
     let joined = rooms::join(&shard.hot, &turn.client.lease(), room, options).await?;
