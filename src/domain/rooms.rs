@@ -6,7 +6,7 @@ use crate::hot::rooms::{Join, JoinRequest, LeaveRequest, Page};
 use crate::hot::{self, Hot, HotError};
 use crate::types::{LeaveReason, RoomName, UserId};
 
-pub use crate::hot::rooms::{Joined, LIST_MAX, Member, NewRoom, Room};
+pub use crate::hot::rooms::{Joined, LIST_MAX, Left, Member, NewRoom, Room};
 
 /// What [`create`] found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,8 +90,8 @@ pub async fn join(
     Ok(Err(refusal))
 }
 
-/// Leaves, of the connection's own will. False: there is no such room.
-pub async fn leave(hot: &Hot, lease: &Lease, room: &RoomName) -> Result<bool, HotError> {
+/// Leaves, of the connection's own will. `None`: there is no such room.
+pub async fn leave(hot: &Hot, lease: &Lease, room: &RoomName) -> Result<Option<Left>, HotError> {
     let request = LeaveRequest {
         lease,
         room,
@@ -99,9 +99,9 @@ pub async fn leave(hot: &Hot, lease: &Lease, room: &RoomName) -> Result<bool, Ho
         presence: None,
         ended: false,
     };
-    let found = hot::rooms::leave(hot, &request).await?;
+    let left = hot::rooms::leave(hot, &request).await?;
     hot::presence::exit(hot, &lease.user, &lease.connection, room).await?;
-    Ok(found)
+    Ok(left)
 }
 
 /// Why a page of members is not given.

@@ -244,10 +244,31 @@ fn leave_call(hot: &Hot, request: &LeaveRequest<'_>) -> Call {
         .number(millis(hot.terms().keep))
 }
 
-/// First half of a leave, in the room's partition. False: there is no such room.
-pub async fn leave(hot: &Hot, request: &LeaveRequest<'_>) -> Result<bool, HotError> {
+/// Where in the room's order a leave stands: what is behind it is not for who left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Left {
+    /// The user's last connection here.
+    pub last: bool,
+    pub epoch: String,
+    pub seq: u64,
+}
+
+/// First half of a leave, in the room's partition. `None`: there is no such room.
+pub async fn leave(hot: &Hot, request: &LeaveRequest<'_>) -> Result<Option<Left>, HotError> {
     let mut reply = leave_call(hot, request).run(hot).await?;
-    LEAVE.read(|| Ok(reply.text()? != "missing"))
+    LEAVE.read(|| {
+        if reply.text()? == "missing" {
+            return Ok(None);
+        }
+        let _removed = reply.flag()?;
+        let last = reply.flag()?;
+        let _rev: u64 = reply.integer()?;
+        Ok(Some(Left {
+            last,
+            epoch: reply.text()?,
+            seq: reply.integer()?,
+        }))
+    })
 }
 
 /// Many leaves in few round trips; the first failure is returned after all were tried.

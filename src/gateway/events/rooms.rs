@@ -90,11 +90,17 @@ fn refused(refusal: JoinRefusal) -> Failure {
 
 pub async fn leave(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let room = incoming.object()?.room()?;
-    let found = rooms::leave(&turn.shard.hot, &turn.client.lease(), &room).await;
-    let found = found.map_err(|error| turn.unavailable(error))?;
+    let left = rooms::leave(&turn.shard.hot, &turn.client.lease(), &room).await;
+    let left = left.map_err(|error| turn.unavailable(error))?;
+    if let Some(left) = &left {
+        // What was said before the leave is still for this client, its own messages first of all.
+        let heard = turn.shard.rooms.borrow_mut().heard(&room, &left.epoch, left.seq);
+        // The shard answers every time, so there is no error to be told.
+        heard.await.unwrap_or_default();
+    }
     turn.client.rooms.borrow_mut().remove(&room);
     turn.shard.leave_room(&room, turn.client);
-    if found {
+    if left.is_some() {
         Ok(Outcome::Done(None))
     } else {
         Err(Failure::room_not_found())
