@@ -1,0 +1,163 @@
+//! The oracle: the socketioxide project's servers, programmed and configured as our examples are.
+//! Not here: any judgement about which of the two is right (`differences`).
+
+use std::convert::Infallible;
+use std::fmt;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use engineioxide::config::EngineIoConfig;
+use engineioxide::handler::EngineIoHandler;
+use engineioxide::service::EngineIoService;
+use engineioxide::{DisconnectReason, Socket, Str};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use serde::de::{SeqAccess, Visitor};
+use serde::ser::SerializeTuple;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use socketioxide::extract::{AckSender, Data, SocketRef};
+use socketioxide::{ParserConfig, SocketIo};
+
+use crate::client::{CONNECT_TIMEOUT, MAX_PAYLOAD, PING_INTERVAL, PING_TIMEOUT, Target};
+
+/// As many attachments as our engine takes in one packet.
+const MAX_ATTACHMENTS: usize = 10;
+
+/// The Engine.IO echo server, one for all tests of this process.
+pub fn engine_echo() -> Target {
+    static ADDR: OnceLock<SocketAddr> = OnceLock::new();
+    let addr = *ADDR.get_or_init(|| {
+        let config = EngineIoConfig::builder()
+            .req_path("/engine.io")
+            .ping_interval(PING_INTERVAL)
+            .ping_timeout(PING_TIMEOUT)
+            .max_payload(MAX_PAYLOAD as u64)
+            .ws_max_message_size(MAX_PAYLOAD)
+            .ws_max_frame_size(MAX_PAYLOAD)
+            .max_buffer_size(1024)
+            .build();
+        serve(EngineIoService::with_config(Arc::new(Echo), config))
+    });
+    Target { addr, path: "/engine.io/" }
+}
+
+/// The Socket.IO echo server, one for all tests of this process.
+pub fn socket_echo() -> Target {
+    static ADDR: OnceLock<SocketAddr> = OnceLock::new();
+    let addr = *ADDR.get_or_init(|| {
+        let (service, io) = SocketIo::builder()
+            .ping_interval(PING_INTERVAL)
+            .ping_timeout(PING_TIMEOUT)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .max_payload(MAX_PAYLOAD as u64)
+            .ws_max_message_size(MAX_PAYLOAD)
+            .ws_max_frame_size(MAX_PAYLOAD)
+            .max_buffer_size(1024)
+            .with_parser(ParserConfig::common().max_incoming_binaries(MAX_ATTACHMENTS))
+            .build_svc();
+        io.ns("/", on_connect);
+        io.ns("/custom", on_connect);
+        serve(service)
+    });
+    Target { addr, path: "/socket.io/" }
+}
+
+#[derive(Debug)]
+struct Echo;
+
+impl EngineIoHandler for Echo {
+    type Data = ();
+
+    fn on_connect(self: Arc<Self>, _: Arc<Socket<()>>) {}
+
+    fn on_disconnect(&self, _: Arc<Socket<()>>, _: DisconnectReason) {}
+
+    fn on_message(self: &Arc<Self>, message: Str, socket: Arc<Socket<()>>) {
+        let _ = socket.emit(message); // a full queue loses the echo, which is the oracle's way
+    }
+
+    fn on_binary(self: &Arc<Self>, data: Bytes, socket: Arc<Socket<()>>) {
+        let _ = socket.emit_binary(data);
+    }
+}
+
+async fn on_connect(socket: SocketRef, Data(auth): Data<serde_json::Value>) {
+    let _ = socket.emit("auth", &auth);
+    socket.on("message", async |socket: SocketRef, Data(args): Data<Args>| {
+        let _ = socket.emit("message-back", &args);
+    });
+    socket.on("message-with-ack", async |Data(args): Data<Args>, ack: AckSender| {
+        let _ = ack.send(&args);
+    });
+}
+
+/// All arguments of an event, attachments in their places; socketioxide takes only tuples for several arguments.
+#[derive(Debug)]
+struct Args(Vec<rmpv::Value>);
+
+impl Serialize for Args {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut tuple = serializer.serialize_tuple(self.0.len())?;
+        for value in &self.0 {
+            tuple.serialize_element(value)?;
+        }
+        tuple.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Args {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct All;
+        impl<'de> Visitor<'de> for All {
+            type Value = Args;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("arguments")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Args, A::Error> {
+                let mut all = Vec::new();
+                while let Some(value) = seq.next_element()? {
+                    all.push(value);
+                }
+                Ok(Args(all))
+            }
+        }
+        deserializer.deserialize_tuple(1, All) // the length only says "a tuple"; JSON arrays bring their own
+    }
+}
+
+/// Serves until the process ends, on threads of its own: tests come and go with their runtimes.
+fn serve<S, B>(service: S) -> SocketAddr
+where
+    S: hyper::service::Service<hyper::Request<Incoming>, Response = hyper::Response<B>, Error = Infallible>,
+    S: Clone + Send + Sync + 'static,
+    S::Future: Send,
+    B: hyper::body::Body<Data: Send, Error: std::error::Error + Send + Sync> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.set_nonblocking(true).expect("a socket can be made non-blocking");
+    let addr = listener.local_addr().expect("a bound socket has an address");
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).expect("inside a runtime");
+            loop {
+                let Ok((stream, _)) = listener.accept().await else { continue };
+                let _ = stream.set_nodelay(true);
+                let connection = hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service.clone())
+                    .with_upgrades();
+                tokio::spawn(async move {
+                    let _ = connection.await; // how a client's connection ends is the test's to see
+                });
+            }
+        });
+    });
+    addr
+}
