@@ -47,7 +47,6 @@ pub async fn within<F: Future>(what: &str, future: F) -> F::Output {
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
-    pub content_type: Option<String>,
     pub body: String,
 }
 
@@ -67,10 +66,6 @@ pub async fn request(http: &reqwest::Client, method: &str, url: &str, body: Opti
     let response = within(url, request.send()).await.expect("an answer");
     Answer {
         status: response.status().as_u16(),
-        content_type: response
-            .headers()
-            .get("content-type")
-            .map(|value| value.to_str().expect("ASCII").to_owned()),
         body: within(url, response.text()).await.expect("a body"),
     }
 }

@@ -26,7 +26,12 @@ macro_rules! suite {
 pub(crate) use suite;
 
 mod client;
+mod differences;
+mod differential;
 mod engine_suite;
 mod oracle;
 mod ours;
+mod scripts;
+mod scripts_socket;
 mod socket_suite;
+mod wire;

@@ -16,8 +16,11 @@ use hyper_util::rt::TokioIo;
 use serde::de::{SeqAccess, Visitor};
 use serde::ser::SerializeTuple;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use socketioxide::adapter::LocalAdapter;
 use socketioxide::extract::{AckSender, Data, SocketRef};
+use socketioxide::handler::{FromMessageParts, MessageHandler};
 use socketioxide::{ParserConfig, SocketIo};
+use socketioxide_core::Value;
 
 use crate::client::{CONNECT_TIMEOUT, MAX_PAYLOAD, PING_INTERVAL, PING_TIMEOUT, Target};
 
@@ -82,14 +85,34 @@ impl EngineIoHandler for Echo {
     }
 }
 
+/// Handlers stand before anything is said, so that no event of the client overtakes them.
 async fn on_connect(socket: SocketRef, Data(auth): Data<serde_json::Value>) {
+    socket.on("message", MessageBack);
+    socket.on("message-with-ack", MessageWithAck);
     let _ = socket.emit("auth", &auth);
-    socket.on("message", async |socket: SocketRef, Data(args): Data<Args>| {
-        let _ = socket.emit("message-back", &args);
-    });
-    socket.on("message-with-ack", async |Data(args): Data<Args>, ack: AckSender| {
-        let _ = ack.send(&args);
-    });
+}
+
+/// A handler of its own: socketioxide spawns a task for each event of a closure, so their order would be chance.
+struct MessageBack;
+
+impl MessageHandler<LocalAdapter, ()> for MessageBack {
+    fn call(&self, socket: Arc<socketioxide::socket::Socket>, mut value: Value, ack: Option<i64>) {
+        if let Ok(Data(args)) = Data::<Args>::from_message_parts(&socket, &mut value, &ack) {
+            let _ = socket.emit("message-back", &args);
+        }
+    }
+}
+
+struct MessageWithAck;
+
+impl MessageHandler<LocalAdapter, ()> for MessageWithAck {
+    fn call(&self, socket: Arc<socketioxide::socket::Socket>, mut value: Value, ack: Option<i64>) {
+        let sender = AckSender::from_message_parts(&socket, &mut value, &ack);
+        let args = Data::<Args>::from_message_parts(&socket, &mut value, &ack);
+        if let (Ok(sender), Ok(Data(args))) = (sender, args) {
+            let _ = sender.send(&args);
+        }
+    }
 }
 
 /// All arguments of an event, attachments in their places; socketioxide takes only tuples for several arguments.
