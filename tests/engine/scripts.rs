@@ -202,9 +202,8 @@ fn payloads() -> Vec<Script> {
         ("payload: raw binary", b"\x04\x01\x02".to_vec()),
         ("payload: as protocol 3 would", b"6:4hello".to_vec()),
         ("payload: 500 messages", repeated("4a", 500)),
-        ("payload: 10,000 packets", repeated("3", 10_000)),
-        ("payload: 500,000 packets", repeated("3", 500_000)),
-        ("payload: 499,999 empty packets", vec![0x1e; 499_999]),
+        ("payload: 50,000 packets", repeated("3", 50_000)),
+        ("payload: 50,000 separators", vec![0x1e; 50_000]),
         ("payload: the maximum", [b"4".as_slice(), &[b'x'; 999_999]].concat()),
         ("payload: one byte too many", [b"4".as_slice(), &[b'x'; 1_000_000]].concat()),
     ];
