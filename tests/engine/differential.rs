@@ -35,15 +35,16 @@ async fn the_same_bytes_get_the_same_packets_or_a_listed_difference() {
     let unknown: Vec<_> = listed.keys().filter(|name| !names.contains(*name)).collect();
     assert!(unknown.is_empty(), "listed, but there is no such script: {unknown:?}");
 
-    let faults: Vec<_> = stream::iter(scripts)
+    let outcomes: Vec<_> = stream::iter(scripts)
         .map(|script| {
             let known = listed.get(script.name).copied();
             tokio::spawn(async move { within(script.name, check(&script, known)).await.err() })
         })
         .buffer_unordered(AT_A_TIME)
-        .filter_map(async |outcome| outcome.expect("a script plays to its end"))
         .collect()
         .await;
+    let faults: Vec<_> =
+        outcomes.into_iter().filter_map(|outcome| outcome.expect("a script plays to its end")).collect();
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
 }
 
