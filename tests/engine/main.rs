@@ -2,7 +2,8 @@
 //!
 //! - `engine_suite`, `socket_suite`: the cases of the official protocol suites (Engine.IO v4, Socket.IO v5), by name.
 //! - `differential`: the `scripts` sent to the oracle and to us; what differs is in `differences`, with a reason.
-//! - `faults`, `hostile`: what the design promises beyond the protocol: order, bounds, bad peers.
+//! - `faults`, `bounds`, `origins`: what the design promises beyond the protocol, seen by clients.
+//! - `application`: what the engine promises the application above it.
 //! - `client` (well-behaved), `wire` (raw bytes), `ours`, `oracle` (the servers).
 //!
 //! Not here: the gateway's events, and anything that needs Redis.
@@ -25,11 +26,15 @@ macro_rules! suite {
 }
 pub(crate) use suite;
 
+mod application;
+mod bounds;
 mod client;
 mod differences;
 mod differential;
 mod engine_suite;
+mod faults;
 mod oracle;
+mod origins;
 mod ours;
 mod scripts;
 mod scripts_socket;
