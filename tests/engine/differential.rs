@@ -38,7 +38,7 @@ async fn the_same_bytes_get_the_same_packets_or_a_listed_difference() {
     let outcomes: Vec<_> = stream::iter(scripts)
         .map(|script| {
             let known = listed.get(script.name).copied();
-            tokio::spawn(async move { within(script.name, check(&script, known)).await.err() })
+            tokio::spawn(async move { check(&script, known).await.err() })
         })
         .buffer_unordered(AT_A_TIME)
         .collect()
@@ -56,7 +56,8 @@ async fn check(script: &Script, known: Option<&Difference>) -> Result<(), String
     };
     let mut outcome = Ok(());
     for _ in 0..ATTEMPTS {
-        let (ours, oracle) = tokio::join!(play(script, ours), play(script, oracle));
+        let both = async { tokio::join!(play(script, ours), play(script, oracle)) };
+        let (ours, oracle) = within(script.name, both).await;
         let traces = format!("\n    ours:   {ours}\n    oracle: {oracle}");
         outcome = match known {
             None if ours == oracle => Ok(()),
