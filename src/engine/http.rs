@@ -1,0 +1,244 @@
+//! One HTTP connection: which request is the engine's, what it asks for, and who answers it. When it becomes a WebSocket, nothing
+//! of HTTP stays. Not here: what sessions do with it (`polling`, `session`).
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use axum::body::Body;
+use engineioxide_core::{ProtocolVersion, payload};
+use futures_util::StreamExt as _;
+use http::header::CONTENT_LENGTH;
+use http::{Method, Request, Response, request};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+
+use super::acceptor::Slot;
+use super::answers::{self, Problem};
+use super::counters::add;
+use super::handshake::{Query, handshake};
+use super::id::Sid;
+use super::polling::Posted;
+use super::server::Fallback;
+use super::session::Session;
+use super::shard::Shard;
+use super::websocket::{self, handshake as opening};
+use super::{CloseReason, Handshake, Transport, origins, upgrade};
+
+/// Bytes of a request's head, and of what hyper reads ahead.
+const HEAD_BYTES: usize = 16 << 10;
+
+/// What a connection becomes when HTTP is over.
+enum Successor {
+    Session(Handshake),
+    Probe(Sid),
+}
+
+/// Serves one connection until it ends or becomes a WebSocket.
+pub(super) async fn serve(shard: Rc<Shard>, tcp: TcpStream, remote: SocketAddr, slot: Slot) {
+    let successor: Cell<Option<Successor>> = Cell::new(None);
+    let exchange = Exchange {
+        shard: &shard,
+        remote,
+        successor: &successor,
+    };
+    let service = service_fn(async |request| Ok::<_, Infallible>(exchange.answer(request).await));
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(shard.settings().header_read_timeout)
+        .max_buf_size(HEAD_BYTES)
+        .serve_connection(TokioIo::new(tcp), service)
+        .without_shutdown()
+        .await;
+    drop(slot);
+    // A connection that failed has nobody left to tell.
+    let (Ok(parts), Some(successor)) = (served, successor.take()) else {
+        return;
+    };
+    let stream = websocket::Stream::new(parts.io.into_inner(), &parts.read_buf);
+    match successor {
+        Successor::Session(handshake) => shard.open_websocket(stream, handshake),
+        Successor::Probe(sid) => upgrade::forward(&shard, sid, stream),
+    }
+}
+
+/// The requests of one connection.
+#[derive(Clone, Copy)]
+struct Exchange<'a> {
+    shard: &'a Rc<Shard>,
+    remote: SocketAddr,
+    successor: &'a Cell<Option<Successor>>,
+}
+
+impl Exchange<'_> {
+    async fn answer(self, request: Request<Incoming>) -> Response<Body> {
+        if !is_under(request.uri().path(), &self.shard.settings().path) {
+            let fallback: &Fallback = self.shard.fallback();
+            return fallback(request).await;
+        }
+        let origins = &self.shard.settings().origins;
+        let (parts, body) = request.into_parts();
+        if !origins.admit(&parts.headers) {
+            add(&self.shard.tally().refusals, 1);
+            return Problem::Forbidden.response();
+        }
+        let answered = match parts.method {
+            Method::OPTIONS => Ok(origins::preflight(&parts.headers)),
+            _ => self.engine(&parts, body).await,
+        };
+        let mut response = answered.unwrap_or_else(Problem::response);
+        origins.mark(&parts.headers, response.headers_mut());
+        response
+    }
+
+    async fn engine(
+        self,
+        request: &request::Parts,
+        body: Incoming,
+    ) -> Result<Response<Body>, Problem> {
+        let query = Query::parse(request.uri.query().unwrap_or_default())?;
+        let is_upgrade = opening::is_asked(&request.headers);
+        match (query.transport, query.sid) {
+            (Transport::Websocket, _) if !is_upgrade => Err(Problem::BadRequest),
+            (Transport::Polling, _) if is_upgrade => Err(Problem::BadRequest),
+            (_, None) if request.method != Method::GET => Err(Problem::BadHandshakeMethod),
+            (_, None) if !query.is_version_4 => Err(Problem::UnsupportedVersion),
+            (transport, None) => Ok(self.open(transport, request)),
+            (Transport::Websocket, Some(sid)) => self.probe(sid, request).await,
+            (Transport::Polling, Some(sid)) => match request.method {
+                Method::GET => self.get(sid).await,
+                Method::POST => self.post(sid, request, body).await,
+                _ => Err(Problem::BadRequest),
+            },
+        }
+    }
+
+    /// A new session.
+    fn open(self, transport: Transport, request: &request::Parts) -> Response<Body> {
+        let tally = self.shard.tally();
+        if self.shard.is_stopping() {
+            add(&tally.refusals, 1);
+            return Problem::Stopping.response();
+        }
+        if let Err(refusal) = self.shard.protocol().admit(request, self.remote) {
+            add(&tally.refusals, 1);
+            return answers::refused(refusal);
+        }
+        let handshake = handshake(request, self.remote);
+        if transport == Transport::Polling {
+            return answers::payload(self.shard.open_polling(handshake));
+        }
+        self.switch(request, Successor::Session(handshake))
+    }
+
+    /// A WebSocket for a session that polls.
+    async fn probe(self, sid: Sid, request: &request::Parts) -> Result<Response<Body>, Problem> {
+        let is_known =
+            |session: Option<&Rc<Session>>| session.is_some_and(|session| session.is_open());
+        if !self.shard.ask(sid, is_known).await.unwrap_or(false) {
+            return Err(Problem::UnknownSid);
+        }
+        Ok(self.switch(request, Successor::Probe(sid)))
+    }
+
+    fn switch(self, request: &request::Parts, successor: Successor) -> Response<Body> {
+        match opening::answer(request) {
+            Ok(response) => {
+                self.successor.set(Some(successor));
+                response
+            }
+            Err(opening::Malformed::Version) => opening::wrong_version(),
+            Err(opening::Malformed::Request) => Problem::BadRequest.response(),
+        }
+    }
+
+    async fn get(self, sid: Sid) -> Result<Response<Body>, Problem> {
+        let (get, payload) = oneshot::channel();
+        self.shard.with_session(sid, |session| match session {
+            Some(session) => session.begin_get(get),
+            None => drop(get.send(Err(Problem::UnknownSid))),
+        });
+        let payload = payload.await.unwrap_or(Err(Problem::UnknownSid))?;
+        Ok(answers::payload(payload))
+    }
+
+    async fn post(
+        self,
+        sid: Sid,
+        request: &request::Parts,
+        incoming: Incoming,
+    ) -> Result<Response<Body>, Problem> {
+        let (sender, receiver) = oneshot::channel();
+        let begin = |session: Option<&Rc<Session>>| {
+            session.map_or(Err(Problem::UnknownSid), |session| {
+                session.begin_post(receiver)
+            })
+        };
+        self.shard
+            .ask(sid, begin)
+            .await
+            .unwrap_or(Err(Problem::UnknownSid))?;
+        let (done, answer) = oneshot::channel();
+        let mut posted = Posted {
+            packets: VecDeque::new(),
+            failure: None,
+            done,
+        };
+        let reading = self.read(request, incoming, &mut posted.packets);
+        let limit = self.shard.settings().body_read_timeout;
+        posted.failure = match tokio::time::timeout(limit, reading).await {
+            Ok(Ok(())) => None,
+            Ok(Err(failure)) => Some(failure),
+            Err(_elapsed) => Some((CloseReason::TransportError, Problem::Timeout)),
+        };
+        // A session that ended meanwhile has dropped its ends of the channels.
+        let _ended_meanwhile = sender.send(posted);
+        answer.await.unwrap_or(Err(Problem::UnknownSid))?;
+        Ok(answers::ok())
+    }
+
+    /// Reads packets up to the bounds; those before a failure are kept.
+    async fn read(
+        self,
+        request: &request::Parts,
+        incoming: Incoming,
+        packets: &mut VecDeque<engineioxide_core::Packet>,
+    ) -> Result<(), (CloseReason, Problem)> {
+        let too_large = (CloseReason::PayloadTooLarge, Problem::TooLarge);
+        let settings = self.shard.settings();
+        let declared = request.headers.get(CONTENT_LENGTH);
+        let declared = declared.and_then(|len| len.to_str().ok()?.parse::<u64>().ok());
+        if declared.is_some_and(|len| len > settings.max_payload as u64) {
+            return Err(too_large);
+        }
+        let max_payload = settings.max_payload as u64;
+        let decoder = payload::decoder(incoming, None, ProtocolVersion::V4, max_payload);
+        let mut decoder = std::pin::pin!(decoder);
+        while let Some(packet) = decoder.next().await {
+            match packet {
+                Ok(_) if packets.len() >= settings.max_packets => return Err(too_large),
+                Ok(packet) => packets.push_back(packet),
+                Err(engineioxide_core::PacketParseError::PayloadTooLarge { .. }) => {
+                    return Err(too_large);
+                }
+                Err(_) => return Err((CloseReason::ParseError, Problem::BadRequest)),
+            }
+        }
+        if packets.is_empty() {
+            return Err((CloseReason::ParseError, Problem::BadRequest));
+        }
+        Ok(())
+    }
+}
+
+/// Whether a request's path is the engine's, with or without its last slash.
+fn is_under(path: &str, own: &str) -> bool {
+    let stem = own.strip_suffix('/').unwrap_or(own);
+    path.strip_prefix(stem)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}

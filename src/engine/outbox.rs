@@ -1,0 +1,220 @@
+//! What waits to be written to one connection: shared frames, bounded by count and bytes. Both transports take from it.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+
+use super::Frame;
+
+const PACKET_SEPARATOR: u8 = 0x1e;
+/// Frames that an empty queue may keep room for.
+const KEPT_ROOM: usize = 8;
+
+/// Which waiting frames a new one stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Key {
+    /// None: every frame counts.
+    Unique,
+    /// A WebSocket pong; only the last ping needs one.
+    Pong,
+    /// The application's key: only the newest counts.
+    Latest(u64),
+}
+
+/// The queue is at its bound.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Full;
+
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    waiting: VecDeque<(Key, Frame)>,
+    /// Bytes of all waiting frames, the written part of the first included.
+    bytes: usize,
+    /// Bytes of the first frame that are written.
+    written: usize,
+}
+
+impl Outbox {
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Appends a frame, unless one of the two bounds is reached.
+    pub(super) fn push(
+        &mut self,
+        key: Key,
+        frame: Frame,
+        max_frames: usize,
+        max_bytes: usize,
+    ) -> Result<(), Full> {
+        let bytes = self.bytes + frame.wire().len();
+        if self.waiting.len() >= max_frames || bytes > max_bytes {
+            return Err(Full);
+        }
+        self.bytes = bytes;
+        self.waiting.push_back((key, frame));
+        Ok(())
+    }
+
+    /// Puts the frame in the place of a waiting one of the same key, of which nothing is written yet. False if there is none.
+    pub(super) fn replace(&mut self, key: Key, frame: &Frame) -> bool {
+        let begun = usize::from(self.written > 0);
+        let mut unwritten = self.waiting.iter_mut().skip(begun);
+        let Some((_, old)) = unwritten.find(|(other, _)| *other == key) else {
+            return false;
+        };
+        self.bytes = self.bytes - old.wire().len() + frame.wire().len();
+        *old = frame.clone();
+        true
+    }
+
+    /// Puts the frame before all of which nothing is written yet.
+    pub(super) fn push_first(&mut self, key: Key, frame: Frame) {
+        self.bytes += frame.wire().len();
+        let begun = usize::from(self.written > 0);
+        self.waiting.insert(begun, (key, frame));
+    }
+
+    /// Appends the frame that ends everything; the bounds are no concern any more.
+    pub(super) fn push_last(&mut self, frame: Frame) {
+        self.bytes += frame.wire().len();
+        self.waiting.push_back((Key::Unique, frame));
+    }
+
+    /// Fills `slices` with what is to be written next; returns how many it filled.
+    pub(super) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let mut written = self.written;
+        let mut count = 0;
+        for (slice, (_, frame)) in slices.iter_mut().zip(&self.waiting) {
+            *slice = IoSlice::new(&frame.wire()[written..]);
+            written = 0;
+            count += 1;
+        }
+        count
+    }
+
+    /// Notes that `len` bytes are written; returns how many frames that completed.
+    pub(super) fn advance(&mut self, len: usize) -> usize {
+        let mut completed = 0;
+        self.written += len;
+        while let Some((_, frame)) = self.waiting.front()
+            && frame.wire().len() <= self.written
+        {
+            self.written -= frame.wire().len();
+            self.bytes -= frame.wire().len();
+            self.waiting.pop_front();
+            completed += 1;
+        }
+        if self.waiting.is_empty() && self.waiting.capacity() > KEPT_ROOM {
+            self.waiting = VecDeque::new();
+        }
+        completed
+    }
+
+    /// Whether a frame is written in part, so that no other may follow yet.
+    pub(super) fn is_cut(&self) -> bool {
+        self.written > 0
+    }
+
+    /// Everything that waits as one polling payload, and how many frames that was.
+    pub(super) fn take_payload(&mut self) -> (Vec<u8>, usize) {
+        let mut payload = Vec::with_capacity(self.bytes);
+        for (_, frame) in &self.waiting {
+            if !payload.is_empty() {
+                payload.push(PACKET_SEPARATOR);
+            }
+            if frame.is_binary() {
+                payload.push(b'b');
+                payload.extend_from_slice(BASE64_STANDARD.encode(frame.payload()).as_bytes());
+            } else {
+                payload.extend_from_slice(frame.payload());
+            }
+        }
+        let count = self.waiting.len();
+        *self = Self::default();
+        (payload, count)
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outbox(texts: &[&str]) -> Outbox {
+        let mut outbox = Outbox::default();
+        for text in texts {
+            push(&mut outbox, Key::Unique, text);
+        }
+        outbox
+    }
+
+    fn push(outbox: &mut Outbox, key: Key, text: &str) {
+        outbox.push(key, Frame::message(text), 100, 1_000).unwrap();
+    }
+
+    fn written(outbox: &mut Outbox) -> Vec<u8> {
+        let mut slices = [IoSlice::new(&[]); 16];
+        let count = outbox.slices(&mut slices);
+        let bytes = slices[..count].concat();
+        outbox.advance(bytes.len());
+        bytes
+    }
+
+    #[test]
+    fn both_bounds_hold() {
+        let mut outbox = Outbox::default();
+        let frame = Frame::message("abc"); // 6 bytes with its header
+        assert_eq!(outbox.push(Key::Unique, frame.clone(), 2, 12), Ok(()));
+        assert_eq!(outbox.push(Key::Unique, frame.clone(), 1, 12), Err(Full));
+        assert_eq!(outbox.push(Key::Unique, frame.clone(), 2, 11), Err(Full));
+        assert_eq!(outbox.push(Key::Unique, frame.clone(), 2, 12), Ok(()));
+        outbox.advance(6);
+        assert_eq!(outbox.push(Key::Unique, frame, 2, 12), Ok(()));
+    }
+
+    #[test]
+    fn a_partial_write_goes_on_where_it_stopped() {
+        let mut outbox = outbox(&["one", "two"]);
+        let all = [Frame::message("one").wire(), Frame::message("two").wire()].concat();
+        assert_eq!(outbox.advance(2), 0);
+        assert!(outbox.is_cut());
+        assert_eq!(written(&mut outbox), all[2..]);
+        assert!(outbox.is_empty() && !outbox.is_cut());
+    }
+
+    #[test]
+    fn the_newest_of_a_key_stands_in_the_olds_place() {
+        let mut outbox = outbox(&["a"]);
+        push(&mut outbox, Key::Latest(1), "old");
+        push(&mut outbox, Key::Latest(2), "other");
+        assert!(outbox.replace(Key::Latest(1), &Frame::message("new")));
+        assert!(!outbox.replace(Key::Latest(3), &Frame::message("new")));
+        assert_eq!(outbox.take_payload().0, b"4a\x1e4new\x1e4other");
+    }
+
+    #[test]
+    fn a_frame_that_is_being_written_is_neither_replaced_nor_overtaken() {
+        let mut outbox = Outbox::default();
+        push(&mut outbox, Key::Latest(1), "old");
+        outbox.advance(1);
+        assert!(!outbox.replace(Key::Latest(1), &Frame::message("new")));
+        outbox.push_first(Key::Pong, Frame::message("pong"));
+        let rest = written(&mut outbox);
+        assert!(rest.starts_with(&Frame::message("old").wire()[1..]));
+        assert!(rest.ends_with(Frame::message("pong").wire()));
+    }
+
+    #[test]
+    fn binary_is_base64_in_a_payload() {
+        let mut outbox = outbox(&["a"]);
+        let frame = Frame::binary(&[1, 2, 3, 4]);
+        outbox.push(Key::Unique, frame, 10, 100).unwrap();
+        assert_eq!(outbox.take_payload(), (b"4a\x1ebAQIDBA==".to_vec(), 2));
+    }
+}
