@@ -238,8 +238,8 @@ impl Player {
         while self.websocket.is_some() {
             match tokio::time::timeout(SILENCE, self.frame()).await {
                 Ok(Some(Heard::Ping)) if self.had_time() => return,
-                Ok(Some(Heard::Ping)) => {}
-                Ok(Some(Heard::Other) | None) => return,
+                Ok(Some(Heard::Ping | Heard::Farewell)) => {}
+                Ok(Some(Heard::Packet) | None) => return,
                 Err(_) => return self.trace.add("silent"),
             }
         }
@@ -258,7 +258,7 @@ impl Player {
         while self.websocket.is_some() {
             match tokio::time::timeout(SILENCE, self.frame()).await {
                 Ok(Some(Heard::Ping)) if self.had_time() => return,
-                Ok(Some(Heard::Ping | Heard::Other)) => {}
+                Ok(Some(_)) => {}
                 Ok(None) => return,
                 Err(_) => return self.trace.add("silent"),
             }
@@ -301,7 +301,7 @@ impl Player {
                 let _ = websocket.write(&wire::text("3")).await; // closed by now is seen by the next read
                 return Some(Heard::Ping);
             }
-            TEXT if text == "1" => {} // only announces the close, which is what counts
+            TEXT if text == "1" => return Some(Heard::Farewell), // only announces the close, which is what counts
             TEXT => self.trace.packet(&text),
             CLOSE => {
                 websocket.until_closed().await;
@@ -316,7 +316,7 @@ impl Player {
         if first_byte & FIN == 0 {
             self.trace.add("unfinished");
         }
-        Some(Heard::Other)
+        Some(Heard::Packet)
     }
 
     /// As `drain_websocket`, poll by poll.
@@ -358,7 +358,8 @@ enum Answer {
 #[derive(PartialEq, Eq)]
 enum Heard {
     Ping,
-    Other,
+    Farewell,
+    Packet,
 }
 
 /// A packet as it is compared: JSON without its spelling, ids masked, long ones shortened.
