@@ -161,7 +161,9 @@ mod tests {
     fn written(outbox: &mut Outbox) -> Vec<u8> {
         let mut slices = [IoSlice::new(&[]); 16];
         let count = outbox.slices(&mut slices);
-        let bytes = slices[..count].concat();
+        let bytes = slices[..count]
+            .iter()
+            .fold(Vec::new(), |all, slice| [&all, &**slice].concat());
         outbox.advance(bytes.len());
         bytes
     }
