@@ -27,7 +27,7 @@ struct Probe {
 
 impl Probe {
     fn saw(&self, what: impl Into<String>) {
-        let _ = self.seen.send(what.into()); // the test may have seen enough
+        let _the_test_may_have_seen_enough = self.seen.send(what.into());
     }
 }
 
@@ -35,7 +35,11 @@ impl Application for Probe {
     fn admit(&self, request: &http::request::Parts, _: SocketAddr) -> Result<(), Refusal> {
         if request.headers.contains_key("x-full") {
             let retry_after = Some(Duration::from_millis(1500));
-            return Err(Refusal { status: StatusCode::SERVICE_UNAVAILABLE, retry_after, message: "full".into() });
+            return Err(Refusal {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                retry_after,
+                message: "full".into(),
+            });
         }
         Ok(())
     }
@@ -52,11 +56,17 @@ impl Application for Probe {
             match auth["do"].as_str() {
                 Some("refuse") => {
                     let data = Some(json!({"code": "NO"}).to_string());
-                    return Err(ConnectError { message: "you \"may\" not".into(), data });
+                    return Err(ConnectError {
+                        message: "you \"may\" not".into(),
+                        data,
+                    });
                 }
                 Some("unavailable") => {
                     socket.close(CloseReason::Unavailable);
-                    return Err(ConnectError { message: "never told".into(), data: None });
+                    return Err(ConnectError {
+                        message: "never told".into(),
+                        data: None,
+                    });
                 }
                 Some("accept") => {
                     socket.accept(Some("the-pid"));
@@ -123,13 +133,26 @@ impl Probed {
         let (sender, seen) = mpsc::unbounded_channel();
         let make = {
             let gate = Arc::clone(&gate);
-            move |_| Rc::new(Probe { seen: sender.clone(), gate: Arc::clone(&gate) }) as Rc<dyn Application>
+            move |_| {
+                Rc::new(Probe {
+                    seen: sender.clone(),
+                    gate: Arc::clone(&gate),
+                }) as Rc<dyn Application>
+            }
         };
         let fallback: nself_realtime::engine::Fallback =
             Arc::new(|_| async { http::Response::new(axum::body::Body::empty()) }.boxed());
         let server = Server::start(listener, settings, 2, make, fallback).expect("the server starts");
-        let target = Target { addr: server.local_addr(), path: "/socket.io/" };
-        Probed { server, target, seen, gate }
+        let target = Target {
+            addr: server.local_addr(),
+            path: "/socket.io/",
+        };
+        Probed {
+            server,
+            target,
+            seen,
+            gate,
+        }
     }
 
     /// A connection whose CONNECT was answered.
@@ -157,7 +180,12 @@ impl Probed {
 async fn events_sent_with_connect_wait_for_it() {
     let mut probed = Probed::start();
     let (mut ws, _) = Ws::open(probed.target).await;
-    ws.send_all([r#"40{"do":"wait"}"#.to_owned(), r#"421["first"]"#.to_owned(), r#"422["second"]"#.to_owned()]).await;
+    ws.send_all([
+        r#"40{"do":"wait"}"#.to_owned(),
+        r#"421["first"]"#.to_owned(),
+        r#"422["second"]"#.to_owned(),
+    ])
+    .await;
     probed.saw("connect EIO=4&transport=websocket").await;
     probed.gate.add_permits(1);
     assert!(ws.text().await.starts_with("40{"));
@@ -175,7 +203,8 @@ async fn a_slow_handler_holds_back_its_own_connection_only() {
     let mut probed = Probed::start();
     let mut slow = probed.connected().await;
     let mut quick = probed.connected().await;
-    slow.send_all([r#"421["wait"]"#.to_owned(), r#"422["after"]"#.to_owned()]).await;
+    slow.send_all([r#"421["wait"]"#.to_owned(), r#"422["after"]"#.to_owned()])
+        .await;
     quick.send(r#"421["quick"]"#).await;
     assert_eq!(quick.text().await, "431[]");
     probed.saw(r#"event ["quick"]"#).await;
@@ -190,7 +219,8 @@ async fn a_slow_handler_holds_back_its_own_connection_only() {
 async fn a_lost_transport_cancels_no_handler_and_is_told_last() {
     let mut probed = Probed::start();
     let mut ws = probed.connected().await;
-    ws.send_all([r#"42["wait"]"#.to_owned(), r#"42["after"]"#.to_owned(), "1".to_owned()]).await;
+    ws.send_all([r#"42["wait"]"#.to_owned(), r#"42["after"]"#.to_owned(), "1".to_owned()])
+        .await;
     assert_eq!(ws.until_closed().await, []);
     probed.gate.add_permits(1);
     probed.saw(r#"event ["wait"]"#).await;
@@ -242,10 +272,43 @@ async fn a_kick_says_disconnect_and_a_close_does_not() {
 
     let mut ws = probed.connected().await;
     ws.send(r#"42["close"]"#).await;
-    assert!(matches!(ws.packet().await, Received::Closed(_)), "without DISCONNECT stock clients come back");
+    assert!(
+        matches!(ws.packet().await, Received::Closed(_)),
+        "without DISCONNECT stock clients come back"
+    );
     probed.saw(r#"event ["close"]"#).await;
     probed.saw("disconnected draining").await;
     probed.end().await;
+}
+
+/// A stock client drops what follows a close packet, whether a poll waits for it or comes later.
+#[tokio::test]
+async fn over_polling_what_waits_comes_before_the_farewell() {
+    for is_polling in [false, true] {
+        for (end, farewell) in [("kick", &["41", "1"][..]), ("close", &["1"])] {
+            let mut probed = Probed::start();
+            let session = Polling::open(probed.target).await;
+            session.send("40").await;
+            assert!(session.packets().await[0].starts_with("40{"));
+            probed.saw("connect EIO=4&transport=polling").await;
+            let expected = [&["431[]", "432[]"], farewell].concat();
+            let events = format!("421[\"first\"]\u{1e}422[\"second\"]\u{1e}42[\"{end}\"]");
+            let poller = {
+                let (session, count) = (session.clone(), expected.len());
+                async move { session.take(count).await }
+            };
+            let packets = if is_polling {
+                let poller = tokio::spawn(poller);
+                session.send(&events).await;
+                within("the poller", poller).await.expect("no panic")
+            } else {
+                session.send(&events).await;
+                poller.await
+            };
+            assert_eq!(packets, expected, "polling meanwhile: {is_polling}");
+            assert_eq!(session.get().await.status, 400);
+        }
+    }
 }
 
 #[tokio::test]
@@ -286,10 +349,14 @@ async fn a_refusal_is_answered_before_there_is_a_session() {
     let probed = Probed::start();
     let mut peer = Wire::connect(probed.target).await;
     let request = http_request(probed.target, "GET", "EIO=4&transport=polling", "x-full: 1\r\n", b"");
-    peer.write(&request).await.expect("the server reads");
+    peer.write(&request).await;
     let answer = peer.response().await.expect("an answer");
     assert_eq!(answer.status, 503);
-    assert!(answer.head.to_ascii_lowercase().contains("\r\nretry-after: 2\r\n"), "{}", answer.head);
+    assert!(
+        answer.head.to_ascii_lowercase().contains("\r\nretry-after: 2\r\n"),
+        "{}",
+        answer.head
+    );
     let totals = probed.server.counters().totals();
     assert_eq!((totals.handshakes, totals.refusals), (0, 1));
 }

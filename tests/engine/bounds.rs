@@ -67,7 +67,7 @@ async fn a_body_that_announces_too_much_is_refused_at_once() {
         session.sid,
         MAX_PAYLOAD + 1
     );
-    peer.write(head.as_bytes()).await.expect("the server reads");
+    peer.write(head.as_bytes()).await;
     assert_eq!(peer.response().await.expect("an answer").status, 413);
 }
 
@@ -80,10 +80,10 @@ async fn a_body_in_chunks_over_the_maximum_ends_the_session() {
         "POST {}?EIO=4&transport=polling&sid={} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n",
         server.target.path, session.sid
     );
-    peer.write(head.as_bytes()).await.expect("the server reads");
+    peer.write(head.as_bytes()).await;
     let chunk = [b"10000\r\n".as_slice(), &[b'4'; 0x10000], b"\r\n"].concat();
     for _ in 0..MAX_PAYLOAD / 0x10000 + 1 {
-        let _ = peer.write(&chunk).await; // a server may refuse before it has read all
+        peer.offer(&chunk).await; // a server may refuse before it has read all
     }
     assert_eq!(peer.response().await.expect("an answer").status, 413);
     assert_eq!(session.get().await.status, 400);
@@ -106,11 +106,17 @@ async fn a_flood_of_fragments_is_closed() {
     let server = ours::engine_echo_with(|settings| settings.max_fragments = 100);
     for fragment in [&b"a"[..], b""] {
         let mut peer = Wire::connect(server.target).await;
-        let request = http_request(server.target, "GET", "EIO=4&transport=websocket", WEBSOCKET_HEADERS, b"");
-        peer.write(&request).await.expect("the server reads");
+        let request = http_request(
+            server.target,
+            "GET",
+            "EIO=4&transport=websocket",
+            WEBSOCKET_HEADERS,
+            b"",
+        );
+        peer.write(&request).await;
         assert_eq!(peer.response().await.expect("an answer").status, 101);
-        let _ = peer.write(&wire::frame(TEXT, b"4")).await;
-        let _ = peer.write(&wire::frame(CONTINUATION, fragment).repeat(10_000)).await;
+        peer.offer(&wire::frame(TEXT, b"4")).await;
+        peer.offer(&wire::frame(CONTINUATION, fragment).repeat(10_000)).await;
         let begin = Instant::now();
         peer.until_closed().await;
         assert!(begin.elapsed() < SLACK, "by the bound, not by the heartbeat alone");
@@ -151,7 +157,8 @@ async fn slow_heads_are_closed_and_disturb_nobody() {
     let mut slow = Vec::new();
     for _ in 0..50 {
         let mut peer = Wire::connect(server.target).await;
-        peer.write(format!("GET {} HTTP/1.1\r\nhost: x\r\n", server.target.path).as_bytes()).await.expect("the server reads");
+        peer.write(format!("GET {} HTTP/1.1\r\nhost: x\r\n", server.target.path).as_bytes())
+            .await;
         slow.push(tokio::spawn(async move {
             // A header byte at a time never ends the head.
             for byte in b"x-slow: ".iter().chain(std::iter::repeat(&b'a')) {
@@ -159,7 +166,7 @@ async fn slow_heads_are_closed_and_disturb_nobody() {
                     () = peer.until_closed() => break,
                     () = sleep(Duration::from_millis(50)) => {}
                 }
-                if peer.write(&[*byte]).await.is_err() {
+                if !peer.offer(&[*byte]).await {
                     break;
                 }
             }
@@ -169,7 +176,11 @@ async fn slow_heads_are_closed_and_disturb_nobody() {
     for peer in slow {
         within("the slow peer's end", peer).await.expect("no panic");
     }
-    assert!(begin.elapsed() < Duration::from_millis(700) + SLACK, "closed after {:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() < Duration::from_millis(700) + SLACK,
+        "closed after {:?}",
+        begin.elapsed()
+    );
 }
 
 #[tokio::test]
@@ -178,7 +189,11 @@ async fn a_connection_that_says_nothing_is_closed() {
     let begin = Instant::now();
     let mut peer = Wire::connect(server.target).await;
     peer.until_closed().await;
-    assert!(begin.elapsed() < Duration::from_millis(300) + SLACK, "closed after {:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() < Duration::from_millis(300) + SLACK,
+        "closed after {:?}",
+        begin.elapsed()
+    );
 }
 
 #[tokio::test]
@@ -194,12 +209,16 @@ async fn a_slow_body_is_given_up() {
         server.target.path, session.sid
     );
     let begin = Instant::now();
-    peer.write(head.as_bytes()).await.expect("the server reads");
+    peer.write(head.as_bytes()).await;
     if let Some(response) = peer.response().await {
         assert!([400, 408].contains(&response.status), "{response:?}");
     }
     peer.until_closed().await;
-    assert!(begin.elapsed() < Duration::from_millis(300) + SLACK, "given up after {:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() < Duration::from_millis(300) + SLACK,
+        "given up after {:?}",
+        begin.elapsed()
+    );
     check_serves(&server).await;
 }
 
@@ -209,21 +228,32 @@ async fn heads_with_too_much_in_them_are_refused() {
     let heads = [
         ("10,000 headers", "x: y\r\n".repeat(10_000)),
         ("one header of a megabyte", format!("x: {}\r\n", "y".repeat(1_000_000))),
-        ("a megabyte of cookies", format!("cookie: {}\r\n", "a=b; ".repeat(200_000))),
+        (
+            "a megabyte of cookies",
+            format!("cookie: {}\r\n", "a=b; ".repeat(200_000)),
+        ),
     ];
     for (what, headers) in heads {
         let request = http_request(server.target, "GET", "EIO=4&transport=polling", &headers, b"");
         let mut peer = Wire::connect(server.target).await;
-        let _ = peer.write(&request).await; // a server may refuse before it has read all
+        peer.offer(&request).await; // a server may refuse before it has read all
         if let Some(response) = peer.response().await {
-            assert!([400, 413, 431].contains(&response.status), "{what}: {}", response.status);
+            assert!(
+                [400, 413, 431].contains(&response.status),
+                "{what}: {}",
+                response.status
+            );
         }
     }
     let query = format!("EIO=4&transport=polling&{}", "x".repeat(1_000_000));
     let mut peer = Wire::connect(server.target).await;
-    let _ = peer.write(&http_request(server.target, "GET", &query, "", b"")).await;
+    peer.offer(&http_request(server.target, "GET", &query, "", b"")).await;
     if let Some(response) = peer.response().await {
-        assert!([400, 414, 431].contains(&response.status), "a long query: {}", response.status);
+        assert!(
+            [400, 414, 431].contains(&response.status),
+            "a long query: {}",
+            response.status
+        );
     }
     check_serves(&server).await;
 }
@@ -235,13 +265,13 @@ async fn more_http_connections_than_allowed_are_turned_away() {
     for _ in 0..4 {
         let mut peer = Wire::connect(server.target).await;
         let request = http_request(server.target, "GET", "EIO=4&transport=polling", "", b"");
-        peer.write(&request).await.expect("the server reads");
+        peer.write(&request).await;
         assert_eq!(peer.response().await.expect("an answer").status, 200);
         idle.push(peer);
     }
     let mut fifth = Wire::connect(server.target).await;
     let request = http_request(server.target, "GET", "EIO=4&transport=polling", "", b"");
-    let _ = fifth.write(&request).await; // it may be closed by now
+    fifth.offer(&request).await; // it may be closed by now
     if let Some(response) = fifth.response().await {
         assert_eq!(response.status, 503);
     }
@@ -249,7 +279,7 @@ async fn more_http_connections_than_allowed_are_turned_away() {
     within("room for others again", async {
         loop {
             let mut peer = Wire::connect(server.target).await;
-            let _ = peer.write(&request).await;
+            peer.offer(&request).await;
             if peer.response().await.is_some_and(|response| response.status == 200) {
                 return;
             }
@@ -271,7 +301,11 @@ async fn an_upgrade_that_is_not_finished_is_given_up() {
     ws.probe().await;
     let begin = Instant::now();
     assert_eq!(ws.until_closed().await, []);
-    assert!(begin.elapsed() < Duration::from_millis(300) + SLACK, "given up after {:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() < Duration::from_millis(300) + SLACK,
+        "given up after {:?}",
+        begin.elapsed()
+    );
 }
 
 /// Whoever sends faster than it is served is slowed down by TCP, not by losing its messages.
@@ -280,7 +314,8 @@ async fn a_full_input_queue_stops_reading_and_loses_nothing() {
     let server = ours::socket_echo_with(|settings| settings.in_events = 1);
     let mut ws = crate::socket_suite::connected(server.target).await;
     for batch in 0..20 {
-        ws.send_all((0..100).map(|id| format!(r#"42["message",{}]"#, batch * 100 + id))).await;
+        ws.send_all((0..100).map(|id| format!(r#"42["message",{}]"#, batch * 100 + id)))
+            .await;
         for id in 0..100 {
             assert_eq!(ws.text().await, format!(r#"42["message-back",{}]"#, batch * 100 + id));
         }
@@ -297,7 +332,11 @@ async fn shutdown_closes_every_transport_before_its_deadline() {
     let begin = Instant::now();
     let counters = server.counters();
     server.shutdown(Duration::from_secs(10)).await;
-    assert!(begin.elapsed() < Duration::from_secs(10), "ended after {:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() < Duration::from_secs(10),
+        "ended after {:?}",
+        begin.elapsed()
+    );
     assert_eq!(ws.until_closed().await, []);
     assert_eq!(within("the poll", poll).await.expect("no panic"), 200);
     assert_eq!(counters.closes(CloseReason::Shutdown), 2);

@@ -104,11 +104,17 @@ impl Polling {
         assert_eq!(answer.status, 200, "the handshake: {answer:?}");
         let handshake = open_packet(&answer.body);
         let sid = handshake["sid"].as_str().expect("sid is a string").to_owned();
-        Polling { http, target, sid, handshake }
+        Polling {
+            http,
+            target,
+            sid,
+            handshake,
+        }
     }
 
     pub fn url(&self) -> String {
-        self.target.url("http", &format!("EIO=4&transport=polling&sid={}", self.sid))
+        self.target
+            .url("http", &format!("EIO=4&transport=polling&sid={}", self.sid))
     }
 
     /// One poll, as it is answered.
@@ -124,7 +130,11 @@ impl Polling {
     /// Sends a payload that the server must take.
     pub async fn send(&self, payload: &str) {
         let answer = self.post(payload).await;
-        assert_eq!((answer.status, answer.body.as_str()), (200, "ok"), "after {payload:.80}");
+        assert_eq!(
+            (answer.status, answer.body.as_str()),
+            (200, "ok"),
+            "after {payload:.80}"
+        );
     }
 
     /// The packets of the next poll that brings any besides the server's pings, which are answered.
@@ -205,27 +215,37 @@ impl Ws {
 
     /// A new session; gives the handshake's JSON.
     pub async fn open(target: Target) -> (Ws, Value) {
-        let mut ws = Ws::connect(target, "EIO=4&transport=websocket").await.expect("the WebSocket handshake");
+        let mut ws = Ws::connect(target, "EIO=4&transport=websocket")
+            .await
+            .expect("the WebSocket handshake");
         let handshake = open_packet(&ws.receive().await.text());
         (ws, handshake)
     }
 
     pub async fn send(&mut self, text: impl Into<String>) {
         let message = Message::text(text.into());
-        within("send", self.stream.send(message)).await.expect("the connection takes it");
+        within("send", self.stream.send(message))
+            .await
+            .expect("the connection takes it");
     }
 
     pub async fn send_binary(&mut self, data: impl Into<Vec<u8>>) {
         let message = Message::binary(data.into());
-        within("send", self.stream.send(message)).await.expect("the connection takes it");
+        within("send", self.stream.send(message))
+            .await
+            .expect("the connection takes it");
     }
 
     /// Puts texts into as few writes as the buffers allow.
     pub async fn send_all(&mut self, texts: impl IntoIterator<Item = String>) {
         for text in texts {
-            within("feed", self.stream.feed(Message::text(text))).await.expect("the connection takes it");
+            within("feed", self.stream.feed(Message::text(text)))
+                .await
+                .expect("the connection takes it");
         }
-        within("flush", self.stream.flush()).await.expect("the connection takes it");
+        within("flush", self.stream.flush())
+            .await
+            .expect("the connection takes it");
     }
 
     /// Whatever comes next.
@@ -278,6 +298,8 @@ impl Ws {
 
 /// The JSON of an open packet.
 pub fn open_packet(packet: &str) -> Value {
-    let json = packet.strip_prefix('0').unwrap_or_else(|| panic!("not an open packet: {packet}"));
+    let json = packet
+        .strip_prefix('0')
+        .unwrap_or_else(|| panic!("not an open packet: {packet}"));
     serde_json::from_str(json).expect("JSON")
 }

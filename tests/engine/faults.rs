@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use crate::client::{Connections, PING_INTERVAL, PING_TIMEOUT, Polling, Received, Target, Ws, within};
 use crate::ours;
 use crate::socket_suite::connected;
-use crate::wire::{self, WEBSOCKET_HEADERS, Wire, http_request};
+use crate::wire::{self, FIN, Frame, PING, PONG, WEBSOCKET_HEADERS, Wire, http_request};
 
 /// How much later than promised a busy machine may be.
 const SLACK: Duration = Duration::from_secs(2);
@@ -45,12 +45,16 @@ async fn binary_and_text_events_keep_their_order() {
     let mut ws = connected(ours::socket_echo()).await;
     for id in 0..100u8 {
         ws.send(format!(r#"42["message",{id}]"#)).await;
-        ws.send(format!(r#"451-["message",{id},{{"_placeholder":true,"num":0}}]"#)).await;
+        ws.send(format!(r#"451-["message",{id},{{"_placeholder":true,"num":0}}]"#))
+            .await;
         ws.send_binary([id]).await;
     }
     for id in 0..100u8 {
         assert_eq!(ws.text().await, format!(r#"42["message-back",{id}]"#));
-        assert_eq!(ws.text().await, format!(r#"451-["message-back",{id},{{"_placeholder":true,"num":0}}]"#));
+        assert_eq!(
+            ws.text().await,
+            format!(r#"451-["message-back",{id},{{"_placeholder":true,"num":0}}]"#)
+        );
         assert_eq!(ws.packet().await, Received::Binary(vec![id]));
     }
 }
@@ -65,23 +69,40 @@ async fn packets_of_a_payload_and_of_many_payloads_keep_their_order() {
     assert_eq!(session.take(expected.len()).await, expected);
 }
 
+/// python-engineio refuses payloads of more than sixteen packets, and drops its connection.
+#[tokio::test]
+async fn one_poll_brings_at_most_sixteen_packets() {
+    let session = Polling::open(ours::engine_echo()).await;
+    let expected: Vec<String> = (0..100).map(|id| format!("4{id}")).collect();
+    session.send(&expected.join("\u{1e}")).await;
+    let mut echoes = Vec::new();
+    while echoes.len() < expected.len() {
+        let packets = session.packets().await;
+        assert!(packets.len() <= 16, "{} packets in one answer", packets.len());
+        echoes.extend(packets);
+    }
+    assert_eq!(echoes, expected);
+}
+
 /// Any shard takes any request: a TCP connection says nothing about where its session lives.
 #[tokio::test]
 async fn every_request_of_a_session_may_come_over_another_connection() {
     let target = ours::engine_echo();
-    let sessions: Vec<_> = (0..32).map(|number| async move {
-        let session = Polling::open_with(target, Connections::OnePerRequest).await;
-        for round in 0..5 {
-            let message = format!("4session {number}, round {round}");
-            session.send(&message).await;
-            assert_eq!(session.packets().await, [message]);
-        }
-        let mut ws = session.upgrade().await;
-        ws.probe().await;
-        ws.send("5").await;
-        ws.send(format!("4session {number}, upgraded")).await;
-        assert_eq!(ws.text().await, format!("4session {number}, upgraded"));
-    }).collect();
+    let sessions: Vec<_> = (0..32)
+        .map(|number| async move {
+            let session = Polling::open_with(target, Connections::OnePerRequest).await;
+            for round in 0..5 {
+                let message = format!("4session {number}, round {round}");
+                session.send(&message).await;
+                assert_eq!(session.packets().await, [message]);
+            }
+            let mut ws = session.upgrade().await;
+            ws.probe().await;
+            ws.send("5").await;
+            ws.send(format!("4session {number}, upgraded")).await;
+            assert_eq!(ws.text().await, format!("4session {number}, upgraded"));
+        })
+        .collect();
     within("all sessions", futures_util::future::join_all(sessions)).await;
 }
 
@@ -137,7 +158,10 @@ async fn pings_come_an_interval_apart_and_an_answered_one_keeps_the_connection()
         assert_eq!(ws.receive().await, Received::Text("2".into()));
         let elapsed = begin.elapsed();
         assert!(elapsed >= PING_INTERVAL * round, "ping {round} after {elapsed:?}");
-        assert!(elapsed < (PING_INTERVAL + SLACK) * round, "ping {round} after {elapsed:?}");
+        assert!(
+            elapsed < (PING_INTERVAL + SLACK) * round,
+            "ping {round} after {elapsed:?}"
+        );
         ws.send("3").await;
     }
 }
@@ -149,7 +173,10 @@ async fn an_unanswered_ping_ends_the_connection_when_it_should() {
     assert_eq!(ws.until_closed().await, [Received::Text("2".into())]);
     let elapsed = begin.elapsed();
     assert!(elapsed >= PING_INTERVAL + PING_TIMEOUT, "closed after {elapsed:?}");
-    assert!(elapsed < PING_INTERVAL + PING_TIMEOUT + SLACK, "closed after {elapsed:?}");
+    assert!(
+        elapsed < PING_INTERVAL + PING_TIMEOUT + SLACK,
+        "closed after {elapsed:?}"
+    );
 }
 
 /// Messages show that a client lives, but only pongs answer pings: a peer that floods is still timed out.
@@ -158,11 +185,11 @@ async fn a_peer_that_reads_nothing_is_closed_and_disturbs_nobody() {
     let target = ours::engine_echo();
     let mut stalled = Wire::connect(target).await;
     let bytes = http_request(target, "GET", "EIO=4&transport=websocket", WEBSOCKET_HEADERS, b"");
-    stalled.write(&bytes).await.expect("the server reads");
+    stalled.write(&bytes).await;
     let flood = tokio::spawn(async move {
         let message = wire::text(&format!("4{}", "x".repeat(50_000)));
         // Ends by an error, when the server has closed; it must, since nothing is read and nothing is ponged.
-        while stalled.write(&message).await.is_ok() {}
+        while stalled.offer(&message).await {}
     });
     let (mut ws, _) = Ws::open(target).await;
     for round in 0..200 {
@@ -182,11 +209,21 @@ async fn peers_that_vanish_disturb_nobody() {
     let new = http_request(target, "GET", "EIO=4&transport=websocket", WEBSOCKET_HEADERS, b"");
     let query = format!("EIO=4&transport=websocket&sid={}", session.sid);
     let upgrade = http_request(target, "GET", &query, WEBSOCKET_HEADERS, b"");
-    let poll = http_request(target, "GET", &format!("EIO=4&transport=polling&sid={}", session.sid), "", b"");
-    for (request, frames) in [(&new, wire::text("4x")), (&upgrade, wire::text("2probe")), (&poll, Vec::new())] {
+    let poll = http_request(
+        target,
+        "GET",
+        &format!("EIO=4&transport=polling&sid={}", session.sid),
+        "",
+        b"",
+    );
+    for (request, frames) in [
+        (&new, wire::text("4x")),
+        (&upgrade, wire::text("2probe")),
+        (&poll, Vec::new()),
+    ] {
         for sent in [0, 1, request.len() / 2, request.len()] {
             let mut peer = Wire::connect(target).await;
-            peer.write(&request[..sent]).await.expect("the server reads");
+            peer.write(&request[..sent]).await;
             peer.reset();
         }
         if frames.is_empty() {
@@ -194,10 +231,10 @@ async fn peers_that_vanish_disturb_nobody() {
         }
         for sent in [0, 1, frames.len()] {
             let mut peer = Wire::connect(target).await;
-            peer.write(request).await.expect("the server reads");
+            peer.write(request).await;
             // The session may be gone by an earlier round; then there is no WebSocket to lose.
-            let _ = peer.response().await;
-            let _ = peer.write(&frames[..sent]).await;
+            peer.response().await;
+            peer.offer(&frames[..sent]).await;
             peer.reset();
         }
     }
@@ -211,7 +248,7 @@ async fn pipelined_requests_are_answered_in_their_order() {
     let mut peer = Wire::connect(target).await;
     let good = http_request(target, "GET", "EIO=4&transport=polling", "", b"");
     let bad = http_request(target, "GET", "EIO=4&transport=abc", "", b"");
-    peer.write(&[good.clone(), bad, good].concat()).await.expect("the server reads");
+    peer.write(&[good.clone(), bad, good].concat()).await;
     for status in [200, 400, 200] {
         assert_eq!(peer.response().await.expect("an answer").status, status);
     }
@@ -232,4 +269,19 @@ async fn abandoned_sessions_are_forgotten() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn pings_of_the_websocket_protocol_are_answered_with_their_payload() {
+    let target = ours::engine_echo();
+    let mut peer = Wire::connect(target).await;
+    let request = http_request(target, "GET", "EIO=4&transport=websocket", WEBSOCKET_HEADERS, b"");
+    peer.write(&request).await;
+    assert_eq!(peer.response().await.expect("an answer").status, 101);
+    peer.write(&wire::frame(FIN | PING, b"payload")).await;
+    let pong = Frame::Data {
+        first_byte: FIN | PONG,
+        payload: b"payload".to_vec(),
+    };
+    while peer.frame().await != pong {}
 }

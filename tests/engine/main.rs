@@ -1,13 +1,13 @@
 //! Tests of the engine alone, from outside: bytes over TCP to the two servers in examples/.
 //!
 //! - `engine_suite`, `socket_suite`: the cases of the official protocol suites (Engine.IO v4, Socket.IO v5), by name.
-//! - `differential`: the `scripts` sent to the oracle and to us; what differs is in `differences`, with a reason.
+//! - `differential`: the `scripts` played (`player`, `trace`) to the oracle and to us; what differs is in `differences`, with a
+//!   reason.
 //! - `faults`, `bounds`, `origins`: what the design promises beyond the protocol, seen by clients.
 //! - `application`: what the engine promises the application above it.
 //! - `client` (well-behaved), `wire` (raw bytes), `ours`, `oracle` (the servers).
 //!
 //! Not here: the gateway's events, and anything that needs Redis.
-
 
 /// Names the cases of a suite once, and makes of each a test against our example and one against the oracle;
 /// `ours_only` are those that the oracle is known to fail.
@@ -36,7 +36,8 @@ mod faults;
 mod oracle;
 mod origins;
 mod ours;
+mod player;
 mod scripts;
-mod scripts_socket;
 mod socket_suite;
+mod trace;
 mod wire;

@@ -42,7 +42,10 @@ pub fn engine_echo() -> Target {
             .build();
         serve(EngineIoService::with_config(Arc::new(Echo), config))
     });
-    Target { addr, path: "/engine.io/" }
+    Target {
+        addr,
+        path: "/engine.io/",
+    }
 }
 
 /// The Socket.IO echo server, one for all tests of this process.
@@ -63,7 +66,10 @@ pub fn socket_echo() -> Target {
         io.ns("/custom", on_connect);
         serve(service)
     });
-    Target { addr, path: "/socket.io/" }
+    Target {
+        addr,
+        path: "/socket.io/",
+    }
 }
 
 #[derive(Debug)]
@@ -77,11 +83,11 @@ impl EngineIoHandler for Echo {
     fn on_disconnect(&self, _: Arc<Socket<()>>, _: DisconnectReason) {}
 
     fn on_message(self: &Arc<Self>, message: Str, socket: Arc<Socket<()>>) {
-        let _ = socket.emit(message); // a full queue loses the echo, which is the oracle's way
+        let _a_full_queue_loses_it = socket.emit(message); // which is the oracle's way
     }
 
     fn on_binary(self: &Arc<Self>, data: Bytes, socket: Arc<Socket<()>>) {
-        let _ = socket.emit_binary(data);
+        let _a_full_queue_loses_it = socket.emit_binary(data);
     }
 }
 
@@ -89,7 +95,7 @@ impl EngineIoHandler for Echo {
 async fn on_connect(socket: SocketRef, Data(auth): Data<serde_json::Value>) {
     socket.on("message", MessageBack);
     socket.on("message-with-ack", MessageWithAck);
-    let _ = socket.emit("auth", &auth);
+    let _a_full_queue_loses_it = socket.emit("auth", &auth);
 }
 
 /// A handler of its own: socketioxide spawns a task for each event of a closure, so their order would be chance.
@@ -98,7 +104,7 @@ struct MessageBack;
 impl MessageHandler<LocalAdapter, ()> for MessageBack {
     fn call(&self, socket: Arc<socketioxide::socket::Socket>, mut value: Value, ack: Option<i64>) {
         if let Ok(Data(args)) = Data::<Args>::from_message_parts(&socket, &mut value, &ack) {
-            let _ = socket.emit("message-back", &args);
+            let _a_full_queue_loses_it = socket.emit("message-back", &args);
         }
     }
 }
@@ -110,7 +116,7 @@ impl MessageHandler<LocalAdapter, ()> for MessageWithAck {
         let sender = AckSender::from_message_parts(&socket, &mut value, &ack);
         let args = Data::<Args>::from_message_parts(&socket, &mut value, &ack);
         if let (Ok(sender), Ok(Data(args))) = (sender, args) {
-            let _ = sender.send(&args);
+            let _a_full_queue_loses_it = sender.send(&args);
         }
     }
 }
@@ -135,7 +141,7 @@ impl<'de> Deserialize<'de> for Args {
         impl<'de> Visitor<'de> for All {
             type Value = Args;
 
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("arguments")
             }
 
@@ -160,7 +166,9 @@ where
     B: hyper::body::Body<Data: Send, Error: std::error::Error + Send + Sync> + Send + 'static,
 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.set_nonblocking(true).expect("a socket can be made non-blocking");
+    listener
+        .set_nonblocking(true)
+        .expect("a socket can be made non-blocking");
     let addr = listener.local_addr().expect("a bound socket has an address");
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -171,13 +179,15 @@ where
         runtime.block_on(async move {
             let listener = tokio::net::TcpListener::from_std(listener).expect("inside a runtime");
             loop {
-                let Ok((stream, _)) = listener.accept().await else { continue };
-                let _ = stream.set_nodelay(true);
+                let Ok((stream, _)) = listener.accept().await else {
+                    continue;
+                };
+                stream.set_nodelay(true).expect("TCP_NODELAY");
                 let connection = hyper::server::conn::http1::Builder::new()
                     .serve_connection(TokioIo::new(stream), service.clone())
                     .with_upgrades();
                 tokio::spawn(async move {
-                    let _ = connection.await; // how a client's connection ends is the test's to see
+                    let _is_for_the_test_to_see = connection.await;
                 });
             }
         });

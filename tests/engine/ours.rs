@@ -57,7 +57,10 @@ pub fn engine_echo_with(change: impl FnOnce(&mut Settings)) -> Own {
     let mut settings = engine_echo::settings();
     change(&mut settings);
     let server = engine_echo::start(listener(), SHARDS, settings).expect("the example starts");
-    let target = Target { addr: server.local_addr(), path: "/engine.io/" };
+    let target = Target {
+        addr: server.local_addr(),
+        path: "/engine.io/",
+    };
     Own { server, target }
 }
 
@@ -66,7 +69,10 @@ pub fn socket_echo_with(change: impl FnOnce(&mut Settings)) -> Own {
     let mut settings = socket_echo::settings();
     change(&mut settings);
     let server = socket_echo::start(listener(), SHARDS, settings).expect("the example starts");
-    let target = Target { addr: server.local_addr(), path: "/socket.io/" };
+    let target = Target {
+        addr: server.local_addr(),
+        path: "/socket.io/",
+    };
     Own { server, target }
 }
 

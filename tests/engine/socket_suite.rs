@@ -64,7 +64,9 @@ pub async fn connected(target: Target) -> Ws {
 async fn connect(ws: &mut Ws, packet: &str, prefix: &str, auth: &str) {
     ws.send(packet).await;
     let answer = ws.text().await;
-    let json = answer.strip_prefix(&format!("40{prefix}")).unwrap_or_else(|| panic!("not a CONNECT: {answer}"));
+    let json = answer
+        .strip_prefix(&format!("40{prefix}"))
+        .unwrap_or_else(|| panic!("not a CONNECT: {answer}"));
     let json: Value = serde_json::from_str(json).expect("JSON");
     let fields = json.as_object().expect("an object");
     assert_eq!(fields.keys().collect::<Vec<_>>(), ["sid"]);
@@ -121,7 +123,13 @@ async fn connect_custom_namespace(target: Target) {
 
 async fn connect_custom_namespace_with_a_payload(target: Target) {
     let (mut ws, _) = Ws::open(target).await;
-    connect(&mut ws, r#"40/custom,{"token":"abc"}"#, "/custom,", r#"{"token":"abc"}"#).await;
+    connect(
+        &mut ws,
+        r#"40/custom,{"token":"abc"}"#,
+        "/custom,",
+        r#"{"token":"abc"}"#,
+    )
+    .await;
 }
 
 async fn connect_unknown_namespace_is_refused(target: Target) {
@@ -140,7 +148,11 @@ async fn connect_missing_handshake_closes(target: Target) {
     let (mut ws, _) = Ws::open(target).await;
     let opened = Instant::now();
     assert!(matches!(ws.packet().await, Received::Closed(_)));
-    assert!(opened.elapsed() > CONNECT_TIMEOUT - PING_INTERVAL, "closed too early: {:?}", opened.elapsed());
+    assert!(
+        opened.elapsed() > CONNECT_TIMEOUT - PING_INTERVAL,
+        "closed too early: {:?}",
+        opened.elapsed()
+    );
 }
 
 async fn disconnect_main_namespace_keeps_the_transport(target: Target) {
@@ -165,7 +177,8 @@ async fn message_text(target: Target) {
 
 async fn message_binary(target: Target) {
     let mut ws = connected(target).await;
-    ws.send(r#"452-["message",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#).await;
+    ws.send(r#"452-["message",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#)
+        .await;
     ws.send_binary([1, 2, 3]).await;
     ws.send_binary([4, 5, 6]).await;
     let expected = r#"452-["message-back",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#;
@@ -182,10 +195,14 @@ async fn message_text_with_ack(target: Target) {
 
 async fn message_binary_with_ack(target: Target) {
     let mut ws = connected(target).await;
-    ws.send(r#"452-789["message-with-ack",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#).await;
+    ws.send(r#"452-789["message-with-ack",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#)
+        .await;
     ws.send_binary([1, 2, 3]).await;
     ws.send_binary([4, 5, 6]).await;
-    assert_eq!(ws.text().await, r#"462-789[{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#);
+    assert_eq!(
+        ws.text().await,
+        r#"462-789[{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#
+    );
     assert_eq!(ws.packet().await, Received::Binary(vec![1, 2, 3]));
     assert_eq!(ws.packet().await, Received::Binary(vec![4, 5, 6]));
 }
@@ -199,5 +216,9 @@ async fn message_invalid_payload_closes(target: Target) {
 }
 
 async fn message_invalid_ack_id_closes(target: Target) {
-    check_closes(connected(target).await, r#"42abc["message-with-ack",1,"2",{"3":[false]}]"#).await;
+    check_closes(
+        connected(target).await,
+        r#"42abc["message-with-ack",1,"2",{"3":[false]}]"#,
+    )
+    .await;
 }

@@ -1,8 +1,6 @@
 //! A client without manners: bytes over TCP, HTTP/1.1 answers and WebSocket frames read back by hand.
 //! Not here: well-behaved clients (`client`).
 
-use std::io;
-
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -43,14 +41,24 @@ pub struct Wire {
 
 impl Wire {
     pub async fn connect(target: Target) -> Wire {
-        let stream = within("connect", TcpStream::connect(target.addr)).await.expect("the server listens");
+        let stream = within("connect", TcpStream::connect(target.addr))
+            .await
+            .expect("the server listens");
         stream.set_nodelay(true).expect("TCP_NODELAY");
-        Wire { stream, read: Vec::new() }
+        Wire {
+            stream,
+            read: Vec::new(),
+        }
     }
 
-    /// Writes it all. An error is the server's closing, which the reader sees too.
-    pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        within("write", self.stream.write_all(bytes)).await
+    /// Writes to a server that must take it all.
+    pub async fn write(&mut self, bytes: &[u8]) {
+        assert!(self.offer(bytes).await, "the server has closed");
+    }
+
+    /// Writes to a server that may have closed, or may close without reading it all; says whether everything was taken.
+    pub async fn offer(&mut self, bytes: &[u8]) -> bool {
+        within("write", self.stream.write_all(bytes)).await.is_ok()
     }
 
     /// What the other side would see if this program were killed: a reset instead of an orderly end.
@@ -91,7 +99,10 @@ impl Wire {
             short => u64::from(short),
         };
         let payload = self.exactly(usize::try_from(length).ok()?).await?;
-        Some(Frame::Data { first_byte: head[0], payload })
+        Some(Frame::Data {
+            first_byte: head[0],
+            payload,
+        })
     }
 
     /// Waits until the server has closed; what it still sends is dropped.
@@ -147,8 +158,15 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
 
 /// An HTTP request as a client would write it; `extra` are whole header lines.
 pub fn http_request(target: Target, method: &str, query: &str, extra: &str, body: &[u8]) -> Vec<u8> {
-    let length = if method == "GET" { String::new() } else { format!("content-length: {}\r\n", body.len()) };
-    let head = format!("{method} {}?{query} HTTP/1.1\r\nhost: {}\r\n{extra}{length}\r\n", target.path, target.addr);
+    let length = if method == "GET" {
+        String::new()
+    } else {
+        format!("content-length: {}\r\n", body.len())
+    };
+    let head = format!(
+        "{method} {}?{query} HTTP/1.1\r\nhost: {}\r\n{extra}{length}\r\n",
+        target.path, target.addr
+    );
     [head.as_bytes(), body].concat()
 }
 

@@ -1,47 +1,103 @@
-//! The differential scripts of the Socket.IO layer, over WebSocket. Not here: the layers below (`scripts`).
+//! The differential scripts of the Socket.IO layer, over WebSocket. Not here: the layers below (`payloads`, `websocket`).
 
-use crate::scripts::{Script, Server, Step};
+use super::{Script, Server, Step};
 use crate::wire::{binary, text};
 
 /// One attachment's place.
 const PLACEHOLDER: &str = r#"{"_placeholder":true,"num":0}"#;
 
 pub fn all() -> Vec<Script> {
-    let connected = connected_texts().into_iter().map(|(name, packet)| script(name, true, vec![text(&packet)]));
-    let unconnected = UNCONNECTED.iter().map(|(name, packet)| script(name, false, vec![text(packet)]));
+    let connected = connected_texts()
+        .into_iter()
+        .map(|(name, packet)| script(name, true, vec![text(&packet)]));
+    let unconnected = UNCONNECTED
+        .iter()
+        .map(|(name, packet)| script(name, false, vec![text(packet)]));
     let attachments = attachments().into_iter().map(|(name, sent)| script(name, true, sent));
     let several = SEVERAL.iter().map(|(name, packets)| {
         let mut script = script(name, true, Vec::new());
-        script.steps.extend(packets.iter().flat_map(|packet| [Step::Send(text(packet)), Step::Settle]));
+        script.steps.extend(
+            packets
+                .iter()
+                .flat_map(|packet| [Step::Send(text(packet)), Step::Settle]),
+        );
         script
     });
     let polling = POLLING.iter().map(|(name, payload)| Script {
         name,
         server: Server::Socket,
-        steps: vec![Step::OpenPolling, Step::Post(b"40".to_vec()), Step::Settle, Step::Post(payload.as_bytes().to_vec())],
+        steps: vec![
+            Step::OpenPolling,
+            Step::Post(b"40".to_vec()),
+            Step::Settle,
+            Step::Post(payload.as_bytes().to_vec()),
+        ],
     });
-    connected.chain(unconnected).chain(attachments).chain(several).chain(polling).collect()
+    connected
+        .chain(unconnected)
+        .chain(attachments)
+        .chain(several)
+        .chain(polling)
+        .collect()
 }
 
 /// A WebSocket session that sends these at once; when `connected`, after a CONNECT.
 fn script(name: &'static str, connected: bool, sent: Vec<Vec<u8>>) -> Script {
     let connect = connected.then_some(Step::Connect);
-    let steps = [Step::OpenWebsocket].into_iter().chain(connect).chain(sent.into_iter().map(Step::Send)).collect();
-    Script { name, server: Server::Socket, steps }
+    let steps = [Step::OpenWebsocket]
+        .into_iter()
+        .chain(connect)
+        .chain(sent.into_iter().map(Step::Send))
+        .collect();
+    Script {
+        name,
+        server: Server::Socket,
+        steps,
+    }
 }
 
 fn connected_texts() -> Vec<(&'static str, String)> {
-    let mut texts: Vec<_> = CONNECTED.iter().map(|(name, packet)| (*name, (*packet).to_owned())).collect();
+    let mut texts: Vec<_> = CONNECTED
+        .iter()
+        .map(|(name, packet)| (*name, (*packet).to_owned()))
+        .collect();
     texts.extend([
-        ("event: nested 100 deep", format!(r#"42["message",{}{}]"#, "[".repeat(100), "]".repeat(100))),
-        ("event: nested 10,000 deep", format!(r#"42["message",{}{}]"#, "[".repeat(10_000), "]".repeat(10_000))),
-        ("event: objects nested 10,000 deep", format!(r#"42["message",{}1{}]"#, r#"{"a":"#.repeat(10_000), "}".repeat(10_000))),
-        ("event: 10,000 arguments", format!(r#"42["message"{}]"#, ",1".repeat(10_000))),
-        ("event: a name of 10,000 bytes", format!(r#"42["{}"]"#, "e".repeat(10_000))),
-        ("event: 900,000 bytes", format!(r#"42["message","{}"]"#, "x".repeat(900_000))),
-        ("connect: a namespace of 10,000 bytes", format!("40/{}", "n".repeat(10_000))),
-        ("ack: an id of 1,000 digits", format!(r#"42{}["message-with-ack",1]"#, "9".repeat(1000))),
-        ("attachments: a count of 1,000 digits", format!(r#"45{}-["message"]"#, "9".repeat(1000))),
+        (
+            "event: nested 100 deep",
+            format!(r#"42["message",{}{}]"#, "[".repeat(100), "]".repeat(100)),
+        ),
+        (
+            "event: nested 10,000 deep",
+            format!(r#"42["message",{}{}]"#, "[".repeat(10_000), "]".repeat(10_000)),
+        ),
+        (
+            "event: objects nested 10,000 deep",
+            format!(r#"42["message",{}1{}]"#, r#"{"a":"#.repeat(10_000), "}".repeat(10_000)),
+        ),
+        (
+            "event: 10,000 arguments",
+            format!(r#"42["message"{}]"#, ",1".repeat(10_000)),
+        ),
+        (
+            "event: a name of 10,000 bytes",
+            format!(r#"42["{}"]"#, "e".repeat(10_000)),
+        ),
+        (
+            "event: 900,000 bytes",
+            format!(r#"42["message","{}"]"#, "x".repeat(900_000)),
+        ),
+        (
+            "connect: a namespace of 10,000 bytes",
+            format!("40/{}", "n".repeat(10_000)),
+        ),
+        (
+            "ack: an id of 1,000 digits",
+            format!(r#"42{}["message-with-ack",1]"#, "9".repeat(1000)),
+        ),
+        (
+            "attachments: a count of 1,000 digits",
+            format!(r#"45{}-["message"]"#, "9".repeat(1000)),
+        ),
     ]);
     texts
 }
@@ -50,12 +106,18 @@ fn connected_texts() -> Vec<(&'static str, String)> {
 const CONNECTED: &[(&str, &str)] = &[
     ("event: plain", r#"42["message",1]"#),
     ("event: no arguments", r#"42["message"]"#),
-    ("event: every kind of value", r#"42["message",null,true,-0.5,"é\n\u20ac",[],{},[[{"a":[1]}]]]"#),
+    (
+        "event: every kind of value",
+        r#"42["message",null,true,-0.5,"é\n\u20ac",[],{},[[{"a":[1]}]]]"#,
+    ),
     ("event: spaces in the JSON", r#"42[ "message" , 1 , { "a" : 2 } ]"#),
     ("event: a newline before the JSON", "42\n[\"message\",1]"),
     ("event: a space before the JSON", r#"42 ["message",1]"#),
     ("event: name with an escape", r#"42["m\u0065ssage",1]"#),
-    ("event: large integers", r#"42["message",9007199254740993,18446744073709551615]"#),
+    (
+        "event: large integers",
+        r#"42["message",9007199254740993,18446744073709551615]"#,
+    ),
     ("event: a number beyond any", r#"42["message",1e999]"#),
     ("event: small number", r#"42["message",1e-7,1.50]"#),
     ("event: a surrogate pair", r#"42["message","\ud83d\ude00"]"#),
@@ -63,7 +125,10 @@ const CONNECTED: &[(&str, &str)] = &[
     ("event: a raw control character", "42[\"message\",\"a\u{1}b\"]"),
     ("event: an escaped NUL", r#"42["message","\u0000"]"#),
     ("event: a key twice", r#"42["message",{"a":1,"a":2}]"#),
-    ("event: key __proto__", r#"42["message",{"__proto__":{"x":1},"constructor":{"prototype":1}}]"#),
+    (
+        "event: key __proto__",
+        r#"42["message",{"__proto__":{"x":1},"constructor":{"prototype":1}}]"#,
+    ),
     ("event: nothing", "42"),
     ("event: an empty array", "42[]"),
     ("event: an object", "42{}"),
@@ -75,7 +140,10 @@ const CONNECTED: &[(&str, &str)] = &[
     ("event: name is a number", "42[1]"),
     ("event: name is true", "42[true]"),
     ("event: name is empty", r#"42["",1]"#),
-    ("event: name is an object with a toString", r#"42[{"toString":"message"},1]"#),
+    (
+        "event: name is an object with a toString",
+        r#"42[{"toString":"message"},1]"#,
+    ),
     ("event: not finished", r#"42["message","#),
     ("event: not finished in a later argument", r#"42["message",{"a":]"#),
     ("event: more after the end", r#"42["message",1]x"#),
@@ -94,7 +162,10 @@ const CONNECTED: &[(&str, &str)] = &[
     ("event: reserved newListener", r#"42["newListener"]"#),
     ("event: reserved removeListener", r#"42["removeListener"]"#),
     ("event: error", r#"42["error",1]"#),
-    ("event: a placeholder without attachments", r#"42["message",{"_placeholder":true,"num":0}]"#),
+    (
+        "event: a placeholder without attachments",
+        r#"42["message",{"_placeholder":true,"num":0}]"#,
+    ),
     ("ack: asked for", r#"421["message-with-ack",1,"2"]"#),
     ("ack: asked for, no arguments", r#"421["message-with-ack"]"#),
     ("ack: id 0", r#"420["message-with-ack",1]"#),
@@ -119,7 +190,10 @@ const CONNECTED: &[(&str, &str)] = &[
     ("attachments: none announced", r#"45["message"]"#),
     ("attachments: no count", r#"45-["message"]"#),
     ("attachments: zero", r#"450-["message",1]"#),
-    ("attachments: zero, with a placeholder", r#"450-["message",{"_placeholder":true,"num":0}]"#),
+    (
+        "attachments: zero, with a placeholder",
+        r#"450-["message",{"_placeholder":true,"num":0}]"#,
+    ),
     ("attachments: eleven", r#"4511-["message"]"#),
     ("attachments: 999,999", r#"45999999-["message"]"#),
     ("attachments: negative", r#"45-1-["message"]"#),
@@ -147,9 +221,15 @@ const CONNECTED: &[(&str, &str)] = &[
     ("connect: more than a name", "40/custom/more"),
     ("connect: another case", "40/Custom"),
     ("connect: without a slash", "40custom"),
-    ("event: to a namespace that is not connected", r#"42/custom,["message",1]"#),
+    (
+        "event: to a namespace that is not connected",
+        r#"42/custom,["message",1]"#,
+    ),
     ("event: to an unknown namespace", r#"42/random,["message",1]"#),
-    ("event: with an ack, to an unknown namespace", r#"42/random,1["message-with-ack",1]"#),
+    (
+        "event: with an ack, to an unknown namespace",
+        r#"42/random,1["message-with-ack",1]"#,
+    ),
     ("event: namespace without a comma", r#"42/custom["message",1]"#),
     ("disconnect: a namespace that is not connected", "41/custom"),
     ("disconnect: an unknown namespace", "41/random"),
@@ -171,7 +251,10 @@ const UNCONNECTED: &[(&str, &str)] = &[
     ("unconnected: event with an ack", r#"421["message-with-ack",1]"#),
     ("unconnected: ack", r#"431["x"]"#),
     ("unconnected: disconnect", "41"),
-    ("unconnected: attachments announced", r#"451-["message",{"_placeholder":true,"num":0}]"#),
+    (
+        "unconnected: attachments announced",
+        r#"451-["message",{"_placeholder":true,"num":0}]"#,
+    ),
     ("unconnected: connect", "40"),
     ("unconnected: connect with an empty object", "40{}"),
     ("unconnected: connect with spaces", r#"40{ "token" : "x" }"#),
@@ -187,15 +270,37 @@ const UNCONNECTED: &[(&str, &str)] = &[
 
 /// Several packets, one after the other's answers, to a connection that is connected to the main namespace.
 const SEVERAL: &[(&str, &[&str])] = &[
-    ("several: acks in order", &[r#"421["message-with-ack",1]"#, r#"422["message-with-ack",2]"#, r#"423["message-with-ack",3]"#]),
-    ("several: the same ack id twice", &[r#"421["message-with-ack",1]"#, r#"421["message-with-ack",2]"#]),
+    (
+        "several: acks in order",
+        &[
+            r#"421["message-with-ack",1]"#,
+            r#"422["message-with-ack",2]"#,
+            r#"423["message-with-ack",3]"#,
+        ],
+    ),
+    (
+        "several: the same ack id twice",
+        &[r#"421["message-with-ack",1]"#, r#"421["message-with-ack",2]"#],
+    ),
     ("several: disconnect, connect again", &["41", "40"]),
     ("several: disconnect twice", &["41", "41"]),
     ("several: disconnect, event", &["41", r#"42["message",1]"#]),
-    ("several: custom, its event", &["40/custom", r#"42/custom,["message",1]"#]),
-    ("several: custom, its event with an ack", &["40/custom", r#"42/custom,7["message-with-ack",1]"#]),
-    ("several: custom, leave it", &["40/custom", "41/custom", r#"42/custom,["message",1]"#]),
-    ("several: leave main, keep custom", &["40/custom", "41", r#"42/custom,["message",1]"#]),
+    (
+        "several: custom, its event",
+        &["40/custom", r#"42/custom,["message",1]"#],
+    ),
+    (
+        "several: custom, its event with an ack",
+        &["40/custom", r#"42/custom,7["message-with-ack",1]"#],
+    ),
+    (
+        "several: custom, leave it",
+        &["40/custom", "41/custom", r#"42/custom,["message",1]"#],
+    ),
+    (
+        "several: leave main, keep custom",
+        &["40/custom", "41", r#"42/custom,["message",1]"#],
+    ),
     ("several: CONNECT_ERROR for custom", &["40/custom", "44/custom,{}"]),
     ("several: unknown namespace twice", &["40/random", "40/random"]),
 ];
@@ -205,8 +310,14 @@ const POLLING: &[(&str, &str)] = &[
     ("polling: event", r#"42["message",1]"#),
     ("polling: events", "42[\"message\",1]\u{1e}42[\"message\",2]"),
     ("polling: event with an ack", r#"421["message-with-ack",1]"#),
-    ("polling: attachments", "451-[\"message\",{\"_placeholder\":true,\"num\":0}]\u{1e}bAQID"),
-    ("polling: attachment missing", "451-[\"message\",{\"_placeholder\":true,\"num\":0}]\u{1e}42[\"message\",1]"),
+    (
+        "polling: attachments",
+        "451-[\"message\",{\"_placeholder\":true,\"num\":0}]\u{1e}bAQID",
+    ),
+    (
+        "polling: attachment missing",
+        "451-[\"message\",{\"_placeholder\":true,\"num\":0}]\u{1e}42[\"message\",1]",
+    ),
     ("polling: attachment of nothing", "bAQID"),
     ("polling: bad JSON", r#"42["message","#),
     ("polling: bad type", "4x"),
@@ -221,27 +332,99 @@ fn attachments() -> Vec<(&'static str, Vec<Vec<u8>>)> {
     vec![
         ("attachments: one", vec![one(PLACEHOLDER), data()]),
         ("attachments: an empty one", vec![one(PLACEHOLDER), binary(b"")]),
-        ("attachments: deep in an object", vec![one(&format!(r#"{{"a":[0,{{"b":{PLACEHOLDER}}}]}}"#)), data()]),
-        ("attachments: in the other order", vec![text(r#"452-["message",{"_placeholder":true,"num":1},{"_placeholder":true,"num":0}]"#), data(), binary(&[4])]),
-        ("attachments: placeholder out of range", vec![one(r#"{"_placeholder":true,"num":5}"#), data()]),
-        ("attachments: placeholder negative", vec![one(r#"{"_placeholder":true,"num":-1}"#), data()]),
-        ("attachments: placeholder a string", vec![one(r#"{"_placeholder":true,"num":"0"}"#), data()]),
-        ("attachments: placeholder splice", vec![one(r#"{"_placeholder":true,"num":"splice"}"#), data()]),
-        ("attachments: placeholder with a point", vec![one(r#"{"_placeholder":true,"num":0.5}"#), data()]),
-        ("attachments: placeholder without a number", vec![one(r#"{"_placeholder":true}"#), data()]),
-        ("attachments: placeholder false", vec![one(r#"{"_placeholder":false,"num":0}"#), data()]),
-        ("attachments: placeholder twice", vec![one(&format!("{PLACEHOLDER},{PLACEHOLDER}")), data()]),
+        (
+            "attachments: deep in an object",
+            vec![one(&format!(r#"{{"a":[0,{{"b":{PLACEHOLDER}}}]}}"#)), data()],
+        ),
+        (
+            "attachments: in the other order",
+            vec![
+                text(r#"452-["message",{"_placeholder":true,"num":1},{"_placeholder":true,"num":0}]"#),
+                data(),
+                binary(&[4]),
+            ],
+        ),
+        (
+            "attachments: placeholder out of range",
+            vec![one(r#"{"_placeholder":true,"num":5}"#), data()],
+        ),
+        (
+            "attachments: placeholder negative",
+            vec![one(r#"{"_placeholder":true,"num":-1}"#), data()],
+        ),
+        (
+            "attachments: placeholder a string",
+            vec![one(r#"{"_placeholder":true,"num":"0"}"#), data()],
+        ),
+        (
+            "attachments: placeholder splice",
+            vec![one(r#"{"_placeholder":true,"num":"splice"}"#), data()],
+        ),
+        (
+            "attachments: placeholder with a point",
+            vec![one(r#"{"_placeholder":true,"num":0.5}"#), data()],
+        ),
+        (
+            "attachments: placeholder without a number",
+            vec![one(r#"{"_placeholder":true}"#), data()],
+        ),
+        (
+            "attachments: placeholder false",
+            vec![one(r#"{"_placeholder":false,"num":0}"#), data()],
+        ),
+        (
+            "attachments: placeholder twice",
+            vec![one(&format!("{PLACEHOLDER},{PLACEHOLDER}")), data()],
+        ),
         ("attachments: placeholder missing", vec![one("1"), data()]),
-        ("attachments: placeholder with its keys turned", vec![one(r#"{"num":0,"_placeholder":true}"#), data()]),
-        ("attachments: ten", std::iter::once(text(&format!(r#"4510-["message"{}]"#, (0..10).map(|num| format!(r#",{{"_placeholder":true,"num":{num}}}"#)).collect::<String>()))).chain((0..10).map(|_| data())).collect()),
-        ("attachments: with an ack", vec![text(&format!(r#"451-7["message-with-ack",{PLACEHOLDER}]"#)), data()]),
-        ("attachments: one missing, then text", vec![text(&format!(r#"452-["message",{PLACEHOLDER}]"#)), data(), text(r#"42["message",1]"#)]),
-        ("attachments: one missing", vec![text(&format!(r#"452-["message",{PLACEHOLDER}]"#)), data()]),
+        (
+            "attachments: placeholder with its keys turned",
+            vec![one(r#"{"num":0,"_placeholder":true}"#), data()],
+        ),
+        (
+            "attachments: ten",
+            std::iter::once(text(&format!(
+                r#"4510-["message"{}]"#,
+                (0..10)
+                    .map(|num| format!(r#",{{"_placeholder":true,"num":{num}}}"#))
+                    .collect::<String>()
+            )))
+            .chain((0..10).map(|_| data()))
+            .collect(),
+        ),
+        (
+            "attachments: with an ack",
+            vec![text(&format!(r#"451-7["message-with-ack",{PLACEHOLDER}]"#)), data()],
+        ),
+        (
+            "attachments: one missing, then text",
+            vec![
+                text(&format!(r#"452-["message",{PLACEHOLDER}]"#)),
+                data(),
+                text(r#"42["message",1]"#),
+            ],
+        ),
+        (
+            "attachments: one missing",
+            vec![text(&format!(r#"452-["message",{PLACEHOLDER}]"#)), data()],
+        ),
         ("attachments: one too many", vec![one(PLACEHOLDER), data(), data()]),
         ("attachments: without a header", vec![data()]),
-        ("attachments: to an unknown event", vec![text(&format!(r#"451-["nobody-listens",{PLACEHOLDER}]"#)), data()]),
-        ("attachments: to an unknown namespace", vec![text(&format!(r#"451-/random,["message",{PLACEHOLDER}]"#)), data()]),
-        ("attachments: of an ack that nobody asked for", vec![text(&format!("461-7[{PLACEHOLDER}]")), data()]),
-        ("attachments: two events in a row", vec![one(PLACEHOLDER), data(), one(PLACEHOLDER), data()]),
+        (
+            "attachments: to an unknown event",
+            vec![text(&format!(r#"451-["nobody-listens",{PLACEHOLDER}]"#)), data()],
+        ),
+        (
+            "attachments: to an unknown namespace",
+            vec![text(&format!(r#"451-/random,["message",{PLACEHOLDER}]"#)), data()],
+        ),
+        (
+            "attachments: of an ack that nobody asked for",
+            vec![text(&format!("461-7[{PLACEHOLDER}]")), data()],
+        ),
+        (
+            "attachments: two events in a row",
+            vec![one(PLACEHOLDER), data(), one(PLACEHOLDER), data()],
+        ),
     ]
 }
