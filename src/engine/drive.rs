@@ -25,8 +25,6 @@ pub(super) struct Drive {
     stream: Option<websocket::Stream>,
     /// The handler that has begun and not ended; it is boxed only while it runs.
     running: Option<LocalBoxFuture<'static, ()>>,
-    /// Reading stopped because the inbox was full.
-    is_paused: bool,
     /// The layer above knows of the end.
     is_told: bool,
     farewell: Farewell,
@@ -47,7 +45,6 @@ impl Drive {
             session,
             stream,
             running: None,
-            is_paused: false,
             is_told: false,
             farewell: Farewell::Unsaid,
         }
@@ -68,14 +65,14 @@ impl Drive {
         }
         // What was posted before an upgrade comes before what the WebSocket brings.
         if !session.poll_post(cx) {
-            self.is_paused = true;
+            session.pause();
             return;
         }
         let Some(stream) = self.stream.as_mut().filter(|_| session.is_open()) else {
             return;
         };
         if !session.has_room() {
-            self.is_paused = true;
+            session.pause();
             return;
         }
         let limits = session.shard().limits();
@@ -89,7 +86,7 @@ impl Drive {
             }
         });
         match read {
-            Poll::Ready(Ok(())) => self.is_paused = true,
+            Poll::Ready(Ok(())) => session.pause(),
             Poll::Ready(Err(end)) => session.ended(end),
             Poll::Pending => {}
         }
@@ -109,10 +106,7 @@ impl Drive {
             if !self.start_next() {
                 return;
             }
-            if self.is_paused && self.session.has_room() {
-                self.is_paused = false;
-                self.session.wake();
-            }
+            self.session.resume();
         }
         self.session.wake();
     }
@@ -213,8 +207,10 @@ impl Drive {
                         session.wake();
                     }
                     Farewell::Lingering => {
+                        let limits = session.shard().limits();
                         let mut scratch = session.shard().scratch();
-                        if stream.poll_discard(cx, &mut scratch).is_ready() {
+                        let farewell = stream.poll_farewell(cx, &mut scratch, limits);
+                        if farewell.is_ready() {
                             session.sever();
                         }
                     }

@@ -30,6 +30,8 @@ pub(super) struct Session {
     transport: Cell<Transport>,
     /// The WebSocket close code, when the reason alone does not say it.
     close_code: Cell<Option<u16>>,
+    /// Nothing is read because the inbox is full.
+    is_paused: Cell<bool>,
     is_driven: Cell<bool>,
     is_dirty: Cell<bool>,
     waker: Cell<Option<Waker>>,
@@ -63,6 +65,7 @@ impl Session {
             phase: Cell::new(Phase::Open),
             transport: Cell::new(transport),
             close_code: Cell::new(None),
+            is_paused: Cell::new(false),
             is_driven: Cell::new(false),
             is_dirty: Cell::new(false),
             waker: Cell::new(None),
@@ -184,6 +187,19 @@ impl Session {
         inbox.has_room(settings.in_events, settings.max_payload)
     }
 
+    /// Reading stops until there is room again.
+    pub(super) fn pause(&self) {
+        self.is_paused.set(true);
+    }
+
+    /// Has the task read on if it had stopped, and there is room.
+    pub(super) fn resume(&self) {
+        if self.is_paused.get() && self.has_room() {
+            self.is_paused.set(false);
+            self.wake();
+        }
+    }
+
     pub(super) fn signal(&self) {
         self.inbox.borrow_mut().push(Input::Signal);
         self.wake();
@@ -294,6 +310,8 @@ impl Session {
             Phase::Open => match self.clock.beat(now, settings) {
                 Beat::Rest => {}
                 Beat::Ping => self.send(self.shard.ping()),
+                // Its pong may wait behind what we do not read.
+                Beat::TimedOut if self.is_paused.get() => self.clock.excuse(now, settings),
                 Beat::TimedOut => self.close(CloseReason::PingTimeout),
             },
             Phase::Closing(_) if self.clock.limit.get().is_none_or(is_over) => self.sever(),
