@@ -5,9 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nself_realtime::engine::{
-    Connection, Fallback, Frame, Message, Origins, Protocol, Server, Settings, Work,
-};
+use nself_realtime::engine::{Connection, Fallback, Frame, Message, Origins, Protocol, Server, Settings, Work};
 
 struct Echo;
 
@@ -31,8 +29,7 @@ fn main() -> std::io::Result<()> {
         origins: Origins::Any,
         ..Settings::default()
     };
-    let _server =
-        Server::start_protocol(listen()?, settings, shards(), |_| Rc::new(Echo), nothing())?;
+    let _server = Server::start_protocol(listen()?, settings, shards(), |_| Rc::new(Echo), nothing())?;
     loop {
         std::thread::park();
     }

@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 use nself_realtime::engine::{
-    Application, CloseReason, ConnectError, Event, Fallback, Handshake, Origins, Server, Settings,
-    Socket,
+    Application, CloseReason, ConnectError, Event, Fallback, Handshake, Origins, Server, Settings, Socket,
 };
 
 struct Echo;
@@ -38,11 +37,7 @@ impl Application for Echo {
         Box::pin(async {})
     }
 
-    fn disconnected(
-        self: Rc<Self>,
-        _socket: Socket,
-        _reason: CloseReason,
-    ) -> LocalBoxFuture<'static, ()> {
+    fn disconnected(self: Rc<Self>, _socket: Socket, _reason: CloseReason) -> LocalBoxFuture<'static, ()> {
         Box::pin(async {})
     }
 }

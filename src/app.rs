@@ -72,7 +72,12 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let tells_presence = config.enable_presence;
     let (dispatcher, inboxes) = Dispatcher::new(shards, config.custom_status_shape, tells_presence, metrics.clone());
     let keys = Keys::new(&config.redis_prefix);
-    let (bus, driver) = Bus::open(config.redis_url.expose(), keys, config.node_id.clone(), dispatcher.into_sink())?;
+    let (bus, driver) = Bus::open(
+        config.redis_url.expose(),
+        keys,
+        config.node_id.clone(),
+        dispatcher.into_sink(),
+    )?;
     let bus_task = AbortOnDropHandle::new(tokio::spawn(driver.run()));
 
     let draining = Arc::new(AtomicBool::new(false));
@@ -110,12 +115,13 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     registry.register(Box::new(EngineCollector::new(server.counters())))?;
     tracing::info!(address = %server.local_addr(), shards, version = env!("CARGO_PKG_VERSION"), "listening");
 
-    let tasks = start_lifecycle(&config, &hot, &node, asks, &registry)?;
+    let tasks = start_lifecycle(&config, &hot, &node, asks.clone(), &registry)?;
     stop.cancelled().await;
 
     tracing::info!("stopping");
     draining.store(true, Ordering::Relaxed);
-    server.shutdown(config.drain_timeout).await;
+    drain(&asks, config.drain_timeout / 4).await;
+    server.shutdown(config.drain_timeout / 4 * 3).await;
     drop(tasks);
     drop(bus_task);
     tracing::info!("stopped");
@@ -145,12 +151,29 @@ fn start_lifecycle(
     ])
 }
 
+/// Tells every socket that its node goes away. A shard that does not answer in time is not waited for.
+async fn drain(shards: &[mpsc::Sender<Ask>], patience: Duration) {
+    let told = shards.iter().map(|shard| async move {
+        let (answer, answered) = oneshot::channel();
+        if shard.send(Ask::Drain(answer)).await.is_ok() {
+            // A shard that has ended has no sockets to tell.
+            drop(answered.await);
+        }
+    });
+    if tokio::time::timeout(patience, join_all(told)).await.is_err() {
+        tracing::warn!("not every socket was told that the node goes away");
+    }
+}
+
 /// What each shard is made with on its own thread: its own connection to Redis, its inbox, its questions.
 fn shard_maker(
     node: Arc<Node>,
     settings: hot::Settings,
     inboxes: Vec<gateway::Inbox>,
-) -> (Vec<mpsc::Sender<Ask>>, impl Fn(usize) -> Rc<dyn Application> + Send + Sync + 'static) {
+) -> (
+    Vec<mpsc::Sender<Ask>>,
+    impl Fn(usize) -> Rc<dyn Application> + Send + Sync + 'static,
+) {
     let (asks, receivers): (Vec<_>, Vec<_>) = inboxes.iter().map(|_| mpsc::channel(ASKS_MAX)).unzip();
     let parts: Vec<_> = inboxes.into_iter().zip(receivers).map(Some).collect();
     let parts = Mutex::new(parts);
@@ -166,18 +189,28 @@ fn shard_maker(
 fn holders(asks: Vec<mpsc::Sender<Ask>>) -> Holders {
     let askers = asks.clone();
     let leases = move |partition: Partition| {
-        let questions: Vec<_> = askers.iter().cloned().map(|shard| ask_leases(shard, partition)).collect();
+        let questions: Vec<_> = askers
+            .iter()
+            .cloned()
+            .map(|shard| ask_leases(shard, partition))
+            .collect();
         async move { join_all(questions).await.into_iter().flatten().collect() }.boxed()
     };
     let missing = move |leases: Vec<Lease>| {
         for shard in &asks {
             // A shard with no place for it hears of it at the next beat.
             if shard.try_send(Ask::RegisterAnew(leases.clone())).is_err() {
-                tracing::warn!(leases = leases.len(), "a shard had no place for leases to be registered anew");
+                tracing::warn!(
+                    leases = leases.len(),
+                    "a shard had no place for leases to be registered anew"
+                );
             }
         }
     };
-    Holders { leases: Box::new(leases), missing: Box::new(missing) }
+    Holders {
+        leases: Box::new(leases),
+        missing: Box::new(missing),
+    }
 }
 
 async fn ask_leases(shard: mpsc::Sender<Ask>, partition: Partition) -> Vec<Lease> {
@@ -207,6 +240,8 @@ fn gateway_settings(config: &Config) -> gateway::Settings {
         enable_presence: config.enable_presence,
         enable_typing: config.enable_typing,
         typing_timeout: config.typing_timeout,
+        grace: config.presence_grace,
+        drain_grace: config.drain_grace,
         max_content: config.max_content,
         room_autocreate: config.room_autocreate.clone(),
         presence_to_all: config.presence_audience == PresenceAudience::All,
@@ -218,7 +253,11 @@ fn gateway_settings(config: &Config) -> gateway::Settings {
 
 /// A count that holds only where limits are enforced.
 fn counted(config: &Config, most: u64) -> u64 {
-    if config.limits == Limits::Enforce { most } else { u64::MAX >> 12 }
+    if config.limits == Limits::Enforce {
+        most
+    } else {
+        u64::MAX >> 12
+    }
 }
 
 fn engine_settings(config: &Config) -> engine::Settings {
@@ -247,7 +286,6 @@ fn hot_settings_in(config: &Config, registry: &Registry) -> Result<hot::Settings
         prefix: config.redis_prefix.clone(),
         terms: Terms {
             lease: config.lease(),
-            grace: config.presence_grace,
             prolong: PROLONG,
             keep: KEEP,
             presence_limit: config.presence_room_limit,

@@ -1,9 +1,16 @@
 //! Commands: what they print, on which stream, and with which code they end.
 
+#[path = "support/mod.rs"]
+mod support;
+
 use std::path::Path;
 use std::process::{Command, Output};
 
 use jsonwebtoken::Algorithm;
+use serde_json::Value;
+
+use support::port::free_port;
+use support::redis::Redis;
 
 /// Runs the program in a directory, with this environment and no other.
 fn program(directory: &Path, args: &[&str], envs: &[(&str, &str)]) -> Output {
@@ -76,4 +83,66 @@ fn commands_fail_with_a_line_and_a_code() {
         "{}",
         stderr(&bad_name)
     );
+}
+
+#[tokio::test]
+async fn rooms_are_created_once_and_listed() {
+    let redis = Redis::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| {
+        let output = program(directory.path(), args, &[("REALTIME_REDIS_URL", &redis.url())]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(run(&["init"]).ends_with("✓ Initialization complete\n"));
+    assert!(
+        run(&["init"]).ends_with("✓ Initialization complete\n"),
+        "it can be repeated"
+    );
+    let created = run(&[
+        "create-room",
+        "team x",
+        "-t",
+        "group",
+        "-v",
+        "private",
+        "--max-members",
+        "5",
+    ]);
+    assert_eq!(created, "✓ Room created: team x (group, private)\n");
+    let again = run(&["create-room", "team x"]);
+    assert_eq!(
+        again, "✓ Room exists: team x (group, private)\n",
+        "what is there stays as it is"
+    );
+
+    let table = run(&["rooms"]);
+    let lines: Vec<_> = table.lines().collect();
+    assert_eq!(lines[1], "Active Rooms");
+    assert!(
+        lines[3].starts_with("NAME                TYPE        VISIBILITY   CREATED"),
+        "{table}"
+    );
+    assert!(
+        lines[7].starts_with("team x               group        private      2"),
+        "{table}"
+    );
+
+    let json = run(&["rooms", "--json"]);
+    let rooms: Vec<Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let names: Vec<_> = rooms.iter().map(|room| room["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["announcements", "general", "team x"]);
+    assert_eq!(
+        (&rooms[2]["type"], &rooms[2]["memberCount"]),
+        (&"group".into(), &0.into())
+    );
+}
+
+#[test]
+fn a_redis_that_is_away_is_an_error_of_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let nobody = format!("redis://127.0.0.1:{}", free_port());
+    let output = program(directory.path(), &["rooms"], &[("REALTIME_REDIS_URL", &nobody)]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).starts_with("Error: Redis: "), "{}", stderr(&output));
 }

@@ -82,7 +82,7 @@ impl Source {
 
     /// Lines of code up to the tests, which stand last in a file or in one of their own.
     fn code(&self) -> Vec<Line<'_>> {
-        if self.module().last() == Some(&"tests") {
+        if self.module().last().is_some_and(|name| name.ends_with("tests")) {
             return Vec::new();
         }
         let mut lines = self.all_code();
@@ -379,6 +379,47 @@ fn no_unwrap_and_no_silent_loss_outside_tests() {
         "src/app.rs",
         "// x.unwrap()\n#[cfg(test)]\nmod tests { x.unwrap() }",
     )));
+}
+
+#[test]
+fn public_types_and_functions_say_what_they_are() {
+    let complaints = |source: &Source| {
+        let lines: Vec<_> = source.text.lines().collect();
+        let code = source.code();
+        let undocumented = code.iter().filter(|line| {
+            // Not methods, constants and fields: there a name that says all is better than a sentence that repeats it.
+            let item = line.text.strip_prefix("pub ").unwrap_or_default();
+            let kinds = [
+                "fn ",
+                "async fn ",
+                "const ",
+                "static ",
+                "struct ",
+                "enum ",
+                "trait ",
+                "type ",
+            ];
+            let above = lines[..line.number - 1].iter().rev().map(|line| line.trim_start());
+            // Attributes may stand between; `#[$doc]` is a doc comment that a macro passes on.
+            let mut above = above.skip_while(|line| line.starts_with("#[") || line.starts_with(")]"));
+            let documented = above
+                .next()
+                .is_some_and(|line| line.starts_with("///") || line.contains("doc]"));
+            kinds.iter().any(|kind| item.starts_with(kind)) && !documented
+        });
+        undocumented
+            .map(|line| format!("{}:{}: has no doc comment", source.path, line.number))
+            .collect::<Vec<_>>()
+    };
+    nothing(sources(&["src"]).iter().flat_map(complaints).collect());
+    assert_eq!(
+        complaints(&made_up(
+            "src/app.rs",
+            "#[derive(Debug)]\npub struct A;\n/// B.\npub struct B;"
+        ))
+        .len(),
+        1
+    );
 }
 
 #[test]

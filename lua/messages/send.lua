@@ -10,6 +10,7 @@
 -- ARGV[2] member
 -- ARGV[3] the event's JSON object without its end: what the server adds comes behind
 -- ARGV[4] dedupe_ms, 0 where the client gave no id
+-- ARGV[5] only listens: 0|1
 -- RETURNS {"missing"|"banned"|"stranger"|"muted"|"forbidden"} or {"ok", duplicate: 0|1, epoch, seq, now_ms}
 --
 -- One script, because a number that is drawn and not published is a gap, and a message that
@@ -32,7 +33,8 @@ end
 if policy.mute and (policy.mute == 0 or policy.mute > now_ms) then
   return { "muted" }
 end
-if room[1] == "broadcast" and policy.role ~= "admin" and policy.role ~= "moderator" then
+local speaks = room[1] ~= "broadcast" or policy.role == "admin" or policy.role == "moderator"
+if ARGV[5] == "1" or not speaks then
   return { "forbidden" }
 end
 local keeps = tonumber(ARGV[4]) > 0

@@ -92,9 +92,9 @@ pub fn run<E: Display, F: Future<Output = Result<(), E>>>(
             Command::Serve => serve::run(&flags, serve).await,
             Command::Dev(options) => dev::run(&flags, &options).await,
             Command::Token(options) => token::run(&flags, &options),
-            Command::Init => init::run(&connect(&flags, hot_settings).await?).await,
-            Command::CreateRoom(options) => create_room::run(&connect(&flags, hot_settings).await?, options).await,
-            Command::Rooms(options) => rooms::run(&connect(&flags, hot_settings).await?, &options).await,
+            Command::Init => init::run(&connect(&flags, hot_settings)?).await,
+            Command::CreateRoom(options) => create_room::run(&connect(&flags, hot_settings)?, options).await,
+            Command::Rooms(options) => rooms::run(&connect(&flags, hot_settings)?, &options).await,
         }
     });
     match outcome {
@@ -108,7 +108,7 @@ fn report(error: &Error) -> ExitCode {
     error.exit_code()
 }
 
-async fn connect(flags: &Flags, hot_settings: fn(&Config) -> hot::Settings) -> Result<Hot, Error> {
+fn connect(flags: &Flags, hot_settings: fn(&Config) -> hot::Settings) -> Result<Hot, Error> {
     let config = Config::load(flags)?;
     Ok(Hot::open(hot_settings(&config))?)
 }

@@ -1,5 +1,7 @@
 //! Presence: who is here, how, and who may know. Not here: how it is said on the wire.
 
+use std::time::Duration;
+
 use crate::hot::keys::{Lease, Partition};
 use crate::hot::presence::Told;
 use crate::hot::{self, Hot, HotError};
@@ -13,8 +15,8 @@ pub async fn connect(hot: &Hot, lease: &Lease, facts: &Facts) -> Result<Connect,
 }
 
 /// A lost transport: the user stays present until the grace runs out.
-pub async fn lose(hot: &Hot, lease: &Lease) -> Result<(), HotError> {
-    hot::presence::lose(hot, lease).await.map(drop)
+pub async fn lose(hot: &Hot, lease: &Lease, grace: Duration) -> Result<(), HotError> {
+    hot::presence::lose(hot, lease, grace).await.map(drop)
 }
 
 /// Stores what a user chose, and tells the rooms. `None`: the connection is not registered.

@@ -31,7 +31,11 @@ pub fn admit(shard: &Shard, _request: &Parts, _remote: SocketAddr) -> Result<(),
     let refuse = |cause: &str, message: &str, retry_after| {
         node.metrics.refusals.with_label_values(&[cause]).inc();
         let (status, message) = (StatusCode::SERVICE_UNAVAILABLE, message.to_owned());
-        Err(Refusal { status, retry_after: Some(retry_after), message })
+        Err(Refusal {
+            status,
+            retry_after: Some(retry_after),
+            message,
+        })
     };
     if node.draining.load(Ordering::Relaxed) {
         return refuse("draining", "This node is going away", RETRY_SOON);
@@ -62,7 +66,9 @@ pub struct Guest {
 
 /// Who asks to CONNECT. An error is about identity.
 pub fn recognise(node: &Node, handshake: &Handshake, auth: Option<&str>) -> Result<Guest, ConnectError> {
-    let auth: Auth = auth.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
+    let auth: Auth = auth
+        .and_then(|json| serde_json::from_str(json).ok())
+        .unwrap_or_default();
     let identity = match token(auth.token.as_ref(), &handshake.headers)? {
         Some(token) => Some(node.verifier.verify(&token).map_err(|error| {
             tracing::info!(error = %error, "token refused");
@@ -73,20 +79,33 @@ pub fn recognise(node: &Node, handshake: &Handshake, auth: Option<&str>) -> Resu
     };
     let session = identity.as_ref().and_then(|identity| identity.session.clone());
     let agent = text(handshake.headers.get(header::USER_AGENT), AGENT_MAX_BYTES);
-    let about = About { agent, device: device(auth.device.as_ref()), session };
-    Ok(Guest { identity, ip: address(node, handshake), about })
+    let about = About {
+        agent,
+        device: device(auth.device.as_ref()),
+        session,
+    };
+    Ok(Guest {
+        identity,
+        ip: address(node, handshake),
+        about,
+    })
 }
 
 impl Guest {
     /// The user this is, given the socket's id.
     pub fn user(&self, socket_id: &str) -> UserId {
-        self.identity.as_ref().map_or_else(|| UserId::anonymous(socket_id), |identity| identity.user.clone())
+        self.identity
+            .as_ref()
+            .map_or_else(|| UserId::anonymous(socket_id), |identity| identity.user.clone())
     }
 }
 
 fn refused(node: &Node, cause: &str, message: &str) -> ConnectError {
     node.metrics.refusals.with_label_values(&[cause]).inc();
-    ConnectError { message: message.to_owned(), data: Some(r#"{"code":"UNAUTHENTICATED"}"#.to_owned()) }
+    ConnectError {
+        message: message.to_owned(),
+        data: Some(r#"{"code":"UNAUTHENTICATED"}"#.to_owned()),
+    }
 }
 
 /// From `auth.token`, else from the header. A token that is no string is a wrong one, not a missing one.
@@ -96,7 +115,10 @@ fn token(auth: Option<&Value>, headers: &HeaderMap) -> Result<Option<String>, Co
         None | Some(Value::Null | Value::String(_)) => {}
         Some(_) => {
             let data = Some(r#"{"code":"UNAUTHENTICATED"}"#.to_owned());
-            return Err(ConnectError { message: "Invalid token".to_owned(), data });
+            return Err(ConnectError {
+                message: "Invalid token".to_owned(),
+                data,
+            });
         }
     }
     let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
@@ -124,12 +146,19 @@ fn device(device: Option<&Value>) -> String {
         let text = device?.get(name)?.as_str()?;
         Some(cut(text, DEVICE_TEXT_MAX_BYTES).to_owned())
     };
-    let device = Device { kind: field("type"), os: field("os"), browser: field("browser"), version: field("version") };
+    let device = Device {
+        kind: field("type"),
+        os: field("os"),
+        browser: field("browser"),
+        version: field("version"),
+    };
     serde_json::to_string(&device).unwrap_or_default()
 }
 
 fn text(value: Option<&http::HeaderValue>, max_bytes: usize) -> String {
-    let text = value.map(|value| String::from_utf8_lossy(value.as_bytes())).unwrap_or_default();
+    let text = value
+        .map(|value| String::from_utf8_lossy(value.as_bytes()))
+        .unwrap_or_default();
     cut(&text, max_bytes).to_owned()
 }
 
@@ -157,4 +186,3 @@ fn address(node: &Node, handshake: &Handshake) -> IpAddr {
     }
     address
 }
-

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::protocol::{Failure, PROTOCOL_VERSION, outgoing as event};
-use super::shard::CustomStatusShape;
+use crate::config::CustomStatusShape;
 use crate::engine::Frame;
 use crate::types::{LeaveReason, Presence, RoomName, UserId};
 
@@ -36,11 +36,17 @@ pub fn connected(socket_id: &str) -> Frame {
 
 pub fn authenticated(user: &UserId, session: &str, rooms: &[RoomName]) -> Frame {
     let rooms: Vec<&str> = rooms.iter().map(RoomName::as_str).collect();
-    frame(event::AUTHENTICATED, &json!({ "userId": user.as_str(), "sessionId": session, "rooms": rooms }))
+    frame(
+        event::AUTHENTICATED,
+        &json!({ "userId": user.as_str(), "sessionId": session, "rooms": rooms }),
+    )
 }
 
 pub fn auth_error(failure: &Failure) -> Frame {
-    frame(event::AUTH_ERROR, &json!({ "code": failure.code, "message": failure.message }))
+    frame(
+        event::AUTH_ERROR,
+        &json!({ "code": failure.code, "message": failure.message }),
+    )
 }
 
 pub fn error(failure: &Failure) -> Frame {
@@ -74,16 +80,43 @@ struct Membership<'a> {
 
 pub fn user_joined(room: &RoomName, user: &UserId, at_ms: i64, rev: u64) -> Frame {
     let (room_name, user_id, timestamp) = (room.as_str(), named(user), iso(at_ms));
-    frame(event::USER_JOINED, &json!(Membership { room_name, user_id, timestamp, rev, reason: None }))
+    frame(
+        event::USER_JOINED,
+        &json!(Membership {
+            room_name,
+            user_id,
+            timestamp,
+            rev,
+            reason: None
+        }),
+    )
 }
 
 pub fn user_left(room: &RoomName, user: &UserId, at_ms: i64, rev: u64, reason: LeaveReason) -> Frame {
     let (room_name, user_id, timestamp) = (room.as_str(), named(user), iso(at_ms));
-    frame(event::USER_LEFT, &json!(Membership { room_name, user_id, timestamp, rev, reason: Some(reason.as_str()) }))
+    frame(
+        event::USER_LEFT,
+        &json!(Membership {
+            room_name,
+            user_id,
+            timestamp,
+            rev,
+            reason: Some(reason.as_str())
+        }),
+    )
 }
 
 pub fn room_count(room: &RoomName, members: u64) -> Frame {
-    frame(event::ROOM_COUNT, &json!({ "roomName": room.as_str(), "memberCount": members }))
+    frame(
+        event::ROOM_COUNT,
+        &json!({ "roomName": room.as_str(), "memberCount": members }),
+    )
+}
+
+/// The room's order has begun anew, or is not known from here on: the client reads members and history again.
+pub fn room_reset(room: &RoomName, epoch: &str, seq: u64, rev: u64, reason: &str) -> Frame {
+    let payload = json!({ "roomName": room.as_str(), "epoch": epoch, "seq": seq, "rev": rev, "reason": reason });
+    frame(event::ROOM_RESET, &payload)
 }
 
 /// A message's object without its end, for `messages/send.lua`; [`message_new`] completes it on every node.
@@ -95,7 +128,11 @@ pub fn message_body(
     reply_to: Option<&str>,
     metadata: Option<&str>,
 ) -> String {
-    let mut body = format!(r#"{{"roomName":{},"content":{}"#, quoted(room.as_str()), quoted(content));
+    let mut body = format!(
+        r#"{{"roomName":{},"content":{}"#,
+        quoted(room.as_str()),
+        quoted(content)
+    );
     let mut add = |name: &str, json: String| {
         body.push_str(&format!(r#","{name}":{json}"#));
     };
@@ -192,7 +229,10 @@ mod tests {
         let room = RoomName::parse("a\"b").expect("valid");
         let user = UserId::parse("u").expect("valid");
         let body = message_body(&room, &user, "hi\n", Some("t"), None, Some(r#"{"k":1}"#));
-        let whole = format!(r#"{body},"messageId":"e-1","epoch":"e","seq":1,"timestamp":"{}"}}"#, iso(0));
+        let whole = format!(
+            r#"{body},"messageId":"e-1","epoch":"e","seq":1,"timestamp":"{}"}}"#,
+            iso(0)
+        );
         let read: Value = serde_json::from_str(&whole).expect("JSON");
         assert_eq!(read["roomName"], "a\"b");
         assert_eq!(read["metadata"]["k"], 1);

@@ -31,7 +31,10 @@ impl<'a> Incoming<'a> {
     pub fn parse(args: &'a str) -> Option<Self> {
         let args: Vec<&RawValue> = serde_json::from_str(args).ok()?;
         let name = serde_json::from_str(args.first()?.get()).ok()?;
-        Some(Self { name, payload: args.get(1).copied() })
+        Some(Self {
+            name,
+            payload: args.get(1).copied(),
+        })
     }
 
     /// The payload as an object; whatever else it is, is an error.
@@ -111,7 +114,11 @@ impl Fields {
 
     pub fn client_message_id(&mut self) -> Result<Option<String>, Failure> {
         let id = self.optional_text("clientMessageId", CLIENT_MESSAGE_ID_MAX_BYTES)?;
-        if id.as_deref() == Some("") { Err(Failure::field("clientMessageId", "must not be empty")) } else { Ok(id) }
+        if id.as_deref() == Some("") {
+            Err(Failure::field("clientMessageId", "must not be empty"))
+        } else {
+            Ok(id)
+        }
     }
 
     /// `metadata` as JSON text.
@@ -132,7 +139,9 @@ impl Fields {
         }
         ids.iter()
             .map(|id| {
-                let id = id.as_str().ok_or_else(|| Failure::field("userIds", "must be a list of strings"))?;
+                let id = id
+                    .as_str()
+                    .ok_or_else(|| Failure::field("userIds", "must be a list of strings"))?;
                 UserId::parse(id).map_err(|rule| Failure::field("userIds", format_args!("has an id that {rule}")))
             })
             .collect()
@@ -168,8 +177,14 @@ impl Fields {
         };
         let inner = |failure: Failure| Failure::field("customStatus", failure.message);
         Ok(CustomStatus {
-            text: custom.optional_text("text", STATUS_TEXT_MAX_BYTES).map_err(inner)?.filter(|text| !text.is_empty()),
-            emoji: custom.optional_text("emoji", EMOJI_MAX_BYTES).map_err(inner)?.filter(|emoji| !emoji.is_empty()),
+            text: custom
+                .optional_text("text", STATUS_TEXT_MAX_BYTES)
+                .map_err(inner)?
+                .filter(|text| !text.is_empty()),
+            emoji: custom
+                .optional_text("emoji", EMOJI_MAX_BYTES)
+                .map_err(inner)?
+                .filter(|emoji| !emoji.is_empty()),
             until_ms: custom.take("expiresAt").map(instant).transpose()?,
         })
     }
@@ -187,7 +202,10 @@ pub struct CustomStatus {
 /// A date as JavaScript writes it, or Unix ms.
 fn instant(value: Value) -> Result<i64, Failure> {
     let ms = match &value {
-        Value::String(text) => text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond),
+        Value::String(text) => text
+            .parse::<jiff::Timestamp>()
+            .ok()
+            .map(jiff::Timestamp::as_millisecond),
         Value::Number(number) => number.as_i64(),
         _ => None,
     };
@@ -228,15 +246,31 @@ mod tests {
 
     #[test]
     fn depth_is_bounded() {
-        let deep = format!(r#"["e",{{"roomName":"r","metadata":{}1{}}}]"#, r#"{"a":"#.repeat(1_000), "}".repeat(1_000));
+        let deep = format!(
+            r#"["e",{{"roomName":"r","metadata":{}1{}}}]"#,
+            r#"{"a":"#.repeat(1_000),
+            "}".repeat(1_000)
+        );
         assert_eq!(room(&deep).expect_err("too deep").code, ErrorCode::InvalidPayload);
     }
 
     #[test]
     fn a_custom_status_is_read_whole() {
         let args = r#"["e",{"customStatus":{"text":"Lunch","emoji":"🍔","expiresAt":"2026-01-30T12:00:00.000Z"}}]"#;
-        let custom = Incoming::parse(args).expect("an event").object().expect("an object").custom_status().expect("valid");
+        let custom = Incoming::parse(args)
+            .expect("an event")
+            .object()
+            .expect("an object")
+            .custom_status()
+            .expect("valid");
         let until_ms = Some(1_769_774_400_000);
-        assert_eq!(custom, CustomStatus { text: Some("Lunch".into()), emoji: Some("🍔".into()), until_ms });
+        assert_eq!(
+            custom,
+            CustomStatus {
+                text: Some("Lunch".into()),
+                emoji: Some("🍔".into()),
+                until_ms
+            }
+        );
     }
 }

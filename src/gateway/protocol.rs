@@ -25,8 +25,19 @@ pub mod incoming {
 
     /// Every event that is understood; metrics count the others under one name.
     pub const ALL: &[&str] = &[
-        ROOM_JOIN, ROOM_LEAVE, ROOM_MEMBERS, MESSAGE_SEND, TYPING_START, TYPING_STOP, PRESENCE_UPDATE, PRESENCE_SUBSCRIBE,
-        PRESENCE_UNSUBSCRIBE, PRESENCE_GET, PING, PONG, AUTH_REFRESH,
+        ROOM_JOIN,
+        ROOM_LEAVE,
+        ROOM_MEMBERS,
+        MESSAGE_SEND,
+        TYPING_START,
+        TYPING_STOP,
+        PRESENCE_UPDATE,
+        PRESENCE_SUBSCRIBE,
+        PRESENCE_UNSUBSCRIBE,
+        PRESENCE_GET,
+        PING,
+        PONG,
+        AUTH_REFRESH,
     ];
 }
 
@@ -38,6 +49,7 @@ pub mod outgoing {
     pub const USER_JOINED: &str = "user:joined";
     pub const USER_LEFT: &str = "user:left";
     pub const ROOM_COUNT: &str = "room:count";
+    pub const ROOM_RESET: &str = "room:reset";
     pub const MESSAGE_NEW: &str = "message:new";
     pub const TYPING_EVENT: &str = "typing:event";
     pub const PRESENCE_CHANGED: &str = "presence:changed";
@@ -104,7 +116,12 @@ pub struct Failure {
 
 impl Failure {
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), details: None, retry_after_ms: None }
+        Self {
+            code,
+            message: message.into(),
+            details: None,
+            retry_after_ms: None,
+        }
     }
 
     /// A payload that breaks the contract, naming the field.
@@ -119,7 +136,10 @@ impl Failure {
     pub fn too_large(field: &str, max_bytes: usize) -> Self {
         Self {
             details: Some(json!({ "field": field, "maxBytes": max_bytes })),
-            ..Self::new(ErrorCode::TooLarge, format!("{field} must be at most {max_bytes} bytes"))
+            ..Self::new(
+                ErrorCode::TooLarge,
+                format!("{field} must be at most {max_bytes} bytes"),
+            )
         }
     }
 
@@ -132,7 +152,10 @@ impl Failure {
     }
 
     pub fn unavailable() -> Self {
-        Self { retry_after_ms: Some(1_000), ..Self::new(ErrorCode::Unavailable, "Try again in a moment") }
+        Self {
+            retry_after_ms: Some(1_000),
+            ..Self::new(ErrorCode::Unavailable, "Try again in a moment")
+        }
     }
 
     /// The arguments of a failed ack: `[{success: false, error}]`.

@@ -80,15 +80,20 @@ impl Rooms {
     pub fn begin_join(&mut self, name: &RoomName, client: &Rc<Client>) {
         let room = self.rooms.entry(name.clone()).or_default();
         room.joining += 1;
-        room.members
-            .entry(client.key)
-            .or_insert_with(|| Member { client: Rc::clone(client), state: State::Joining(Vec::new()) });
+        room.members.entry(client.key).or_insert_with(|| Member {
+            client: Rc::clone(client),
+            state: State::Joining(Vec::new()),
+        });
     }
 
     /// The join's reply: the ack goes first, then what came meanwhile and stands above the position. A second join of
     /// the same client only gets its ack. False: more came than is kept, and the client has to join again.
     pub fn complete_join(&mut self, name: &RoomName, client: &Client, position: Position, ack: Option<&Frame>) -> bool {
-        let Some(member) = self.rooms.get_mut(name).and_then(|room| room.members.get_mut(&client.key)) else {
+        let Some(member) = self
+            .rooms
+            .get_mut(name)
+            .and_then(|room| room.members.get_mut(&client.key))
+        else {
             return false;
         };
         if let State::Joining(kept) = &member.state
@@ -110,11 +115,35 @@ impl Rooms {
         true
     }
 
+    /// A membership was registered anew: it goes on from the position. True: in another epoch than the one known.
+    pub fn go_on(&mut self, name: &RoomName, client: &Client, position: Position) -> bool {
+        let Some(member) = self
+            .rooms
+            .get_mut(name)
+            .and_then(|room| room.members.get_mut(&client.key))
+        else {
+            return false;
+        };
+        match &mut member.state {
+            State::Live(known) if known.epoch != position.epoch => {
+                *known = position;
+                true
+            }
+            State::Live(_) | State::Joining(_) => false,
+        }
+    }
+
     /// A join is over, one way or the other. True: nobody of this shard is in the room, release the subscription.
     pub fn end_join(&mut self, name: &RoomName, client: &Client) -> bool {
-        let Some(room) = self.rooms.get_mut(name) else { return false };
+        let Some(room) = self.rooms.get_mut(name) else {
+            return false;
+        };
         room.joining = room.joining.saturating_sub(1);
-        if room.members.get(&client.key).is_some_and(|member| matches!(member.state, State::Joining(_))) {
+        if room
+            .members
+            .get(&client.key)
+            .is_some_and(|member| matches!(member.state, State::Joining(_)))
+        {
             room.members.remove(&client.key);
         }
         self.drop_if_empty(name)
@@ -122,13 +151,18 @@ impl Rooms {
 
     /// The client is no longer in the room. True: release the subscription.
     pub fn leave(&mut self, name: &RoomName, client: &Client) -> bool {
-        let Some(room) = self.rooms.get_mut(name) else { return false };
+        let Some(room) = self.rooms.get_mut(name) else {
+            return false;
+        };
         room.members.remove(&client.key);
         self.drop_if_empty(name)
     }
 
     fn drop_if_empty(&mut self, name: &RoomName) -> bool {
-        let empty = self.rooms.get(name).is_some_and(|room| room.members.is_empty() && room.joining == 0);
+        let empty = self
+            .rooms
+            .get(name)
+            .is_some_and(|room| room.members.is_empty() && room.joining == 0);
         if empty {
             self.rooms.remove(name);
         }
@@ -156,7 +190,9 @@ impl Rooms {
                     delivered += 1;
                 }
                 State::Live(_) => {}
-                State::Joining(kept) if kept.len() < JOINING_FRAMES_MAX => kept.push((order.clone(), frame.clone(), key)),
+                State::Joining(kept) if kept.len() < JOINING_FRAMES_MAX => {
+                    kept.push((order.clone(), frame.clone(), key))
+                }
                 State::Joining(_) => {}
             }
         }
@@ -169,11 +205,21 @@ impl Rooms {
 
     /// Sends a message's ack behind the message: at once if it came already, else when it comes.
     pub fn ack_behind(&mut self, name: &RoomName, epoch: &str, seq: u64, client: &Rc<Client>, frame: Frame) {
-        let heard = |room: &Room| room.heard.as_ref().is_some_and(|(known, last)| known == epoch && *last >= seq);
+        let heard = |room: &Room| {
+            room.heard
+                .as_ref()
+                .is_some_and(|(known, last)| known == epoch && *last >= seq)
+        };
         match self.rooms.get_mut(name) {
             Some(room) if !heard(room) => {
                 let since = Instant::now();
-                room.acks.push_back(WaitingAck { epoch: epoch.to_owned(), seq, since, client: Rc::clone(client), frame });
+                room.acks.push_back(WaitingAck {
+                    epoch: epoch.to_owned(),
+                    seq,
+                    since,
+                    client: Rc::clone(client),
+                    frame,
+                });
                 self.waiting.push_back((since, name.clone()));
             }
             _ => client.socket.send(&frame),

@@ -17,9 +17,10 @@ use super::metrics::Metrics;
 use super::outgoing;
 use super::payload::Incoming;
 use super::protocol::{ErrorCode, Failure, ack};
+use super::rooms::Position;
 use super::shard::Shard;
 use crate::domain::presence::{Connect, Facts};
-use crate::domain::rooms::JoinOptions;
+use crate::domain::rooms::{JoinOptions, Joined};
 use crate::domain::{endings, presence, rooms};
 use crate::engine::{Application, CloseReason, ConnectError, Event, Handshake, Refusal, Socket};
 use crate::hot::HotError;
@@ -67,7 +68,10 @@ impl Application for Shard {
 /// An end that somebody wanted; every other is a lost transport, which may come back.
 fn is_explicit(reason: CloseReason) -> bool {
     use CloseReason as R;
-    matches!(reason, R::ClientDisconnect | R::ServerDisconnect | R::TokenExpired | R::Kicked)
+    matches!(
+        reason,
+        R::ClientDisconnect | R::ServerDisconnect | R::TokenExpired | R::Kicked
+    )
 }
 
 impl Shard {
@@ -104,7 +108,10 @@ impl Shard {
             tracing::warn!(user = %client.user, why, "connection not registered");
             self.node.metrics.refusals.with_label_values(&["unregistered"]).inc();
             client.socket.close(CloseReason::Unavailable);
-            ConnectError { message: "Try again in a moment".to_owned(), data: None }
+            ConnectError {
+                message: "Try again in a moment".to_owned(),
+                data: None,
+            }
         })
     }
 
@@ -123,7 +130,9 @@ impl Shard {
         client.socket.accept(None);
         client.socket.send(&outgoing::connected(client.socket.id()));
         if !client.user.is_anonymous() {
-            client.socket.send(&outgoing::authenticated(&client.user, client.session(), rooms));
+            client
+                .socket
+                .send(&outgoing::authenticated(&client.user, client.session(), rooms));
         }
         self.watch_expiry(client);
         tracing::info!(
@@ -140,7 +149,11 @@ impl Shard {
         let label = Metrics::label(name);
         self.node.metrics.events.with_label_values(&[label]).inc();
         let _turn = client.turn.lock().await;
-        let turn = events::Turn { shard: self, client, ack: event.ack };
+        let turn = events::Turn {
+            shard: self,
+            client,
+            ack: event.ack,
+        };
         let outcome = match &incoming {
             Some(_) if !event.attachments.is_empty() => Err(Failure::field("payload", "must not hold binary data")),
             Some(incoming) => events::dispatch(&turn, incoming).await,
@@ -156,12 +169,20 @@ impl Shard {
             Err(failure) => self.fail(client, event.ack, &failure),
         }
         self.show_transport(client).await;
-        self.node.metrics.durations.with_label_values(&[label]).observe(started.elapsed().as_secs_f64());
+        self.node
+            .metrics
+            .durations
+            .with_label_values(&[label])
+            .observe(started.elapsed().as_secs_f64());
     }
 
     /// By ack, or as the event `error`; unknown events without an ack are only counted.
     fn fail(&self, client: &Client, ack: Option<u64>, failure: &Failure) {
-        self.node.metrics.failures.with_label_values(&[failure.code.as_str()]).inc();
+        self.node
+            .metrics
+            .failures
+            .with_label_values(&[failure.code.as_str()])
+            .inc();
         match ack {
             Some(id) => client.socket.ack(id, &failure.ack()),
             None if failure.code == ErrorCode::UnknownEvent => {}
@@ -200,19 +221,40 @@ impl Shard {
         if !client.socket.is_open() {
             return Ok(());
         }
-        client.lease.replace(self.node.new_lease(client.socket.id(), &client.user));
+        client
+            .lease
+            .replace(self.node.new_lease(client.socket.id(), &client.user));
         self.register(client).await?;
         let joined: Vec<RoomName> = client.rooms.borrow().iter().cloned().collect();
         for room in joined {
             let autocreate = self.node.settings.room_autocreate.matches(room.as_str());
-            let options = JoinOptions { autocreate, quiet: true, members: 0 };
-            if rooms::join(&self.hot, &client.lease(), &room, options).await?.is_err() {
-                client.rooms.borrow_mut().remove(&room);
-                self.leave_room(&room, client);
+            let options = JoinOptions {
+                autocreate,
+                quiet: true,
+                members: 0,
+            };
+            match rooms::join(&self.hot, &client.lease(), &room, options).await? {
+                Ok(joined) => self.go_on(client, &room, joined),
+                Err(_) => {
+                    client.rooms.borrow_mut().remove(&room);
+                    self.leave_room(&room, client);
+                }
             }
         }
         tracing::info!(connection = %client.lease().connection, user = %client.user, "registered anew");
         Ok(())
+    }
+
+    fn go_on(&self, client: &Client, room: &RoomName, joined: Joined) {
+        let reset = outgoing::room_reset(room, &joined.epoch, joined.seq, joined.rev, "epoch_changed");
+        let position = Position {
+            epoch: joined.epoch,
+            seq: joined.seq,
+            rev: joined.rev,
+        };
+        if self.rooms.borrow_mut().go_on(room, client, position) {
+            client.socket.send(&reset);
+        }
     }
 
     async fn end(&self, client: &Rc<Client>, reason: CloseReason) {
@@ -223,7 +265,11 @@ impl Shard {
         let ended = if is_explicit(reason) {
             endings::finish(&self.hot, &lease).await.map(drop)
         } else {
-            presence::lose(&self.hot, &lease).await
+            let grace = match reason {
+                CloseReason::Shutdown | CloseReason::Draining => self.node.settings.drain_grace,
+                _ => self.node.settings.grace,
+            };
+            presence::lose(&self.hot, &lease, grace).await
         };
         if let Err(error) = ended {
             // Nobody extends the lease any more, so it ends by itself.

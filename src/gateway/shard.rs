@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ahash::AHashMap;
+use rand::Rng as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::interval;
 
@@ -20,15 +21,13 @@ use super::outgoing;
 use super::protocol::{ErrorCode, Failure};
 use super::rooms::Rooms;
 use super::told::Told;
-use crate::config::{NamePatterns, Networks};
+use crate::config::{CustomStatusShape, NamePatterns, Networks};
 use crate::domain::identity::Verifier;
 use crate::engine::CloseReason;
 use crate::hot::bus::{Bus, Topic};
 use crate::hot::keys::{Lease, PARTITIONS, Partition};
 use crate::hot::{Hot, HotError};
 use crate::types::{ConnectionId, NodeId, RoomName, UserId};
-
-pub use crate::config::CustomStatusShape;
 
 /// What the gateway was told.
 pub struct Settings {
@@ -37,6 +36,10 @@ pub struct Settings {
     pub enable_presence: bool,
     pub enable_typing: bool,
     pub typing_timeout: Duration,
+    /// From the loss of a transport to the end of the lease.
+    pub grace: Duration,
+    /// The same where the node went away.
+    pub drain_grace: Duration,
     /// Bytes of a message's content.
     pub max_content: usize,
     pub room_autocreate: NamePatterns,
@@ -70,7 +73,16 @@ impl Node {
         draining: Arc<AtomicBool>,
     ) -> Self {
         let (connections, incarnations) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { id, settings, verifier, bus, metrics, draining, connections, incarnations }
+        Self {
+            id,
+            settings,
+            verifier,
+            bus,
+            metrics,
+            draining,
+            connections,
+            incarnations,
+        }
     }
 
     /// A lease for one life of a socket; its connection id was never used and never will be.
@@ -78,9 +90,16 @@ impl Node {
         let incarnation = self.incarnations.fetch_add(1, Ordering::Relaxed);
         let connection = ConnectionId::parse(&format!("{socket_id}.{incarnation}"))
             .expect("a socket id is short and has no control characters");
-        Lease { connection, node: self.id.clone(), user: user.clone() }
+        Lease {
+            connection,
+            node: self.id.clone(),
+            user: user.clone(),
+        }
     }
 }
+
+/// Clients of a node that goes away are spread over this long.
+const RECONNECT_WITHIN_MS: u64 = 1_000;
 
 /// What the node's own work asks of a shard.
 pub enum Ask {
@@ -88,6 +107,8 @@ pub enum Ask {
     Leases(Partition, oneshot::Sender<Vec<Lease>>),
     /// Redis does not have these: whoever holds one registers it anew.
     RegisterAnew(Vec<Lease>),
+    /// The node goes away: every socket is told when to come back. Answered when the word is on its way.
+    Drain(oneshot::Sender<()>),
 }
 
 /// One shard.
@@ -157,6 +178,10 @@ impl Shard {
             // Whoever asked and went away needs no answer.
             Ask::Leases(partition, answer) => drop(answer.send(self.leases(partition))),
             Ask::RegisterAnew(leases) => self.register_anew(&leases),
+            Ask::Drain(told) => {
+                self.announce_drain();
+                told.send(()).unwrap_or_default();
+            }
         }
     }
 
@@ -170,7 +195,12 @@ impl Shard {
         self.node.connections.fetch_add(1, Ordering::Relaxed);
         let partition = Partition::of_user(&client.user).index();
         self.clients.borrow_mut()[partition].insert(client.key, Rc::clone(client));
-        self.users.borrow_mut().entry(client.user.clone()).or_default().own.insert(client.key, Rc::clone(client));
+        self.users
+            .borrow_mut()
+            .entry(client.user.clone())
+            .or_default()
+            .own
+            .insert(client.key, Rc::clone(client));
     }
 
     /// Forgets a client; its rooms and users are released where it was the last.
@@ -208,13 +238,20 @@ impl Shard {
     /// A subscription that [`Shard::listen`] began has come to its end; whoever is to stay has been entered.
     pub(super) fn listening(&self, user: &UserId) {
         if !self.node.settings.presence_to_all {
-            self.drop_listener(user, |listeners| listeners.pending = listeners.pending.saturating_sub(1));
+            self.drop_listener(user, |listeners| {
+                listeners.pending = listeners.pending.saturating_sub(1)
+            });
         }
     }
 
     pub(super) fn watch(&self, user: &UserId, client: &Rc<Client>) {
         client.watching.borrow_mut().insert(user.clone());
-        self.users.borrow_mut().entry(user.clone()).or_default().watchers.insert(client.key, Rc::clone(client));
+        self.users
+            .borrow_mut()
+            .entry(user.clone())
+            .or_default()
+            .watchers
+            .insert(client.key, Rc::clone(client));
     }
 
     pub(super) fn unwatch(&self, user: &UserId, client: &Client) {
@@ -235,24 +272,45 @@ impl Shard {
         }
     }
 
-    /// The leases of this shard in one partition.
+    /// The leases of this shard in one partition; on the way, what the engine's pings told is recorded.
     fn leases(&self, partition: Partition) -> Vec<Lease> {
-        self.clients.borrow()[partition.index()].values().map(|client| client.lease()).collect()
+        let clients = self.clients.borrow();
+        let clients = clients[partition.index()].values();
+        let heard = |client: &Rc<Client>| {
+            if let Some(latency) = client.socket.latency() {
+                self.node.metrics.latency.observe(latency.as_secs_f64());
+            }
+            client.lease()
+        };
+        clients.map(heard).collect()
     }
 
     /// The client that holds a lease, if it is still here.
     pub(super) fn holder(&self, lease: &Lease) -> Option<Rc<Client>> {
         let clients = self.clients.borrow();
         let partition = &clients[Partition::of_user(&lease.user).index()];
-        partition.values().find(|client| client.is_connection(lease.connection.as_str())).cloned()
+        partition
+            .values()
+            .find(|client| client.is_connection(lease.connection.as_str()))
+            .cloned()
     }
 
     fn deliver(&self, delivery: &Delivery) {
         let delivered = match delivery {
-            Delivery::Room { room, order, key, except, frame, news } => {
+            Delivery::Room {
+                room,
+                order,
+                key,
+                except,
+                frame,
+                news,
+            } => {
                 let hears = |client: &Client| except.as_ref() != Some(&client.user);
                 let delivered = self.rooms.borrow_mut().deliver(room, order, *key, frame, hears);
-                delivered + news.as_ref().map_or(0, |news| self.tell_room(room, news, except.as_ref()))
+                delivered
+                    + news
+                        .as_ref()
+                        .map_or(0, |news| self.tell_room(room, news, except.as_ref()))
             }
             Delivery::RoomPresence { room, news } => self.tell_room(room, news, None),
             Delivery::UserPresence { origin, rooms, news } => self.tell_listeners(origin.as_deref(), rooms, news),
@@ -265,12 +323,16 @@ impl Shard {
         let mut told = self.told.borrow_mut();
         let hears =
             |client: &Client| except != Some(&client.user) && told.is_news(&news.user, news.version, client.key);
-        self.rooms.borrow_mut().deliver(room, &Order::None, Some(news.key), &news.frame, hears)
+        self.rooms
+            .borrow_mut()
+            .deliver(room, &Order::None, Some(news.key), &news.frame, hears)
     }
 
     fn tell_listeners(&self, origin: Option<&str>, rooms: &[RoomName], news: &News) -> usize {
         let users = self.users.borrow();
-        let Some(listeners) = users.get(&news.user) else { return 0 };
+        let Some(listeners) = users.get(&news.user) else {
+            return 0;
+        };
         let shares = |client: &&Rc<Client>| {
             let joined = client.rooms.borrow();
             rooms.iter().any(|room| joined.contains(room))
@@ -297,32 +359,58 @@ impl Shard {
         delivered
     }
 
+    /// Each socket gets a moment of its own, so that they do not come back all at once.
+    fn announce_drain(&self) {
+        for client in self.clients.borrow().iter().flat_map(|partition| partition.values()) {
+            client
+                .socket
+                .send(&outgoing::draining(rand::rng().random_range(0..RECONNECT_WITHIN_MS)));
+        }
+    }
+
     fn keep_time(&self) {
         let late = self.rooms.borrow_mut().release_overdue();
         self.node.metrics.late_acks.inc_by(late as u64);
         let rooms = i64::try_from(self.rooms.borrow().len()).unwrap_or(i64::MAX);
         self.end_expired();
-        self.node.metrics.rooms.with_label_values(&[&self.index.to_string()]).set(rooms);
+        self.node
+            .metrics
+            .rooms
+            .with_label_values(&[&self.index.to_string()])
+            .set(rooms);
     }
 
     /// Ends the connection when its token runs out, unless another is shown before.
     pub(super) fn watch_expiry(&self, client: &Rc<Client>) {
         if let Some(expires_at) = client.expires_at.get() {
-            self.expiries.borrow_mut().insert((expires_at, client.key), Rc::downgrade(client));
+            self.expiries
+                .borrow_mut()
+                .insert((expires_at, client.key), Rc::downgrade(client));
         }
     }
 
     fn end_expired(&self) {
         let now_s = outgoing::now_ms() / 1_000;
         loop {
-            let Some(entry) = self.expiries.borrow_mut().first_entry().filter(|entry| entry.key().0 <= now_s).map(OccupiedEntry::remove_entry)
+            let Some(entry) = self
+                .expiries
+                .borrow_mut()
+                .first_entry()
+                .filter(|entry| entry.key().0 <= now_s)
+                .map(OccupiedEntry::remove_entry)
             else {
                 return;
             };
             let ((expires_at, _), client) = entry;
             // A token that was refreshed meanwhile has an entry of its own.
-            if let Some(client) = client.upgrade().filter(|client| client.expires_at.get() == Some(expires_at)) {
-                client.socket.send(&outgoing::auth_error(&Failure::new(ErrorCode::Unauthenticated, "Token expired")));
+            if let Some(client) = client
+                .upgrade()
+                .filter(|client| client.expires_at.get() == Some(expires_at))
+            {
+                client.socket.send(&outgoing::auth_error(&Failure::new(
+                    ErrorCode::Unauthenticated,
+                    "Token expired",
+                )));
                 client.socket.disconnect(CloseReason::TokenExpired);
             }
         }

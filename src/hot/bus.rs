@@ -302,7 +302,7 @@ impl Driver {
         match confirmed {
             // A shard that no longer waits has been answered by its own patience.
             Some(confirmed) if entry.state == State::Confirmed => {
-                let _ = confirmed.send(());
+                confirmed.send(()).unwrap_or_default();
             }
             Some(confirmed) => entry.waiting.push(confirmed),
             None => {}
@@ -388,7 +388,7 @@ impl Driver {
                 }
                 // A shard that no longer waits has been answered by its own patience.
                 for confirmed in entry.waiting.drain(..) {
-                    let _ = confirmed.send(());
+                    confirmed.send(()).unwrap_or_default();
                 }
             }
             // The server ended a subscription that is still wanted: the next upkeep asks again.

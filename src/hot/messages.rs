@@ -22,6 +22,8 @@ pub struct SendRequest<'a> {
     /// The event's JSON object without its closing brace; each node adds what Redis gives (see `hot::frame`).
     pub body: &'a str,
     pub client_message_id: Option<&'a str>,
+    /// Anonymous, and not allowed to speak: refused, but only after everything else that could be wrong.
+    pub listens_only: bool,
 }
 
 /// Where a message stands in its room's order.
@@ -59,6 +61,7 @@ pub async fn send(hot: &Hot, request: &SendRequest<'_>) -> Result<Send, HotError
         .arg(lease.member())
         .arg(request.body)
         .number(id.map_or(0, |_| DEDUPE_MS))
+        .flag(request.listens_only)
         .run(hot)
         .await?;
     SEND.read(|| {

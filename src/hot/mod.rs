@@ -29,8 +29,6 @@ use reply::UnexpectedReply;
 pub struct Terms {
     /// Life of a connection's lease: 2.5 heartbeats.
     pub lease: Duration,
-    /// From the loss of a transport to the end of the lease.
-    pub grace: Duration,
     /// What entries in grace get once, when their user comes back.
     pub prolong: Duration,
     /// How long a user's record, or an empty room made by joining it, is kept.

@@ -1,6 +1,7 @@
 //! Presence and the leases of connections: one typed function per file of lua/presence. Not here: who is told what.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -173,14 +174,14 @@ pub async fn renew(hot: &Hot, partition: Partition, leases: &[Lease]) -> Result<
 }
 
 /// Moves a lease into grace. False: there was none.
-pub async fn lose(hot: &Hot, lease: &Lease) -> Result<bool, HotError> {
+pub async fn lose(hot: &Hot, lease: &Lease, grace: Duration) -> Result<bool, HotError> {
     let partition = Partition::of_user(&lease.user);
     let mut reply = LOSE
         .call()
         .key(hot.keys().leases(partition))
         .key(hot.keys().grace(partition))
         .arg(lease.encode())
-        .number(millis(hot.terms().grace))
+        .number(millis(grace))
         .run(hot)
         .await?;
     LOSE.read(|| reply.flag())

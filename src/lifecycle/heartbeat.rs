@@ -29,7 +29,12 @@ pub struct Holders {
 pub async fn run(hot: Hot, every: Duration, holders: Holders, metrics: Metrics) {
     let start = Instant::now();
     let mut due: BinaryHeap<Reverse<(Instant, Partition)>> = Partition::all()
-        .map(|partition| Reverse((start + every.mul_f64(partition.index() as f64 / PARTITIONS as f64), partition)))
+        .map(|partition| {
+            Reverse((
+                start + every.mul_f64(partition.index() as f64 / PARTITIONS as f64),
+                partition,
+            ))
+        })
         .collect();
     while let Some(Reverse((at, partition))) = due.pop() {
         sleep_until(at).await;

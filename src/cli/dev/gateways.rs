@@ -18,6 +18,9 @@ const FIRST_PORT: u16 = 3101;
 const PORTS: u16 = 1000;
 /// How long a gateway may take to be ready.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long one answer may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+/// Between two questions.
 const RETRY: Duration = Duration::from_millis(50);
 
 /// A running gateway.
@@ -58,19 +61,16 @@ fn is_free(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
-/// Waits until the gateway says that it is ready; fails when it ends, or takes too long.
-pub(super) async fn ready(gateway: &mut Gateway) -> Result<(), Error> {
+/// Waits until the gateway there says that it is ready; fails when it takes too long.
+pub(super) async fn ready(name: &str, address: SocketAddr) -> Result<(), Error> {
     let deadline = Instant::now() + START_TIMEOUT;
-    let name = gateway.leash.name.clone();
     let mut last = String::from("no answer");
     while Instant::now() < deadline {
-        tokio::select! {
-            _ = gateway.leash.ended() => return Err(Error::Failed(format!("{name} ended at start"))),
-            answer = timeout(Duration::from_secs(3), readyz(gateway.address)) => match answer {
-                Ok(Ok(answer)) if answer.starts_with("HTTP/1.1 200") => return Ok(()),
-                Ok(Ok(answer)) => last = answer.lines().last().unwrap_or_default().to_owned(),
-                Ok(Err(_)) | Err(_) => {}
-            }
+        match timeout(ANSWER_TIMEOUT, readyz(address)).await {
+            Ok(Ok(answer)) if answer.starts_with("HTTP/1.1 200") => return Ok(()),
+            Ok(Ok(answer)) => last = answer.lines().last().unwrap_or_default().to_owned(),
+            // Not listening yet, or busy.
+            Ok(Err(_)) | Err(_) => {}
         }
         sleep(RETRY).await;
     }

@@ -6,7 +6,7 @@ mod leash;
 mod stores;
 
 use clap::Args;
-use futures_util::future::{join_all, select_all};
+use futures_util::future::{join_all, select_all, try_join_all};
 use serde_json::Map;
 
 use self::gateways::Gateway;
@@ -87,8 +87,14 @@ async fn live(flags: &Flags, options: &Options, scratch: &Scratch, children: &mu
     ));
     let names: Vec<_> = (1..=options.nodes).map(|number| format!("dev-{number}")).collect();
     gateways::start(&names, flags, &envs, &mut children.gateways)?;
-    for gateway in &mut children.gateways {
-        gateways::ready(gateway).await?;
+    let places: Vec<_> = children
+        .gateways
+        .iter()
+        .map(|it| (it.leash.name.clone(), it.address))
+        .collect();
+    tokio::select! {
+        ready = try_join_all(places.iter().map(|(name, address)| gateways::ready(name, *address))) => drop(ready?),
+        name = children.first_to_end() => return Err(ended(&name)),
     }
     say!(
         "\n{} on one Redis:",
@@ -104,8 +110,11 @@ async fn live(flags: &Flags, options: &Options, scratch: &Scratch, children: &mu
         postgres.as_deref().unwrap_or("not installed")
     );
     invite(&children.gateways[0].url(), &jwt, &options.user);
-    let name = children.first_to_end().await;
-    Err(Error::Failed(format!("{name} ended; everything else is ended as well")))
+    Err(ended(&children.first_to_end().await))
+}
+
+fn ended(name: &str) -> Error {
+    Error::Failed(format!("{name} ended; everything else is ended as well"))
 }
 
 /// What the gateways are told beside the flags, and how they verify tokens.

@@ -57,13 +57,16 @@ impl Stream {
     ) -> Poll<Result<(), Ended>> {
         if !self.backlog.is_empty() {
             let mut backlog = std::mem::take(&mut self.backlog);
-            let decoded = self.decode(&mut backlog[self.decoded..], limits, &mut sink);
-            self.decoded += decoded.map_err(Ended::Violated)?;
+            let (len, flow) = self.decode(&mut backlog[self.decoded..], limits, &mut sink)?;
+            self.decoded += len;
             if self.decoded < backlog.len() {
                 self.backlog = backlog;
+            } else {
+                self.decoded = 0;
+            }
+            if flow.is_break() {
                 return Poll::Ready(Ok(()));
             }
-            self.decoded = 0;
         }
         loop {
             let mut buf = ReadBuf::new(scratch);
@@ -73,10 +76,9 @@ impl Stream {
             if input.is_empty() {
                 return Poll::Ready(Err(Ended::Eof));
             }
-            let decoded = self.decode(input, limits, &mut sink);
-            let decoded = decoded.map_err(Ended::Violated)?;
-            if decoded < input.len() {
-                self.backlog = input[decoded..].to_vec();
+            let (len, flow) = self.decode(input, limits, &mut sink)?;
+            if flow.is_break() {
+                self.backlog = input[len..].to_vec();
                 return Poll::Ready(Ok(()));
             }
         }
@@ -132,17 +134,18 @@ impl Stream {
         input: &mut [u8],
         limits: Limits,
         sink: &mut impl FnMut(Item) -> ControlFlow<()>,
-    ) -> Result<usize, Violation> {
+    ) -> Result<(usize, ControlFlow<()>), Ended> {
         let mut taken = 0;
         while taken < input.len() {
-            let (len, item) = self.decoder.next(&mut input[taken..], limits)?;
+            let decoded = self.decoder.next(&mut input[taken..], limits);
+            let (len, item) = decoded.map_err(Ended::Violated)?;
             taken += len;
             if let Some(item) = item
                 && sink(item).is_break()
             {
-                break;
+                return Ok((taken, ControlFlow::Break(())));
             }
         }
-        Ok(taken)
+        Ok((taken, ControlFlow::Continue(())))
     }
 }

@@ -11,19 +11,25 @@ use crate::types::RoomName;
 
 pub async fn send(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let said = decode(turn, incoming)?;
-    if turn.client.user.is_anonymous() && !turn.shard.node.settings.anonymous_may_send {
-        return Err(Failure::new(ErrorCode::Forbidden, "Anonymous connections may only listen"));
-    }
+    let listens_only = turn.client.user.is_anonymous() && !turn.shard.node.settings.anonymous_may_send;
     let lease = turn.client.lease();
-    let (room, body, client_message_id) = (&said.room, &*said.body, said.client_message_id.as_deref());
-    let request = SendRequest { lease: &lease, room, body, client_message_id };
-    match messages::send(&turn.shard.hot, &request).await.map_err(|error| turn.unavailable(error))? {
+    let request = SendRequest {
+        lease: &lease,
+        room: &said.room,
+        body: &said.body,
+        client_message_id: said.client_message_id.as_deref(),
+        listens_only,
+    };
+    match messages::send(&turn.shard.hot, &request)
+        .await
+        .map_err(|error| turn.unavailable(error))?
+    {
         Send::Sent(sent) => Ok(answer(turn, &said.room, &sent)),
         Send::Missing => Err(Failure::room_not_found()),
         Send::Banned => Err(Failure::new(ErrorCode::Banned, "You are banned from this room")),
         Send::Stranger => Err(Failure::not_a_member()),
         Send::Muted => Err(Failure::new(ErrorCode::Muted, "You are muted in this room")),
-        Send::Forbidden => Err(Failure::new(ErrorCode::Forbidden, "Only moderators and admins speak here")),
+        Send::Forbidden => Err(Failure::new(ErrorCode::Forbidden, "You may only listen here")),
     }
 }
 
@@ -45,13 +51,26 @@ fn decode(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Result<Said, Failure> {
     if content.len() > max_content {
         return Err(Failure::too_large("content", max_content));
     }
-    if metadata.as_ref().is_some_and(|metadata| metadata.len() > METADATA_MAX_BYTES) {
+    if metadata
+        .as_ref()
+        .is_some_and(|metadata| metadata.len() > METADATA_MAX_BYTES)
+    {
         return Err(Failure::too_large("metadata", METADATA_MAX_BYTES));
     }
     let user = &turn.client.user;
-    let body =
-        outgoing::message_body(&room, user, &content, thread.as_deref(), reply_to.as_deref(), metadata.as_deref());
-    Ok(Said { room, body, client_message_id })
+    let body = outgoing::message_body(
+        &room,
+        user,
+        &content,
+        thread.as_deref(),
+        reply_to.as_deref(),
+        metadata.as_deref(),
+    );
+    Ok(Said {
+        room,
+        body,
+        client_message_id,
+    })
 }
 
 /// The ack stands behind its own message: the sender hears what it said before it hears that it was said.
@@ -64,7 +83,10 @@ fn answer(turn: &Turn<'_>, room: &RoomName, sent: &Sent) -> Outcome {
         data["duplicate"] = true.into();
     }
     if let Some(frame) = turn.ack_frame(&ack(Some(&data.to_string()))) {
-        turn.shard.rooms.borrow_mut().ack_behind(room, &sent.epoch, sent.seq, turn.client, frame);
+        turn.shard
+            .rooms
+            .borrow_mut()
+            .ack_behind(room, &sent.epoch, sent.seq, turn.client, frame);
     }
     Outcome::Answered
 }

@@ -65,7 +65,10 @@ impl Turn<'_> {
     /// Acts as a user are for those who have shown a token.
     fn require_user(&self) -> Result<(), Failure> {
         if self.client.user.is_anonymous() {
-            return Err(Failure::new(ErrorCode::Forbidden, "Anonymous connections may not do this"));
+            return Err(Failure::new(
+                ErrorCode::Forbidden,
+                "Anonymous connections may not do this",
+            ));
         }
         Ok(())
     }

@@ -37,7 +37,11 @@ async fn subscribe_and_join(turn: &Turn<'_>, room: &RoomName) -> Result<Result<J
     let shard = turn.shard;
     shard.node.bus.subscribe(Topic::Room(room.clone()), shard.index).await?;
     let autocreate = !turn.client.user.is_anonymous() && shard.node.settings.room_autocreate.matches(room.as_str());
-    let options = JoinOptions { autocreate, quiet: false, members: JOIN_MEMBERS };
+    let options = JoinOptions {
+        autocreate,
+        quiet: false,
+        members: JOIN_MEMBERS,
+    };
     let joined = rooms::join(&shard.hot, &turn.client.lease(), room, options).await?;
     if !matches!(joined, Err(JoinRefusal::Unregistered)) {
         return Ok(joined);
@@ -56,8 +60,17 @@ fn complete(turn: &Turn<'_>, room: &RoomName, joined: &Joined) -> Handled {
     }
     turn.client.rooms.borrow_mut().insert(room.clone());
     let answer = turn.ack_frame(&ack(Some(&data.to_string())));
-    let position = Position { epoch: joined.epoch.clone(), seq: joined.seq, rev: joined.rev };
-    if turn.shard.rooms.borrow_mut().complete_join(room, turn.client, position, answer.as_ref()) {
+    let position = Position {
+        epoch: joined.epoch.clone(),
+        seq: joined.seq,
+        rev: joined.rev,
+    };
+    if turn
+        .shard
+        .rooms
+        .borrow_mut()
+        .complete_join(room, turn.client, position, answer.as_ref())
+    {
         return Ok(Outcome::Answered);
     }
     turn.client.rooms.borrow_mut().remove(room);
@@ -81,14 +94,20 @@ pub async fn leave(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let found = found.map_err(|error| turn.unavailable(error))?;
     turn.client.rooms.borrow_mut().remove(&room);
     turn.shard.leave_room(&room, turn.client);
-    if found { Ok(Outcome::Done(None)) } else { Err(Failure::room_not_found()) }
+    if found {
+        Ok(Outcome::Done(None))
+    } else {
+        Err(Failure::room_not_found())
+    }
 }
 
 pub async fn members(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let mut fields = incoming.object()?;
     let (room, limit) = (fields.room()?, fields.limit(PAGE_DEFAULT, PAGE_MAX)?);
     let cursor = fields.optional_text("cursor", crate::types::USER_ID_MAX_BYTES)?;
-    let after = cursor.map(|cursor| UserId::parse(&cursor).map_err(|rule| Failure::field("cursor", rule))).transpose()?;
+    let after = cursor
+        .map(|cursor| UserId::parse(&cursor).map_err(|rule| Failure::field("cursor", rule)))
+        .transpose()?;
     let page = rooms::members(&turn.shard.hot, &turn.client.lease(), &room, after.as_ref(), limit).await;
     let page = match page.map_err(|error| turn.unavailable(error))? {
         Ok(page) => page,

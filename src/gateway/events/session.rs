@@ -27,17 +27,18 @@ pub fn ping(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     Ok(Outcome::Answered)
 }
 
-/// The client echoes the server's timestamp: the way there and back.
+/// The client echoes the server's timestamp: the way there and back. What cannot be a latency is not recorded.
 pub async fn pong(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let timestamp = incoming.object()?.optional_number("timestamp")?;
     let sent_ms = timestamp
-        .and_then(|number| number.as_i64())
-        .ok_or_else(|| Failure::field("timestamp", "must be a whole number"))?;
-    let latency_ms = now_ms().saturating_sub(sent_ms);
+        .and_then(|number| number.as_f64())
+        .ok_or_else(|| Failure::field("timestamp", "is missing"))?;
+    let latency_ms = now_ms().saturating_sub(sent_ms as i64);
     if !(0..=LATENCY_MAX_MS).contains(&latency_ms) {
-        return Err(Failure::field("timestamp", "must be a timestamp that the server sent lately"));
+        return Ok(Outcome::Done(None));
     }
     let (shard, client) = (turn.shard, turn.client);
+    shard.node.metrics.latency.observe(latency_ms as f64 / 1_000.0);
     let transport = transport_name(client.socket.transport());
     presence::note(&shard.hot, &client.lease(), transport, Some(latency_ms.unsigned_abs()))
         .await
@@ -52,16 +53,28 @@ pub async fn refresh(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
         Ok(identity) => identity,
         Err(failure) => {
             turn.client.socket.send(&outgoing::auth_error(&failure));
-            return if turn.ack.is_some() { Err(failure) } else { Ok(Outcome::Answered) };
+            return if turn.ack.is_some() {
+                Err(failure)
+            } else {
+                Ok(Outcome::Answered)
+            };
         }
     };
     turn.client.expires_at.set(identity.expires_at);
     turn.shard.watch_expiry(turn.client);
     let rooms = presence::look_up(&turn.shard.hot, std::slice::from_ref(&identity.user)).await;
-    let rooms = rooms.map_err(|error| turn.unavailable(error))?.pop().map(|(_, rooms)| rooms).unwrap_or_default();
-    turn.client.socket.send(&outgoing::authenticated(&identity.user, turn.client.session(), &rooms));
+    let rooms = rooms
+        .map_err(|error| turn.unavailable(error))?
+        .pop()
+        .map(|(_, rooms)| rooms)
+        .unwrap_or_default();
+    turn.client
+        .socket
+        .send(&outgoing::authenticated(&identity.user, turn.client.session(), &rooms));
     let expires_at = identity.expires_at.map(|seconds| iso(seconds.saturating_mul(1_000)));
-    Ok(Outcome::Done(Some(json!({ "userId": identity.user.as_str(), "expiresAt": expires_at }).to_string())))
+    Ok(Outcome::Done(Some(
+        json!({ "userId": identity.user.as_str(), "expiresAt": expires_at }).to_string(),
+    )))
 }
 
 fn verified(turn: &Turn<'_>, token: &str) -> Result<Identity, Failure> {

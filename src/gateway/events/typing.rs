@@ -29,13 +29,22 @@ struct Place {
 impl Place {
     fn mark<'a>(&'a self, lease: &'a crate::hot::keys::Lease) -> Mark<'a> {
         let thread = self.thread.as_deref().unwrap_or_default();
-        Mark { lease, room: &self.room, thread, room_type: self.room_type.as_deref().unwrap_or_default() }
+        Mark {
+            lease,
+            room: &self.room,
+            thread,
+            room_type: self.room_type.as_deref().unwrap_or_default(),
+        }
     }
 }
 
 fn decode(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Result<Place, Failure> {
     let mut fields = incoming.object()?;
-    let place = Place { room: fields.room()?, thread: fields.thread()?, room_type: fields.room_type()? };
+    let place = Place {
+        room: fields.room()?,
+        thread: fields.thread()?,
+        room_type: fields.room_type()?,
+    };
     if !turn.shard.node.settings.enable_typing {
         return Err(Failure::new(ErrorCode::FeatureDisabled, "Typing is disabled"));
     }
