@@ -171,7 +171,7 @@ pub async fn join(hot: &Hot, request: &JoinRequest<'_>) -> Result<Join, HotError
         .flag(request.quiet);
     let mut calls = vec![call];
     if request.members > 0 {
-        calls.push(members_call(hot, room, None, request.members, None));
+        calls.push(members_call(hot, room, None, request.members, None).reading());
     }
     let mut replies = script::run_all(hot, calls).await?.into_iter();
     let missing_reply = || HotError::reply(JOIN.name(), Reply::new(redis::Value::Nil).expect_err("nil is no array"));
