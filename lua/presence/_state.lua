@@ -32,6 +32,14 @@ local function raise_version(user_key, presence, now_us)
   redis.call("HSET", user_key, "version", string.format("%.0f", presence.version))
 end
 
+-- A record of somebody who is away, and which says nothing that was chosen, is not kept for ever.
+local function expire_plain(user_key, presence, keep_ms)
+  if not presence.live and not presence.text and not presence.emoji
+    and (not presence.chosen or presence.chosen == "online") then
+    redis.call("PEXPIRE", user_key, keep_ms)
+  end
+end
+
 -- The rooms that the user is in by any connection, each once. Members are <conn>\0<room>.
 local function rooms_of(rooms_key)
   local rooms, met = {}, {}

@@ -86,7 +86,8 @@ pub async fn join(
         Join::Full => JoinRefusal::Full,
         Join::Gone => JoinRefusal::Unregistered,
     };
-    hot::presence::exit(hot, &lease.user, &lease.connection, room).await?;
+    // The connection may have been a member until the rules changed: without its room's half it would stay as a ghost.
+    leave(hot, lease, room).await?;
     Ok(Err(refusal))
 }
 

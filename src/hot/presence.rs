@@ -203,7 +203,7 @@ fn finish_call(hot: &Hot, lease: &Lease, seen_end_ms: Option<i64>) -> Call {
     let partition = Partition::of_user(user);
     // Nobody comes back as the same anonymous user.
     let keep_ms = if user.is_anonymous() {
-        1
+        0
     } else {
         millis(hot.terms().keep)
     };
@@ -355,7 +355,10 @@ pub async fn update(hot: &Hot, lease: &Lease, choice: &Choice) -> Result<Option<
 
 /// Ends a custom status whose time has come; `None` where there is nothing to end.
 pub async fn expire(hot: &Hot, user: &UserId) -> Result<Option<Told>, HotError> {
-    let mut reply = change_call(&EXPIRE, hot, user).run(hot).await?;
+    let mut reply = change_call(&EXPIRE, hot, user)
+        .number(millis(hot.terms().keep))
+        .run(hot)
+        .await?;
     EXPIRE.read(|| {
         if reply.flag()? {
             told(&mut reply, true).map(Some)

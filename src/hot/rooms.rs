@@ -172,7 +172,7 @@ pub async fn join(hot: &Hot, request: &JoinRequest<'_>) -> Result<Join, HotError
         .arg(request.known_epoch.unwrap_or_default());
     let mut calls = vec![call];
     if request.members > 0 {
-        calls.push(members_call(hot, room, None, request.members, None));
+        calls.push(members_call(hot, room, None, request.members, None).reading());
     }
     let mut replies = script::run_all(hot, calls).await?.into_iter();
     let missing_reply = || HotError::reply(JOIN.name(), Reply::new(redis::Value::Nil).expect_err("nil is no array"));
@@ -374,7 +374,7 @@ pub async fn list(hot: &Hot) -> Result<Vec<Room>, HotError> {
         .get()
         .await
         .map_err(|error| HotError::Pool(error.to_string()))?;
-    let mut names: HashSet<String> = HashSet::new();
+    let mut rooms: HashSet<RoomName> = HashSet::new();
     {
         let options = redis::ScanOptions::default()
             .with_pattern(hot.keys().room_pattern())
@@ -383,20 +383,12 @@ pub async fn list(hot: &Hot) -> Result<Vec<Room>, HotError> {
             .await
             .map_err(fail)?;
         while let Some(key) = found.next().await {
-            names.insert(key.map_err(fail)?);
-            if names.len() >= LIST_MAX {
+            rooms.extend(hot.keys().room_of(&key.map_err(fail)?));
+            if rooms.len() >= LIST_MAX {
                 break;
             }
         }
     }
-    let marker = ":room:";
-    let rooms: Vec<RoomName> = names
-        .iter()
-        .filter_map(|key| {
-            key.find(marker)
-                .and_then(|at| RoomName::parse(&key[at + marker.len()..]).ok())
-        })
-        .collect();
     let call = |room| READ.call().key(hot.keys().room(room)).key(hot.keys().room_users(room));
     let mut listed = Vec::with_capacity(rooms.len());
     for reply in script::run_all(hot, rooms.iter().map(call).collect()).await? {
