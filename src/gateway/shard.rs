@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ahash::AHashMap;
+use futures_util::future::join_all;
 use rand::Rng as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::interval;
@@ -182,19 +183,11 @@ impl Shard {
 
     /// Hears everybody's presence from now on. What the bus does not confirm in time it goes on asking for.
     async fn listen_to_all(self: Rc<Self>) {
-        for partition in Partition::all() {
-            if self
-                .node
-                .bus
-                .subscribe(Topic::Presence(partition), self.index)
-                .await
-                .is_err()
-            {
-                tracing::debug!(
-                    partition = partition.index(),
-                    "presence is heard as soon as the bus stands"
-                );
-            }
+        let bus = &self.node.bus;
+        let asked = Partition::all().map(|partition| bus.subscribe(Topic::Presence(partition), self.index));
+        let unconfirmed = join_all(asked).await.into_iter().filter(Result::is_err).count();
+        if unconfirmed > 0 {
+            tracing::warn!(unconfirmed, "presence is heard as soon as the bus stands");
         }
     }
 
