@@ -10,3 +10,4 @@ mod order;
 mod redis_outage;
 mod settings;
 mod stock_clients;
+mod storm;
