@@ -22,7 +22,8 @@ use crate::hot::keys::{Keys, Lease, Partition};
 use crate::hot::{self, Hot, HotError, Terms};
 use crate::http::{self, EngineCollector, Routes};
 use crate::lifecycle::heartbeat::Holders;
-use crate::lifecycle::{self, beat, heartbeat, sweep};
+use crate::lifecycle::sweep::Sweeper;
+use crate::lifecycle::{self, beat, heartbeat};
 
 /// How long a user who comes back has, beyond the grace, to rejoin rooms.
 const PROLONG: Duration = Duration::from_secs(5);
@@ -145,7 +146,14 @@ fn start_lifecycle(
     let beating = beat::run(hot.clone(), id, every, lease, Arc::clone(&revived), connections);
     let every = config.presence_heartbeat;
     let renewing = heartbeat::run(hot.clone(), every, holders(asks), revived, metrics.clone());
-    let sweeping = sweep::run(hot.clone(), config.sweep_interval, metrics);
+    let (every, grace) = (config.sweep_interval, config.presence_grace);
+    let sweeping = Sweeper {
+        hot: hot.clone(),
+        every,
+        grace,
+        metrics,
+    }
+    .run();
     Ok(vec![
         AbortOnDropHandle::new(tokio::spawn(beating)),
         AbortOnDropHandle::new(tokio::spawn(renewing)),
