@@ -88,6 +88,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         gateway_settings(&config),
         verifier,
         bus.clone(),
+        hot.clone(),
         metrics,
         Arc::clone(&draining),
     );

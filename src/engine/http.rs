@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use engineioxide_core::{ProtocolVersion, payload};
 use futures_util::StreamExt as _;
 use http::header::CONTENT_LENGTH;
@@ -76,9 +77,10 @@ struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    async fn answer(self, request: Request<Incoming>) -> Response<Body> {
+    async fn answer(self, mut request: Request<Incoming>) -> Response<Body> {
         if !is_under(request.uri().path(), &self.shard.settings().path) {
             let fallback: &Fallback = self.shard.fallback();
+            request.extensions_mut().insert(ConnectInfo(self.remote));
             return fallback(request).await;
         }
         let origins = &self.shard.settings().origins;

@@ -160,6 +160,7 @@ impl Session {
     }
 
     fn handle(self: &Rc<Self>, mut body: Posted) -> Option<Post> {
+        let was_open = self.is_open();
         while self.is_open() {
             if !self.has_room() {
                 return Some(Post::Handling(body));
@@ -177,6 +178,10 @@ impl Session {
             (None, Phase::Open | Phase::Severed(CloseReason::TransportClose)) => Ok(()),
             (None, _) => Err(Problem::BadRequest),
         };
+        if was_open && !self.is_open() {
+            // The answer tells the client all that there is to say.
+            self.sever();
+        }
         let _the_request_is_gone = body.done.send(answer);
         None
     }

@@ -19,7 +19,7 @@ use super::shard::{self, Common, Mail, Mailbox};
 use super::socket_io::SocketIo;
 use super::{Application, Counters, Settings, acceptor};
 
-/// Answers whatever is not under the engine's path.
+/// Answers whatever is not under the engine's path. The request carries the peer's address as axum's `ConnectInfo<SocketAddr>`.
 pub type Fallback = Arc<
     dyn Fn(http::Request<hyper::body::Incoming>) -> BoxFuture<'static, http::Response<axum::body::Body>> + Send + Sync,
 >;

@@ -30,10 +30,12 @@ pub(super) enum Mail {
     Connection(std::net::TcpStream, SocketAddr, Slot),
     Run(Box<dyn FnOnce() + Send>),
     /// Run with the shard itself.
-    Visit(Box<dyn FnOnce(&Rc<Shard>) + Send>),
+    Visit(Visit),
     /// Close everything, and end when the handlers are done, or then.
     Stop(Instant),
 }
+
+type Visit = Box<dyn FnOnce(&Rc<Shard>) + Send>;
 
 pub(super) type Mailbox = mpsc::UnboundedSender<Mail>;
 
@@ -212,6 +214,9 @@ impl Shard {
         add(&self.tally().handshakes, 1);
         session.send(self.open_frame(session.sid(), transport));
         self.protocol.opened(&Connection(session.clone()), handshake);
+        if self.is_stopping() {
+            session.close(CloseReason::Shutdown);
+        }
         session
     }
 

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ahash::AHashMap;
+use futures_util::future::join_all;
 use rand::Rng as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::interval;
@@ -56,6 +57,8 @@ pub struct Node {
     pub settings: Settings,
     pub verifier: Verifier,
     pub bus: Bus,
+    /// The node's own connection, which readiness asks too: whoever is told that the node is ready is let in.
+    pub hot: Hot,
     pub metrics: Metrics,
     pub draining: Arc<AtomicBool>,
     pub connections: AtomicU64,
@@ -69,6 +72,7 @@ impl Node {
         settings: Settings,
         verifier: Verifier,
         bus: Bus,
+        hot: Hot,
         metrics: Metrics,
         draining: Arc<AtomicBool>,
     ) -> Self {
@@ -78,6 +82,7 @@ impl Node {
             settings,
             verifier,
             bus,
+            hot,
             metrics,
             draining,
             connections,
@@ -180,19 +185,11 @@ impl Shard {
 
     /// Hears everybody's presence from now on. What the bus does not confirm in time it goes on asking for.
     async fn listen_to_all(self: Rc<Self>) {
-        for partition in Partition::all() {
-            if self
-                .node
-                .bus
-                .subscribe(Topic::Presence(partition), self.index)
-                .await
-                .is_err()
-            {
-                tracing::debug!(
-                    partition = partition.index(),
-                    "presence is heard as soon as the bus stands"
-                );
-            }
+        let bus = &self.node.bus;
+        let asked = Partition::all().map(|partition| bus.subscribe(Topic::Presence(partition), self.index));
+        let unconfirmed = join_all(asked).await.into_iter().filter(Result::is_err).count();
+        if unconfirmed > 0 {
+            tracing::warn!(unconfirmed, "presence is heard as soon as the bus stands");
         }
     }
 

@@ -6,6 +6,7 @@ mod support;
 
 mod bad_input;
 mod defects;
+mod order;
 mod redis_outage;
 mod settings;
 mod stock_clients;
