@@ -1,6 +1,8 @@
 //! The one way in which anything ends: a connection at once, or whatever the sweep finds due. Every step is idempotent,
 //! so any node may take it, twice too; each end is told once. Not here: when to sweep (`lifecycle`).
 
+use std::time::Duration;
+
 use rand::seq::SliceRandom as _;
 
 use super::presence;
@@ -9,7 +11,7 @@ use crate::hot::presence::Finished;
 use crate::hot::rooms::LeaveRequest;
 use crate::hot::sweep::{self, Found, Todo};
 use crate::hot::{self, Hot, HotError};
-use crate::types::{LeaveReason, Presence, RoomName, UserId};
+use crate::types::{LeaveReason, NodeId, Presence, RoomName, UserId};
 
 /// What one sweep did.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +26,16 @@ pub struct Swept {
     pub taken_over: u64,
     /// Partitions whose leases were spared, since Redis had been silent.
     pub amnesties: u64,
+}
+
+/// Passes the connections of dead nodes into grace; the nodes, and how many connections each still held.
+pub async fn bury_dead(hot: &Hot, grace: Duration) -> Result<Vec<(NodeId, u64)>, HotError> {
+    let mut buried = Vec::new();
+    for node in hot::nodes::dead(hot).await? {
+        let held = hot::nodes::bury(hot, &node, grace).await?;
+        buried.push((node, held));
+    }
+    Ok(buried)
 }
 
 /// Ends a connection now: its rooms hear of it at once. False: it had ended.

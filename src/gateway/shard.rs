@@ -28,7 +28,7 @@ use crate::engine::CloseReason;
 use crate::hot::bus::{Bus, Topic};
 use crate::hot::keys::{Lease, PARTITIONS, Partition};
 use crate::hot::{Hot, HotError};
-use crate::types::{ConnectionId, NodeId, RoomName, UserId};
+use crate::types::{ConnectionId, NodeId, Presence, RoomName, UserId};
 
 /// What the gateway was told.
 pub struct Settings {
@@ -136,6 +136,8 @@ pub struct Shard {
 struct Listeners {
     own: AHashMap<u64, Rc<Client>>,
     watchers: AHashMap<u64, Rc<Client>>,
+    /// What was last heard of the user; put back where Redis loses it.
+    known: Option<Arc<Presence>>,
     /// Subscriptions under way.
     pending: u32,
 }
@@ -278,6 +280,23 @@ impl Shard {
         }
     }
 
+    /// What this shard last heard of a user's presence.
+    pub(super) fn known_presence(&self, user: &UserId) -> Option<Arc<Presence>> {
+        self.users.borrow().get(user)?.known.clone()
+    }
+
+    /// Keeps what was heard of a user who has sockets here, unless something newer is known.
+    pub(super) fn keep_presence(&self, user: &UserId, presence: Arc<Presence>) {
+        if let Some(listeners) = self.users.borrow_mut().get_mut(user)
+            && listeners
+                .known
+                .as_ref()
+                .is_none_or(|known| known.version < presence.version)
+        {
+            listeners.known = Some(presence);
+        }
+    }
+
     fn drop_listener(&self, user: &UserId, drop_one: impl FnOnce(&mut Listeners)) {
         let mut users = self.users.borrow_mut();
         let Some(listeners) = users.get_mut(user) else { return };
@@ -314,6 +333,9 @@ impl Shard {
     }
 
     fn deliver(&self, delivery: &Delivery) {
+        if let Delivery::UserPresence { news, .. } | Delivery::Presence { news, .. } = delivery {
+            self.keep_presence(&news.user, Arc::clone(&news.presence));
+        }
         let delivered = match delivery {
             Delivery::Room {
                 room,
@@ -339,8 +361,9 @@ impl Shard {
 
     fn tell_room(&self, room: &RoomName, news: &News, except: Option<&UserId>) -> usize {
         let mut told = self.told.borrow_mut();
-        let hears =
-            |client: &Client| except != Some(&client.user) && told.is_news(&news.user, news.version, client.key);
+        let hears = |client: &Client| {
+            except != Some(&client.user) && told.is_news(&news.user, news.presence.version, client.key)
+        };
         self.rooms
             .borrow_mut()
             .deliver(room, &Order::None, Some(news.key), &news.frame, hears)
@@ -369,7 +392,7 @@ impl Shard {
         let mut delivered = 0;
         for client in clients {
             let is_origin = origin.is_some_and(|origin| client.is_connection(origin));
-            if !is_origin && told.is_news(&news.user, news.version, client.key) {
+            if !is_origin && told.is_news(&news.user, news.presence.version, client.key) {
                 client.socket.send_latest(news.key, &news.frame);
                 delivered += 1;
             }

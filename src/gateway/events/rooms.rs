@@ -40,7 +40,7 @@ async fn subscribe_and_join(turn: &Turn<'_>, room: &RoomName) -> Result<Result<J
     let autocreate = !turn.client.user.is_anonymous() && shard.node.settings.room_autocreate.matches(room.as_str());
     let options = JoinOptions {
         autocreate,
-        known_epoch: None,
+        known: None,
         members: JOIN_MEMBERS,
     };
     let joined = rooms::join(&shard.hot, &turn.client.lease(), room, options).await?;
@@ -61,11 +61,7 @@ fn complete(turn: &Turn<'_>, room: &RoomName, joined: &Joined) -> Handled {
     }
     turn.client.rooms.borrow_mut().insert(room.clone());
     let answer = turn.ack_frame(&ack(Some(&data.to_string())));
-    let position = Position {
-        epoch: joined.epoch.clone(),
-        seq: joined.seq,
-        rev: joined.rev,
-    };
+    let position = Position::of(joined);
     if turn
         .shard
         .rooms
