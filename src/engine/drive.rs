@@ -146,10 +146,10 @@ impl Drive {
     fn note_panic(&self) {
         add(&self.session.shard().tally().panics, 1);
         tracing::error!(
-            sid = self.session.sid().as_str(),
+            remote = %self.session.remote(),
             "a handler panicked; its connection is closed"
         );
-        self.session.close(CloseReason::Internal);
+        self.session.reject(CloseReason::Internal);
     }
 
     fn drop_running(&mut self) {

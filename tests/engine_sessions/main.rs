@@ -79,6 +79,30 @@ async fn what_waits_is_run_before_a_lost_connection_is_told() {
 }
 
 #[tokio::test]
+async fn what_follows_a_malformed_packet_is_not_run() {
+    let mut running = start(Settings::default(), 1);
+    let mut client = Client::connected(running.server.local_addr()).await;
+    for packet in [r#"42["gate"]"#, r#"42["a"]"#, "42{}", r#"42["b"]"#] {
+        client.send(packet).await;
+    }
+    running.gate.send_replace(true);
+    assert_eq!(client.close_code().await, Some(1002));
+    drop(client);
+    running.server.shutdown(PATIENCE).await;
+    let mut calls = Vec::new();
+    while let Some(call) = running.calls.recv().await {
+        calls.push(call);
+    }
+    let expected = [
+        Call::Connected,
+        Call::Event("gate".into()),
+        Call::Event("a".into()),
+        Call::Disconnected(CloseReason::ParseError),
+    ];
+    assert_eq!(calls, expected);
+}
+
+#[tokio::test]
 async fn a_client_that_does_not_read_is_a_slow_consumer() {
     let settings = Settings {
         out_frames: 100,
