@@ -105,9 +105,16 @@ impl Poller {
     }
 
     pub async fn get(&self) -> Vec<String> {
+        self.try_get().await.unwrap()
+    }
+
+    /// The status, when it is an error.
+    pub async fn try_get(&self) -> Result<Vec<String>, u16> {
         let answer = self.http.get(&self.url).send().await.unwrap();
-        assert_eq!(answer.status(), 200);
+        if answer.status() != 200 {
+            return Err(answer.status().as_u16());
+        }
         let payload = answer.text().await.unwrap();
-        payload.split('\u{1e}').map(str::to_owned).collect()
+        Ok(payload.split('\u{1e}').map(str::to_owned).collect())
     }
 }
