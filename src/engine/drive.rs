@@ -60,10 +60,11 @@ impl Drive {
     }
 
     fn read(&mut self, cx: &mut Context<'_>) {
-        let session = &self.session;
-        if let Some(upgraded) = session.upgraded.take() {
+        if let Some(upgraded) = self.session.upgraded.take() {
             self.stream = Some(*upgraded);
+            self.tell_upgrade();
         }
+        let session = &self.session;
         // What was posted before an upgrade comes before what the WebSocket brings.
         if !session.poll_post(cx) {
             session.pause();
@@ -143,13 +144,21 @@ impl Drive {
         }
     }
 
+    fn tell_upgrade(&self) {
+        let protocol = self.session.shard().protocol().clone();
+        let connection = Connection(self.session.clone());
+        if catch_unwind(AssertUnwindSafe(|| protocol.upgraded(connection))).is_err() {
+            self.note_panic();
+        }
+    }
+
     fn note_panic(&self) {
         add(&self.session.shard().tally().panics, 1);
         tracing::error!(
-            sid = self.session.sid().as_str(),
+            remote = %self.session.remote(),
             "a handler panicked; its connection is closed"
         );
-        self.session.close(CloseReason::Internal);
+        self.session.reject(CloseReason::Internal);
     }
 
     fn drop_running(&mut self) {

@@ -211,6 +211,12 @@ impl Session {
         }
     }
 
+    /// Closes, and forgets what came after the message at hand.
+    pub(super) fn reject(self: &Rc<Self>, reason: CloseReason) {
+        self.inbox.borrow_mut().clear();
+        self.close(reason);
+    }
+
     pub(super) fn signal(&self) {
         self.inbox.borrow_mut().push(Input::Signal);
         self.wake();

@@ -70,17 +70,32 @@ pub struct Poller {
 }
 
 impl Poller {
-    pub async fn connected(addr: SocketAddr) -> Self {
+    pub async fn open(addr: SocketAddr) -> Self {
         let base = format!("http://{addr}/socket.io/?EIO=4&transport=polling");
         let http = reqwest::Client::new();
         let open = http.get(&base).send().await.unwrap().text().await.unwrap();
         let open: serde_json::Value = serde_json::from_str(&open[1..]).unwrap();
         let sid = open["sid"].as_str().unwrap().to_owned();
         let url = format!("{base}&sid={sid}");
-        let poller = Self { http, url, sid };
+        Self { http, url, sid }
+    }
+
+    /// A session that is connected to `/`.
+    pub async fn connected(addr: SocketAddr) -> Self {
+        let poller = Self::open(addr).await;
         poller.post("40").await;
         assert!(poller.get().await[0].starts_with("40"));
         poller
+    }
+
+    /// A WebSocket that has taken over; what the last poll brought is dropped.
+    pub async fn upgraded(&self, addr: SocketAddr) -> Client {
+        let mut socket = Client::open(addr, Some(&self.sid)).await;
+        socket.send("2probe").await;
+        assert_eq!(socket.text().await, "3probe");
+        self.get().await;
+        socket.send("5").await;
+        socket
     }
 
     pub async fn post(&self, payload: &str) {
@@ -90,9 +105,16 @@ impl Poller {
     }
 
     pub async fn get(&self) -> Vec<String> {
+        self.try_get().await.unwrap()
+    }
+
+    /// The status, when it is an error.
+    pub async fn try_get(&self) -> Result<Vec<String>, u16> {
         let answer = self.http.get(&self.url).send().await.unwrap();
-        assert_eq!(answer.status(), 200);
+        if answer.status() != 200 {
+            return Err(answer.status().as_u16());
+        }
         let payload = answer.text().await.unwrap();
-        payload.split('\u{1e}').map(str::to_owned).collect()
+        Ok(payload.split('\u{1e}').map(str::to_owned).collect())
     }
 }
