@@ -1,5 +1,6 @@
 //! The bus: confirmed before it is relied upon, in order, and standing up again by itself.
 
+use std::slice;
 use std::time::{Duration, Instant};
 
 use nself_realtime::domain::endings;
@@ -22,7 +23,11 @@ async fn is_up(bus: &Bus) {
 #[tokio::test]
 async fn whatever_is_published_after_the_confirmation_arrives_in_order() {
     let stage = Stage::new().await;
-    let topics = [Topic::Room(room("red")), Topic::Room(room("blue")), Topic::User(user("red"))];
+    let topics = [
+        Topic::Room(room("red")),
+        Topic::Room(room("blue")),
+        Topic::User(user("red")),
+    ];
     let mut ear = Ear::open(&stage, &topics).await;
     for number in 0..300 {
         publish(&stage, &topics[number as usize % 3], &count(number)).await;
@@ -42,7 +47,9 @@ async fn whatever_is_published_after_the_confirmation_arrives_in_order() {
 async fn many_topics_at_once_are_all_confirmed() {
     let stage = Stage::new().await;
     let mut ear = Ear::open(&stage, &[]).await;
-    let topics: Vec<_> = (0..1_000).map(|number| Topic::Room(room(&format!("room{number}")))).collect();
+    let topics: Vec<_> = (0..1_000)
+        .map(|number| Topic::Room(room(&format!("room{number}"))))
+        .collect();
     let asked = topics.iter().map(|topic| ear.bus.subscribe(topic.clone(), 0));
     for confirmed in futures_util::future::join_all(asked).await {
         confirmed.unwrap();
@@ -117,7 +124,10 @@ async fn bad_frames_are_no_events_and_harm_no_good_ones() {
     assert_eq!(frame::decode(&vec![b'c'; frame::FRAME_MAX_BYTES + 1]), None);
     publish(&stage, &topic, b"p 7 -\nalice\n[]\n{\"status\":\"busy\"}").await;
     let heard = ear.heard_in(&stage, &lobby).await;
-    assert!(matches!(&heard[..], [BusEvent::Presence { user, .. }] if *user == alice), "{heard:?}");
+    assert!(
+        matches!(&heard[..], [BusEvent::Presence { user, .. }] if *user == alice),
+        "{heard:?}"
+    );
 }
 
 #[tokio::test]
@@ -131,7 +141,10 @@ async fn a_killed_connection_is_made_anew_with_every_subscription() {
         assert_eq!(killed, 1);
         for topic in &topics {
             let channel = channel(&stage, topic);
-            eventually("the channel has its listener again", async || listeners(&stage, &channel).await == 1).await;
+            eventually("the channel has its listener again", async || {
+                listeners(&stage, &channel).await == 1
+            })
+            .await;
             publish(&stage, topic, &count(round)).await;
             assert_eq!(ear.frame().await, (topic.clone(), 1, count(round)));
         }
@@ -144,7 +157,7 @@ async fn a_redis_that_comes_back_empty_is_heard_again() {
     let redis = Redis::start().await;
     let stage = Stage::on(&redis, |_| {}).await;
     let topic = Topic::Room(room("lobby"));
-    let mut ear = Ear::open(&stage, &[topic.clone()]).await;
+    let mut ear = Ear::open(&stage, slice::from_ref(&topic)).await;
     is_up(&ear.bus).await;
     redis.kill();
     eventually("the bus is down", async || !ear.bus.is_up()).await;
@@ -172,7 +185,10 @@ async fn the_bus_ends_with_its_last_handle() {
     let driver = tokio::spawn(driver.run());
     bus.subscribe(Topic::Room(room("lobby")), 0).await.unwrap();
     drop(bus);
-    tokio::time::timeout(crate::ear::PATIENCE, driver).await.expect("it ends").unwrap();
+    tokio::time::timeout(crate::ear::PATIENCE, driver)
+        .await
+        .expect("it ends")
+        .unwrap();
 }
 
 #[tokio::test]

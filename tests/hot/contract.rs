@@ -17,12 +17,17 @@ fn read(path: &str) -> String {
 /// Names below lua/ without their endings: of scripts, and of fragments.
 fn files() -> (Vec<String>, Vec<String>) {
     let mut names = Vec::new();
-    for noun in fs::read_dir(root().join("lua")).unwrap().map(|entry| entry.unwrap().path()) {
+    for noun in fs::read_dir(root().join("lua"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+    {
         if noun.is_dir() {
             let files = fs::read_dir(&noun).unwrap().map(|entry| entry.unwrap().path());
             names.extend(files.map(|file: PathBuf| {
                 let name = file.strip_prefix(root().join("lua")).unwrap().to_str().unwrap();
-                name.strip_suffix(".lua").expect("only scripts lie in lua/<noun>").to_owned()
+                name.strip_suffix(".lua")
+                    .expect("only scripts lie in lua/<noun>")
+                    .to_owned()
             }));
         }
     }
@@ -117,26 +122,55 @@ fn complaints(text: &str, spliced: &str) -> Vec<String> {
             found.push(complaint);
         }
     };
-    hold(header.summary.ends_with('.'), "the first line is no sentence".to_owned());
+    hold(
+        header.summary.ends_with('.'),
+        "the first line is no sentence".to_owned(),
+    );
     hold(header.returns, "RETURNS is missing".to_owned());
     hold(header.reason, "the reason is missing".to_owned());
-    hold(!spliced.contains("@include"), "an unknown fragment is included".to_owned());
+    hold(
+        !spliced.contains("@include"),
+        "an unknown fragment is included".to_owned(),
+    );
 
     let declared: Vec<usize> = header.keys.keys().copied().collect();
-    hold(declared == up_to(declared.len()), format!("KEYS are not counted from 1: {declared:?}"));
+    hold(
+        declared == up_to(declared.len()),
+        format!("KEYS are not counted from 1: {declared:?}"),
+    );
     let keys = used(&code, "KEYS");
-    hold(keys.iter().eq(&declared), format!("KEYS declared {declared:?}, used {keys:?}"));
+    hold(
+        keys.iter().eq(&declared),
+        format!("KEYS declared {declared:?}, used {keys:?}"),
+    );
 
     let (args, mut used_args) = (&header.args, used(&code, "ARGV"));
-    hold(*args == up_to(args.len()), format!("ARGV are not counted from 1: {args:?}"));
+    hold(
+        *args == up_to(args.len()),
+        format!("ARGV are not counted from 1: {args:?}"),
+    );
     let walks = code.replace("#ARGV[", "").contains("#ARGV");
-    hold(walks == header.open_end, "an open end of ARGV is declared where it is used".to_owned());
+    hold(
+        walks == header.open_end,
+        "an open end of ARGV is declared where it is used".to_owned(),
+    );
     if let (true, Some(last)) = (walks, args.last()) {
         used_args.insert(*last);
     }
-    hold(used_args.iter().eq(args), format!("ARGV declared {args:?}, used {used_args:?}"));
+    hold(
+        used_args.iter().eq(args),
+        format!("ARGV declared {args:?}, used {used_args:?}"),
+    );
 
-    for word in ["redis.pcall", "tostring(", "os.time", "os.clock", "math.random", "loadstring", "redis.setresp"] {
+    for word in [
+        "redis.pcall",
+        "tostring(",
+        "os.time",
+        "os.clock",
+        "math.random",
+        "loadstring",
+        "redis.setresp",
+    ] {
         hold(!code.contains(word), format!("{word} is not allowed"));
     }
     for command in code.split("redis.call(").skip(1) {
@@ -149,8 +183,22 @@ fn complaints(text: &str, spliced: &str) -> Vec<String> {
 
 /// Commands that walk over keys, reach outside of a slot, or wait.
 const FORBIDDEN: &[&str] = &[
-    "KEYS", "SCAN", "SSCAN", "HSCAN", "ZSCAN", "RANDOMKEY", "SORT", "PUBLISH", "SELECT", "FLUSHDB", "FLUSHALL", "EVAL",
-    "EVALSHA", "BLPOP", "XREAD", "WAIT",
+    "KEYS",
+    "SCAN",
+    "SSCAN",
+    "HSCAN",
+    "ZSCAN",
+    "RANDOMKEY",
+    "SORT",
+    "PUBLISH",
+    "SELECT",
+    "FLUSHDB",
+    "FLUSHALL",
+    "EVAL",
+    "EVALSHA",
+    "BLPOP",
+    "XREAD",
+    "WAIT",
 ];
 
 fn up_to(count: usize) -> Vec<usize> {
@@ -176,9 +224,14 @@ fn every_file_is_bound_once_and_every_fragment_is_included() {
     assert_eq!(bound, scripts);
     for fragment in fragments {
         let line = format!("-- @include {fragment}\n");
-        let included = scripts.iter().any(|name| read(&format!("lua/{name}.lua")).contains(&line));
+        let included = scripts
+            .iter()
+            .any(|name| read(&format!("lua/{name}.lua")).contains(&line));
         assert!(included, "nobody includes {fragment}");
-        assert!(read(&format!("lua/{fragment}.lua")).starts_with("-- "), "{fragment} does not say what it is");
+        assert!(
+            read(&format!("lua/{fragment}.lua")).starts_with("-- "),
+            "{fragment} does not say what it is"
+        );
     }
 }
 
@@ -219,7 +272,11 @@ fn key_table() -> Vec<(String, String, String)> {
         let row = row.replace("\\|", "/");
         let cells: Vec<&str> = row.split('|').map(str::trim).collect();
         let kind = cells[2].split(',').next().unwrap();
-        (cells[1].trim_matches('`').to_owned(), kind.to_owned(), cells[4].to_owned())
+        (
+            cells[1].trim_matches('`').to_owned(),
+            kind.to_owned(),
+            cells[4].to_owned(),
+        )
     })
     .collect()
 }
@@ -235,15 +292,33 @@ pub fn lasting_keys() -> BTreeSet<String> {
 fn the_key_table_has_every_key_and_no_other() {
     let listed: BTreeSet<String> = key_table().into_iter().map(|(key, ..)| key).collect();
     let source = read("src/hot/keys.rs");
-    let names = source.split("impl Keys {").nth(1).unwrap().split("\nfn ").next().unwrap();
+    let names = source
+        .split("impl Keys {")
+        .nth(1)
+        .unwrap()
+        .split("\nfn ")
+        .next()
+        .unwrap();
     let noun = |literal: &str| {
-        let noun = literal.rsplit("}}:").next().unwrap().split(':').next().unwrap().to_owned();
+        let noun = literal
+            .rsplit("}}:")
+            .next()
+            .unwrap()
+            .split(':')
+            .next()
+            .unwrap()
+            .to_owned();
         let is_noun = !noun.is_empty() && noun.bytes().all(|b| b.is_ascii_lowercase() || b == b'.');
         is_noun.then_some(noun)
     };
     let built: BTreeSet<String> = names.split('"').skip(1).step_by(2).filter_map(noun).collect();
     assert_eq!(built, listed);
-    assert_eq!(lasting_keys(), ["nodes", "room", "room.policy", "swept", "todo", "user"].map(str::to_owned).into());
+    assert_eq!(
+        lasting_keys(),
+        ["nodes", "room", "room.policy", "swept", "todo", "user"]
+            .map(str::to_owned)
+            .into()
+    );
 }
 
 #[test]
@@ -253,7 +328,11 @@ fn headers_call_keys_by_the_table_s_names_and_types() {
     for script in script::all() {
         let header = header(&read(&format!("lua/{}.lua", script.name()))).unwrap();
         for (index, key) in header.keys {
-            assert!(table.contains(&key) || key == channel, "{}: KEYS[{index}] is {key:?}", script.name());
+            assert!(
+                table.contains(&key) || key == channel,
+                "{}: KEYS[{index}] is {key:?}",
+                script.name()
+            );
         }
     }
 }

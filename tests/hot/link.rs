@@ -74,12 +74,16 @@ async fn a_call_that_timed_out_has_an_unknown_outcome_and_may_be_repeated() {
     let alice = lease("alice", 1);
     stage.hot.check().await.unwrap();
     redis.pause();
-    presence::connect(&stage.hot, &alice, &Facts::default()).await.unwrap_err();
+    presence::connect(&stage.hot, &alice, &Facts::default())
+        .await
+        .unwrap_err();
     redis.resume();
     works_again(&stage.hot).await;
     // Redis ran it after all, when it woke up.
     assert_eq!(presence::count_connections(&stage.hot).await.unwrap(), 1);
-    let before = stage.ask::<String>("HGET", (stage.keys().user(&alice.user), "version")).await;
+    let before = stage
+        .ask::<String>("HGET", (stage.keys().user(&alice.user), "version"))
+        .await;
     assert_eq!(stage.connect(&alice).await.version.to_string(), before);
     assert_eq!(presence::count_connections(&stage.hot).await.unwrap(), 1);
 }
@@ -120,7 +124,9 @@ async fn an_error_names_the_script_and_keeps_the_connection() {
     let stage = Stage::new().await;
     let alice = lease("alice", 1);
     let () = stage.ask("SET", (stage.keys().user(&alice.user), "no hash")).await;
-    let error = presence::connect(&stage.hot, &alice, &Facts::default()).await.unwrap_err();
+    let error = presence::connect(&stage.hot, &alice, &Facts::default())
+        .await
+        .unwrap_err();
     assert!(error.to_string().starts_with("presence/connect: "), "{error}");
     assert!(stage.hot.is_up(), "one user's broken record is nobody else's");
     let () = stage.ask("DEL", stage.keys().user(&alice.user)).await;

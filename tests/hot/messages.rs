@@ -53,7 +53,11 @@ async fn messages_are_numbered_and_told_in_order() {
         };
         assert_eq!(ear.heard_in(&stage, &lobby).await, [told]);
     }
-    assert_eq!(stage.join(&alice, &lobby).await.seq, 3, "a join says where the room stands");
+    assert_eq!(
+        stage.join(&alice, &lobby).await.seq,
+        3,
+        "a join says where the room stands"
+    );
 }
 
 #[tokio::test]
@@ -77,7 +81,9 @@ async fn the_same_id_again_is_the_same_message() {
         );
     }
     assert_eq!(ear.heard_in(&stage, &lobby).await.len(), ids.len());
-    let ttl: i64 = stage.ask("PTTL", stage.keys().room_dedupe(&lobby, &alice.user, "m1")).await;
+    let ttl: i64 = stage
+        .ask("PTTL", stage.keys().room_dedupe(&lobby, &alice.user, "m1"))
+        .await;
     assert!((1..=300_000).contains(&ttl), "{ttl}");
 }
 
@@ -95,7 +101,11 @@ async fn an_id_is_its_user_s_and_its_room_s() {
     let elsewhere = sent(&stage, &alice, &den, Some("m")).await;
     assert_eq!((elsewhere.seq, elsewhere.duplicate), (1, false));
     assert_eq!(sent(&stage, &alice, &lobby, None).await.seq, 3);
-    assert_eq!(sent(&stage, &alice, &lobby, None).await.seq, 4, "without an id nothing is a repeat");
+    assert_eq!(
+        sent(&stage, &alice, &lobby, None).await.seq,
+        4,
+        "without an id nothing is a repeat"
+    );
 }
 
 #[tokio::test]
@@ -105,32 +115,58 @@ async fn whoever_may_not_speak_leaves_no_gap() {
     stage.connect(&alice).await;
     let mut ear = Ear::of_room(&stage, &lobby).await;
     let later = now_ms() + 100_000;
-    assert!(matches!(send(&stage, &alice, &room("nowhere"), None).await, Send::Missing));
+    assert!(matches!(
+        send(&stage, &alice, &room("nowhere"), None).await,
+        Send::Missing
+    ));
     assert!(matches!(send(&stage, &alice, &lobby, None).await, Send::Stranger));
     stage.policy(&lobby, &alice.user, r#"{"ban":0,"mute":0}"#).await;
-    assert!(matches!(send(&stage, &alice, &lobby, None).await, Send::Banned), "before membership");
+    assert!(
+        matches!(send(&stage, &alice, &lobby, None).await, Send::Banned),
+        "before membership"
+    );
     stage.policy(&lobby, &alice.user, "{}").await;
     stage.join(&alice, &lobby).await;
     for policy in [r#"{"mute":0}"#.to_owned(), format!(r#"{{"mute":{later}}}"#)] {
         stage.policy(&lobby, &alice.user, &policy).await;
-        assert!(matches!(send(&stage, &alice, &lobby, Some("m")).await, Send::Muted), "{policy}");
+        assert!(
+            matches!(send(&stage, &alice, &lobby, Some("m")).await, Send::Muted),
+            "{policy}"
+        );
     }
-    stage.policy(&lobby, &alice.user, &format!(r#"{{"ban":{later}}}"#)).await;
+    stage
+        .policy(&lobby, &alice.user, &format!(r#"{{"ban":{later}}}"#))
+        .await;
     assert!(matches!(send(&stage, &alice, &lobby, Some("m")).await, Send::Banned));
     let earlier = now_ms() - 1;
-    stage.policy(&lobby, &alice.user, &format!(r#"{{"ban":{earlier},"mute":{earlier}}}"#)).await;
-    assert_eq!(sent(&stage, &alice, &lobby, Some("m")).await.seq, 1, "both have run out");
-    assert_eq!(words(&ear.heard_in(&stage, &lobby).await).len(), 2, "the join and one message");
+    stage
+        .policy(&lobby, &alice.user, &format!(r#"{{"ban":{earlier},"mute":{earlier}}}"#))
+        .await;
+    assert_eq!(
+        sent(&stage, &alice, &lobby, Some("m")).await.seq,
+        1,
+        "both have run out"
+    );
+    assert_eq!(
+        words(&ear.heard_in(&stage, &lobby).await).len(),
+        2,
+        "the join and one message"
+    );
 }
 
 #[tokio::test]
 async fn a_broadcast_room_is_spoken_in_by_those_who_moderate() {
     let stage = Stage::new().await;
-    let stage_room = stage.make_room("news", RoomType::Broadcast, Visibility::Public, None).await;
+    let stage_room = stage
+        .make_room("news", RoomType::Broadcast, Visibility::Public, None)
+        .await;
     let alice = alice_in(&stage, &stage_room).await;
     for policy in ["{}", r#"{"role":"member"}"#, r#"{"role":"guest"}"#] {
         stage.policy(&stage_room, &alice.user, policy).await;
-        assert!(matches!(send(&stage, &alice, &stage_room, None).await, Send::Forbidden), "{policy}");
+        assert!(
+            matches!(send(&stage, &alice, &stage_room, None).await, Send::Forbidden),
+            "{policy}"
+        );
     }
     for (policy, seq) in [(r#"{"role":"moderator"}"#, 1), (r#"{"role":"admin"}"#, 2)] {
         stage.policy(&stage_room, &alice.user, policy).await;
@@ -169,5 +205,8 @@ async fn numbers_stay_whole_where_lua_would_round_them() {
     assert_eq!(sent(&stage, &alice, &lobby, Some("m")).await.seq, high + 1);
     assert_eq!(sent(&stage, &alice, &lobby, Some("m")).await.seq, high + 1);
     assert_eq!(stage.join(&alice, &lobby).await.seq, high + 1);
-    assert_eq!(words(&ear.heard_in(&stage, &lobby).await), [format!("message {} {{\"content\":\"hi\"", high + 1)]);
+    assert_eq!(
+        words(&ear.heard_in(&stage, &lobby).await),
+        [format!("message {} {{\"content\":\"hi\"", high + 1)]
+    );
 }

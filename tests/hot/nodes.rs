@@ -19,7 +19,10 @@ async fn a_beat_extends_the_node_s_lease() {
     assert!((3_001..=6_000).contains(&ttl), "{ttl}");
     assert_eq!(stage.ask::<String>("GET", &key).await, r#"{"v":2}"#);
     let () = stage.ask("DEL", &key).await;
-    assert!(beat(&stage.hot, &n1, "{}", LEASE).await.unwrap(), "it was taken for dead");
+    assert!(
+        beat(&stage.hot, &n1, "{}", LEASE).await.unwrap(),
+        "it was taken for dead"
+    );
     assert_eq!(stage.ask::<Vec<String>>("SMEMBERS", stage.keys().nodes()).await, ["n1"]);
     stage.assert_only_lasting_keys_last().await;
 }

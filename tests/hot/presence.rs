@@ -1,5 +1,6 @@
 //! Leases: connect, renew, lose, finish, and the user's half of joining and leaving.
 
+use std::slice;
 use std::time::Duration;
 
 use nself_realtime::domain::endings;
@@ -12,9 +13,7 @@ use crate::ear::{Ear, words};
 use crate::stage::{GRACE, ODD_NAMES, Stage, lease, now_ms, partition, room, user};
 
 async fn in_grace(stage: &Stage, lease: &Lease) -> Option<i64> {
-    stage
-        .score(stage.keys().grace(partition(lease)), &lease.encode())
-        .await
+    stage.score(stage.keys().grace(partition(lease)), &lease.encode()).await
 }
 
 async fn leased_until(stage: &Stage, lease: &Lease) -> Option<i64> {
@@ -58,12 +57,30 @@ async fn a_connection_is_a_lease_with_a_record() {
             "HMGET",
             (
                 stage.keys().connection(&alice.user, &alice.connection),
-                &["user", "node", "transport", "ip", "agent", "device", "session", "connected"],
+                &[
+                    "user",
+                    "node",
+                    "transport",
+                    "ip",
+                    "agent",
+                    "device",
+                    "session",
+                    "connected",
+                ],
             ),
         )
         .await;
     let connected_ms = at_ms.to_string();
-    let told = ["alice", "n1", "websocket", "192.0.2.1", "a browser", r#"{"type":"web"}"#, "s1", &connected_ms];
+    let told = [
+        "alice",
+        "n1",
+        "websocket",
+        "192.0.2.1",
+        "a browser",
+        r#"{"type":"web"}"#,
+        "s1",
+        &connected_ms,
+    ];
     assert_eq!(record, told);
     let of_node = presence::node_leases(&stage.hot, partition(&alice), &alice.node).await;
     assert_eq!(of_node.unwrap(), [alice]);
@@ -116,11 +133,13 @@ async fn renewing_extends_and_never_creates() {
     let stage = Stage::new().await;
     let (alive, gone) = (lease("alice", 1), lease("alice", 2));
     stage.connect(&alive).await;
-    stage.let_run_out(stage.keys().leases(partition(&alive)), &alive.encode()).await;
+    stage
+        .let_run_out(stage.keys().leases(partition(&alive)), &alive.encode())
+        .await;
     let both = [alive.clone(), gone.clone()];
     for _ in 0..2 {
         let missing = presence::renew(&stage.hot, partition(&alive), &both).await.unwrap();
-        assert_eq!(missing, [gone.clone()]);
+        assert_eq!(missing, slice::from_ref(&gone));
         assert!(leased_until(&stage, &alive).await.unwrap() >= now_ms() + 59_000);
         assert_eq!(leased_until(&stage, &gone).await, None);
     }
@@ -136,7 +155,9 @@ async fn renewing_never_shortens_a_lease() {
     let () = stage
         .ask("ZADD", (stage.keys().leases(partition(&alice)), later, alice.encode()))
         .await;
-    presence::renew(&stage.hot, partition(&alice), &[alice.clone()]).await.unwrap();
+    presence::renew(&stage.hot, partition(&alice), slice::from_ref(&alice))
+        .await
+        .unwrap();
     assert_eq!(leased_until(&stage, &alice).await, Some(later));
 }
 
@@ -150,8 +171,10 @@ async fn a_lost_transport_moves_the_lease_into_grace_which_no_beat_extends() {
     assert!((now_ms() + 4_000..=now_ms() + 5_000).contains(&ends));
     assert_eq!(leased_until(&stage, &alice).await, None);
     assert!(!presence::lose(&stage.hot, &alice, GRACE * 2).await.unwrap());
-    let missing = presence::renew(&stage.hot, partition(&alice), &[alice.clone()]).await.unwrap();
-    assert_eq!(missing, [alice.clone()]);
+    let missing = presence::renew(&stage.hot, partition(&alice), slice::from_ref(&alice))
+        .await
+        .unwrap();
+    assert_eq!(missing, slice::from_ref(&alice));
     assert_eq!(in_grace(&stage, &alice).await, Some(ends));
     assert_eq!(look_up(&stage, "alice").await.0, Status::Online);
     assert!(!presence::lose(&stage.hot, &lease("nobody", 1), GRACE).await.unwrap());
@@ -168,7 +191,11 @@ async fn a_connection_comes_back_out_of_grace() {
     stage.connect(&alice).await;
     assert_eq!(in_grace(&stage, &alice).await, None);
     assert!(leased_until(&stage, &alice).await.is_some());
-    assert_eq!(words(&ear.heard_of(&stage, &alice.user).await), [] as [&str; 0], "nobody sees a flap");
+    assert_eq!(
+        words(&ear.heard_of(&stage, &alice.user).await),
+        [] as [&str; 0],
+        "nobody sees a flap"
+    );
 }
 
 #[tokio::test]
@@ -179,7 +206,11 @@ async fn whoever_comes_back_prolongs_what_is_in_grace_once() {
     presence::lose(&stage.hot, &lost, GRACE).await.unwrap();
     let ends = in_grace(&stage, &lost).await.unwrap();
     stage.connect(&lease("bob", 1)).await;
-    assert_eq!(in_grace(&stage, &lost).await, Some(ends), "another user's return is none of its business");
+    assert_eq!(
+        in_grace(&stage, &lost).await,
+        Some(ends),
+        "another user's return is none of its business"
+    );
     for number in 2..=4 {
         stage.connect(&lease("alice", number)).await;
         assert_eq!(in_grace(&stage, &lost).await, Some(ends + 5_000));
@@ -200,9 +231,17 @@ async fn finishing_ends_once() {
     assert_eq!(offline.status, Status::Offline);
     assert!(offline.seen_ms.unwrap() <= now_ms());
     assert!(presence::finish(&stage.hot, &alice).await.unwrap().is_none());
-    assert_eq!(words(&ear.heard_of(&stage, &alice.user).await), ["online alice", "offline alice"]);
+    assert_eq!(
+        words(&ear.heard_of(&stage, &alice.user).await),
+        ["online alice", "offline alice"]
+    );
     assert_eq!(presence::count_connections(&stage.hot).await.unwrap(), 0);
-    assert!(presence::finish(&stage.hot, &lease("nobody", 1)).await.unwrap().is_none());
+    assert!(
+        presence::finish(&stage.hot, &lease("nobody", 1))
+            .await
+            .unwrap()
+            .is_none()
+    );
 }
 
 #[tokio::test]
@@ -210,7 +249,9 @@ async fn an_end_that_two_sweeps_saw_ends_once() {
     let stage = Stage::new().await;
     let alice = lease("alice", 1);
     stage.connect(&alice).await;
-    stage.let_run_out(stage.keys().leases(partition(&alice)), &alice.encode()).await;
+    stage
+        .let_run_out(stage.keys().leases(partition(&alice)), &alice.encode())
+        .await;
     let seen = leased_until(&stage, &alice).await.unwrap();
     let due = [(alice.clone(), seen), (alice.clone(), seen)];
     let ended = presence::finish_due(&stage.hot, &due).await.unwrap();
@@ -225,8 +266,13 @@ async fn an_end_that_moved_meanwhile_is_left_alone() {
     stage.connect(&alice).await;
     let current = leased_until(&stage, &alice).await.unwrap();
     for seen in [current, current - 60_001] {
-        let ended = presence::finish_due(&stage.hot, &[(alice.clone(), seen)]).await.unwrap();
-        assert!(ended[0].as_ref().unwrap().is_none(), "it ends at {current}, seen {seen}");
+        let ended = presence::finish_due(&stage.hot, &[(alice.clone(), seen)])
+            .await
+            .unwrap();
+        assert!(
+            ended[0].as_ref().unwrap().is_none(),
+            "it ends at {current}, seen {seen}"
+        );
     }
     assert_eq!(leased_until(&stage, &alice).await, Some(current));
 }
@@ -267,7 +313,10 @@ async fn nothing_of_an_anonymous_user_stays() {
 async fn entering_needs_a_lease() {
     let stage = Stage::new().await;
     let (alice, lobby) = (lease("alice", 1), room("lobby"));
-    assert!(matches!(presence::enter(&stage.hot, &alice, &lobby).await.unwrap(), Enter::Gone));
+    assert!(matches!(
+        presence::enter(&stage.hot, &alice, &lobby).await.unwrap(),
+        Enter::Gone
+    ));
     stage.connect(&alice).await;
     for _ in 0..2 {
         let entered = presence::enter(&stage.hot, &alice, &lobby).await.unwrap();
@@ -275,7 +324,10 @@ async fn entering_needs_a_lease() {
         assert_eq!(look_up(&stage, "alice").await.1, ["lobby"]);
     }
     presence::lose(&stage.hot, &alice, GRACE).await.unwrap();
-    assert!(matches!(presence::enter(&stage.hot, &alice, &lobby).await.unwrap(), Enter::Gone));
+    assert!(matches!(
+        presence::enter(&stage.hot, &alice, &lobby).await.unwrap(),
+        Enter::Gone
+    ));
 }
 
 #[tokio::test]
@@ -288,9 +340,17 @@ async fn one_connection_is_in_so_many_rooms_and_no_more() {
     assert!(matches!(enter(&first, "a").await, Enter::Entered(_)));
     assert!(matches!(enter(&first, "b").await, Enter::Entered(_)));
     assert!(matches!(enter(&first, "c").await, Enter::TooManyRooms));
-    assert!(matches!(enter(&first, "b").await, Enter::Entered(_)), "a rejoin needs no place");
-    assert!(matches!(enter(&second, "c").await, Enter::Entered(_)), "each connection for itself");
-    presence::exit(&stage.hot, &first.user, &first.connection, &room("a")).await.unwrap();
+    assert!(
+        matches!(enter(&first, "b").await, Enter::Entered(_)),
+        "a rejoin needs no place"
+    );
+    assert!(
+        matches!(enter(&second, "c").await, Enter::Entered(_)),
+        "each connection for itself"
+    );
+    presence::exit(&stage.hot, &first.user, &first.connection, &room("a"))
+        .await
+        .unwrap();
     assert!(matches!(enter(&first, "c").await, Enter::Entered(_)));
 }
 
@@ -303,7 +363,9 @@ async fn exiting_removes_one_connection_s_room() {
         presence::enter(&stage.hot, lease, &room("lobby")).await.unwrap();
     }
     let exit = async |lease: &Lease| {
-        presence::exit(&stage.hot, &lease.user, &lease.connection, &room("lobby")).await.unwrap();
+        presence::exit(&stage.hot, &lease.user, &lease.connection, &room("lobby"))
+            .await
+            .unwrap();
         look_up(&stage, "alice").await.1
     };
     assert_eq!(exit(&first).await, ["lobby"]);
@@ -317,7 +379,9 @@ async fn refreshing_keeps_a_record_true_and_raises_no_dead() {
     let stage = Stage::new().await;
     let alice = lease("alice", 1);
     let key = stage.keys().connection(&alice.user, &alice.connection);
-    presence::refresh(&stage.hot, &alice, "websocket", Some(7)).await.unwrap();
+    presence::refresh(&stage.hot, &alice, "websocket", Some(7))
+        .await
+        .unwrap();
     assert!(!stage.ask::<bool>("EXISTS", &key).await);
     stage.connect(&alice).await;
     presence::refresh(&stage.hot, &alice, "polling", Some(7)).await.unwrap();
@@ -334,7 +398,10 @@ async fn with_the_audience_all_presence_goes_to_the_partition_s_channel() {
     let mut ear = Ear::open(&stage, &[topic.clone(), Topic::User(alice.user.clone())]).await;
     stage.connect(&alice).await;
     endings::finish(&stage.hot, &alice).await.unwrap();
-    assert_eq!(words(&ear.heard(&stage, &topic).await), ["online alice", "offline alice"]);
+    assert_eq!(
+        words(&ear.heard(&stage, &topic).await),
+        ["online alice", "offline alice"]
+    );
     assert_eq!(words(&ear.heard_of(&stage, &alice.user).await), [] as [&str; 0]);
 }
 
@@ -348,7 +415,11 @@ async fn odd_user_ids_are_people_like_others() {
             stage.connect(&lease(id, number)).await;
             stage.join(&lease(id, number), &lobby).await;
         }
-        assert_eq!(look_up(&stage, id).await, (Status::Online, vec!["lobby".to_owned()]), "{id:?}");
+        assert_eq!(
+            look_up(&stage, id).await,
+            (Status::Online, vec!["lobby".to_owned()]),
+            "{id:?}"
+        );
     }
     assert_eq!(stage.users_of(&lobby).await.len(), ODD_NAMES.len());
     for id in ODD_NAMES {
@@ -359,6 +430,9 @@ async fn odd_user_ids_are_people_like_others() {
     }
     let joined = ODD_NAMES.iter().map(|id| format!("joined {id}"));
     let left = ODD_NAMES.iter().map(|id| format!("left {id} disconnected"));
-    assert_eq!(words(&ear.heard_in(&stage, &lobby).await), joined.chain(left).collect::<Vec<_>>());
+    assert_eq!(
+        words(&ear.heard_in(&stage, &lobby).await),
+        joined.chain(left).collect::<Vec<_>>()
+    );
     stage.assert_only_lasting_keys_last().await;
 }

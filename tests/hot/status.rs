@@ -1,5 +1,7 @@
 //! What users choose, when it ends, and how rooms hear of it.
 
+use std::slice;
+
 use nself_realtime::domain::{endings, presence as domain};
 use nself_realtime::hot::presence::{self, Choice};
 use nself_realtime::hot::{rooms, sweep};
@@ -44,7 +46,10 @@ async fn a_choice_is_told_in_every_room_and_struck_off() {
     let mut in_red = Ear::of_room(&stage, &red).await;
     let mut in_blue = Ear::of_room(&stage, &blue).await;
     let mut beside = Ear::of_user(&stage, &first.user).await;
-    let told = domain::choose(&stage.hot, &first, &lunch(None)).await.unwrap().expect("registered");
+    let told = domain::choose(&stage.hot, &first, &lunch(None))
+        .await
+        .unwrap()
+        .expect("registered");
     assert_eq!((told.status, told.emoji.as_deref()), (Status::Busy, Some("🍜")));
     assert_eq!(words(&in_red.heard_in(&stage, &red).await), ["busy alice"]);
     assert_eq!(words(&in_blue.heard_in(&stage, &blue).await), ["busy alice"]);
@@ -59,8 +64,14 @@ async fn the_same_choice_again_is_no_news() {
     let (alice, lobby) = (lease("alice", 1), stage.room("lobby").await);
     stage.connect(&alice).await;
     stage.join(&alice, &lobby).await;
-    let first = presence::update(&stage.hot, &alice, &lunch(None)).await.unwrap().unwrap();
-    let again = presence::update(&stage.hot, &alice, &lunch(None)).await.unwrap().unwrap();
+    let first = presence::update(&stage.hot, &alice, &lunch(None))
+        .await
+        .unwrap()
+        .unwrap();
+    let again = presence::update(&stage.hot, &alice, &lunch(None))
+        .await
+        .unwrap()
+        .unwrap();
     assert!(first.changed && !again.changed);
     assert_eq!(again.presence, first.presence);
     assert!(again.todo.is_none());
@@ -70,7 +81,9 @@ async fn the_same_choice_again_is_no_news() {
 #[tokio::test]
 async fn only_the_registered_choose() {
     let stage = Stage::new().await;
-    let told = presence::update(&stage.hot, &lease("alice", 1), &lunch(None)).await.unwrap();
+    let told = presence::update(&stage.hot, &lease("alice", 1), &lunch(None))
+        .await
+        .unwrap();
     assert!(told.is_none());
     assert_eq!(seen(&stage, "alice").await, Presence::unknown());
     assert_eq!(stage.keys_left().await, []);
@@ -80,8 +93,14 @@ async fn only_the_registered_choose() {
 async fn a_choice_outlives_tabs_and_connections() {
     let stage = Stage::new().await;
     stage.connect(&lease("alice", 1)).await;
-    presence::update(&stage.hot, &lease("alice", 1), &lunch(None)).await.unwrap();
-    assert_eq!(stage.connect(&lease("alice", 2)).await.status, Status::Busy, "a second tab wipes nothing");
+    presence::update(&stage.hot, &lease("alice", 1), &lunch(None))
+        .await
+        .unwrap();
+    assert_eq!(
+        stage.connect(&lease("alice", 2)).await.status,
+        Status::Busy,
+        "a second tab wipes nothing"
+    );
     for number in 1..=2 {
         presence::finish(&stage.hot, &lease("alice", number)).await.unwrap();
     }
@@ -98,7 +117,10 @@ async fn the_invisible_come_and_go_unseen() {
     let (alice, lobby) = (lease("alice", 1), stage.room("lobby").await);
     stage.connect(&alice).await;
     stage.join(&alice, &lobby).await;
-    let told = presence::update(&stage.hot, &alice, &choice(Status::Offline)).await.unwrap().unwrap();
+    let told = presence::update(&stage.hot, &alice, &choice(Status::Offline))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(told.presence.status, Status::Offline);
     assert!(told.presence.seen_ms.unwrap() <= now_ms());
     let mut beside = Ear::of_user(&stage, &alice.user).await;
@@ -119,11 +141,19 @@ async fn versions_only_rise_also_when_the_clock_goes_back() {
         .ask("HSET", (stage.keys().user(&alice.user), "version", ahead))
         .await;
     for (status, at_least) in [(Status::Busy, ahead), (Status::Away, ahead), (Status::Online, ahead)] {
-        let told = presence::update(&stage.hot, &alice, &choice(status)).await.unwrap().unwrap();
+        let told = presence::update(&stage.hot, &alice, &choice(status))
+            .await
+            .unwrap()
+            .unwrap();
         assert!(told.presence.version > at_least.max(last), "{told:?} after {last}");
         last = told.presence.version;
     }
-    let gone = presence::finish(&stage.hot, &alice).await.unwrap().unwrap().changed.unwrap();
+    let gone = presence::finish(&stage.hot, &alice)
+        .await
+        .unwrap()
+        .unwrap()
+        .changed
+        .unwrap();
     assert!(gone.version > last);
 }
 
@@ -133,8 +163,13 @@ async fn a_custom_status_runs_out_once() {
     let (alice, lobby) = (lease("alice", 1), stage.room("lobby").await);
     stage.connect(&alice).await;
     stage.join(&alice, &lobby).await;
-    domain::choose(&stage.hot, &alice, &lunch(Some(now_ms() + 100_000))).await.unwrap();
-    assert!(presence::expire(&stage.hot, &alice.user).await.unwrap().is_none(), "not yet");
+    domain::choose(&stage.hot, &alice, &lunch(Some(now_ms() + 100_000)))
+        .await
+        .unwrap();
+    assert!(
+        presence::expire(&stage.hot, &alice.user).await.unwrap().is_none(),
+        "not yet"
+    );
     assert_eq!(seen(&stage, "alice").await.emoji.as_deref(), Some("🍜"));
 
     let due = stage.keys().due(partition(&alice));
@@ -142,15 +177,26 @@ async fn a_custom_status_runs_out_once() {
     let () = stage
         .ask("HSET", (stage.keys().user(&alice.user), "until", now_ms() - 1))
         .await;
-    assert_eq!(seen(&stage, "alice").await.text, None, "shown to nobody from its end on");
+    assert_eq!(
+        seen(&stage, "alice").await.text,
+        None,
+        "shown to nobody from its end on"
+    );
     let mut ear = Ear::of_room(&stage, &lobby).await;
     let swept = stage.sweep().await;
     assert_eq!(swept.due, 1);
     assert_eq!(words(&ear.heard_in(&stage, &lobby).await), ["busy alice"]);
-    assert!(presence::expire(&stage.hot, &alice.user).await.unwrap().is_none(), "it has ended");
+    assert!(
+        presence::expire(&stage.hot, &alice.user).await.unwrap().is_none(),
+        "it has ended"
+    );
     assert_eq!(stage.score(due, "status\0alice").await, None);
     assert_eq!(stage.todo_length(&alice.user).await, 0);
-    assert_eq!(seen(&stage, "alice").await.status, Status::Busy, "the chosen status stays");
+    assert_eq!(
+        seen(&stage, "alice").await.status,
+        Status::Busy,
+        "the chosen status stays"
+    );
 }
 
 #[tokio::test]
@@ -158,7 +204,10 @@ async fn an_end_in_the_past_is_no_custom_status() {
     let stage = Stage::new().await;
     let alice = lease("alice", 1);
     stage.connect(&alice).await;
-    let told = presence::update(&stage.hot, &alice, &lunch(Some(now_ms() - 1))).await.unwrap().unwrap();
+    let told = presence::update(&stage.hot, &alice, &lunch(Some(now_ms() - 1)))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!((told.presence.status, told.presence.text), (Status::Busy, None));
     let due: u64 = stage.ask("ZCARD", stage.keys().due(partition(&alice))).await;
     assert_eq!(due, 0);
@@ -170,7 +219,9 @@ async fn a_new_choice_takes_the_old_one_s_end_with_it() {
     let alice = lease("alice", 1);
     let due = stage.keys().due(partition(&alice));
     stage.connect(&alice).await;
-    presence::update(&stage.hot, &alice, &lunch(Some(now_ms() + 100_000))).await.unwrap();
+    presence::update(&stage.hot, &alice, &lunch(Some(now_ms() + 100_000)))
+        .await
+        .unwrap();
     presence::update(&stage.hot, &alice, &lunch(None)).await.unwrap();
     assert_eq!(stage.score(due, "status\0alice").await, None);
     assert!(presence::expire(&stage.hot, &alice.user).await.unwrap().is_none());
@@ -190,7 +241,9 @@ async fn a_custom_status_that_ends_after_its_user_leaves_a_plain_record() {
     presence::finish(&stage.hot, &alice).await.unwrap();
     let key = stage.keys().user(&alice.user);
     assert_eq!(stage.ask::<i64>("PTTL", &key).await, -1, "kept for its custom status");
-    stage.let_run_out(stage.keys().due(partition(&alice)), "status\0alice").await;
+    stage
+        .let_run_out(stage.keys().due(partition(&alice)), "status\0alice")
+        .await;
     let () = stage.ask("HSET", (&key, "until", now_ms() - 1)).await;
     stage.sweep().await;
     let ttl: i64 = stage.ask("PTTL", &key).await;
@@ -212,10 +265,16 @@ async fn a_room_is_told_each_version_once_and_none_that_was_overtaken() {
     let old = version(Status::Away, at_join.version + 1);
     let new = version(Status::Busy, at_join.version + 2);
     for presence in [&at_join, &new, &new, &old] {
-        rooms::tell_all(&stage.hot, &alice.user, presence, &[lobby.clone()]).await.unwrap();
+        rooms::tell_all(&stage.hot, &alice.user, presence, slice::from_ref(&lobby))
+            .await
+            .unwrap();
     }
     assert_eq!(words(&ear.heard_in(&stage, &lobby).await), ["busy alice"]);
-    let page = rooms::members(&stage.hot, &lobby, None, 10, &alice).await.unwrap().unwrap().unwrap();
+    let page = rooms::members(&stage.hot, &lobby, None, 10, &alice)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
     assert_eq!(page.members[0].status, Status::Busy, "members are shown as last told");
     assert_eq!(page.members[0].joined_ms / 1_000_000, now_ms() / 1_000_000);
 }
@@ -228,7 +287,9 @@ async fn a_room_is_told_of_members_only() {
     stage.connect(&bob).await;
     stage.join(&bob, &lobby).await;
     let mut ear = Ear::of_room(&stage, &lobby).await;
-    rooms::tell_all(&stage.hot, &alice.user, &presence, &[lobby.clone(), room("nowhere")]).await.unwrap();
+    rooms::tell_all(&stage.hot, &alice.user, &presence, &[lobby.clone(), room("nowhere")])
+        .await
+        .unwrap();
     assert_eq!(words(&ear.heard_in(&stage, &lobby).await), SILENCE);
     assert_eq!(stage.users_of(&lobby).await, ["bob"]);
 }
@@ -253,14 +314,21 @@ async fn a_telling_that_was_left_undone_is_taken_over() {
     stage.connect(&alice).await;
     stage.join(&alice, &lobby).await;
     // The node dies between the two steps.
-    let told = presence::update(&stage.hot, &alice, &lunch(None)).await.unwrap().unwrap();
+    let told = presence::update(&stage.hot, &alice, &lunch(None))
+        .await
+        .unwrap()
+        .unwrap();
     let mut ear = Ear::of_room(&stage, &lobby).await;
     assert_eq!(stage.sweep().await.taken_over, 0, "its node may still be at it");
     stage.make_todos_old(&alice.user).await;
     assert_eq!(stage.sweep().await.taken_over, 1);
     assert_eq!(stage.sweep().await.taken_over, 0);
     // The node was only slow.
-    rooms::tell_all(&stage.hot, &alice.user, &told.presence, &told.rooms).await.unwrap();
-    sweep::done(&stage.hot, partition(&alice), &told.todo.unwrap()).await.unwrap();
+    rooms::tell_all(&stage.hot, &alice.user, &told.presence, &told.rooms)
+        .await
+        .unwrap();
+    sweep::done(&stage.hot, partition(&alice), &told.todo.unwrap())
+        .await
+        .unwrap();
     assert_eq!(words(&ear.heard_in(&stage, &lobby).await), ["busy alice"]);
 }

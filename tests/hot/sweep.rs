@@ -23,7 +23,9 @@ async fn a_lease_that_ran_out_ends_with_its_memberships() {
     }
     let mut ear = Ear::of_room(&stage, &lobby).await;
     assert_eq!(stage.sweep().await, Swept::default(), "nothing is due");
-    stage.let_run_out(stage.keys().leases(partition(&dead)), &dead.encode()).await;
+    stage
+        .let_run_out(stage.keys().leases(partition(&dead)), &dead.encode())
+        .await;
     let (one, other) = tokio::join!(stage.sweep(), stage.sweep());
     assert_eq!(one.leases + other.leases, 1, "of two sweeps at once one ends it");
     assert_eq!(stage.sweep().await, Swept::default());
@@ -43,7 +45,9 @@ async fn a_grace_that_ran_out_ends_like_a_lease() {
     let mut ear = Ear::of_room(&stage, &lobby).await;
     presence::lose(&stage.hot, &alice, GRACE).await.unwrap();
     assert_eq!(stage.sweep().await, Swept::default());
-    stage.let_run_out(stage.keys().grace(partition(&alice)), &alice.encode()).await;
+    stage
+        .let_run_out(stage.keys().grace(partition(&alice)), &alice.encode())
+        .await;
     let swept = stage.sweep().await;
     assert_eq!((swept.graces, swept.leases), (1, 0));
     assert_eq!(stage.sweep().await, Swept::default());
@@ -95,7 +99,9 @@ async fn a_silence_of_redis_is_an_amnesty() {
     let alice = lease("alice", 1);
     let swept_key = stage.keys().swept(partition(&alice));
     stage.connect(&alice).await;
-    stage.let_run_out(stage.keys().leases(partition(&alice)), &alice.encode()).await;
+    stage
+        .let_run_out(stage.keys().leases(partition(&alice)), &alice.encode())
+        .await;
     // Never swept; long ago; in the future.
     for at in [None, Some(now_ms() - 3_500), Some(now_ms() + 60_000)] {
         let () = stage.ask("DEL", &swept_key).await;
@@ -120,9 +126,20 @@ async fn an_amnesty_ends_when_the_clock_went_back() {
     let stage = Stage::new().await;
     let alice = lease("alice", 1);
     stage.connect(&alice).await;
-    stage.let_run_out(stage.keys().leases(partition(&alice)), &alice.encode()).await;
+    stage
+        .let_run_out(stage.keys().leases(partition(&alice)), &alice.encode())
+        .await;
     let () = stage
-        .ask("HSET", (stage.keys().swept(partition(&alice)), "at", now_ms(), "until", now_ms() + 3_600_000))
+        .ask(
+            "HSET",
+            (
+                stage.keys().swept(partition(&alice)),
+                "at",
+                now_ms(),
+                "until",
+                now_ms() + 3_600_000,
+            ),
+        )
         .await;
     assert_eq!(endings::sweep(&stage.hot).await.unwrap().leases, 1);
 }
@@ -153,10 +170,14 @@ async fn one_look_is_bounded_and_the_next_finds_the_rest() {
     }
     // More than one user may have; the sweep does not ask.
     for lease in &crowd[100..] {
-        let () = stage.ask("ZADD", (stage.keys().leases(partition(lease)), 1, lease.encode())).await;
+        let () = stage
+            .ask("ZADD", (stage.keys().leases(partition(lease)), 1, lease.encode()))
+            .await;
     }
     for lease in &crowd[..100] {
-        stage.let_run_out(stage.keys().leases(partition(lease)), &lease.encode()).await;
+        stage
+            .let_run_out(stage.keys().leases(partition(lease)), &lease.encode())
+            .await;
     }
     let first = stage.sweep().await.leases;
     let second = stage.sweep().await.leases;

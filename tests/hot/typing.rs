@@ -26,7 +26,9 @@ fn mark<'a>(lease: &'a Lease, room: &'a RoomName, thread: &'a str) -> Mark<'a> {
 }
 
 async fn start(stage: &Stage, lease: &Lease, room: &RoomName, thread: &str) -> Typing {
-    typing::start(&stage.hot, &mark(lease, room, thread), LASTS).await.unwrap()
+    typing::start(&stage.hot, &mark(lease, room, thread), LASTS)
+        .await
+        .unwrap()
 }
 
 async fn stop(stage: &Stage, lease: &Lease, room: &RoomName, thread: &str) -> Typing {
@@ -44,7 +46,9 @@ async fn members(stage: &Stage, room: &RoomName, ids: &[&str]) -> Vec<Lease> {
 }
 
 async fn due(stage: &Stage, room: &RoomName) -> Option<i64> {
-    stage.score(stage.keys().due(Partition::of_room(room)), &format!("typing\0{room}")).await
+    stage
+        .score(stage.keys().due(Partition::of_room(room)), &format!("typing\0{room}"))
+        .await
 }
 
 #[tokio::test]
@@ -58,12 +62,14 @@ async fn a_mark_is_set_extended_and_taken_back() {
         ..mark(&all[0], &lobby, "")
     };
     assert_eq!(typing::start(&stage.hot, &echoed, LASTS).await.unwrap(), Typing::Done);
-    let [BusEvent::Typing {
-        thread: None,
-        room_type: Some(room_type),
-        except: Some(except),
-        users,
-    }] = &ear.heard_in(&stage, &lobby).await[..]
+    let [
+        BusEvent::Typing {
+            thread: None,
+            room_type: Some(room_type),
+            except: Some(except),
+            users,
+        },
+    ] = &ear.heard_in(&stage, &lobby).await[..]
     else {
         panic!("one list of who types");
     };
@@ -82,7 +88,11 @@ async fn a_mark_is_set_extended_and_taken_back() {
 
     assert_eq!(stop(&stage, &all[0], &lobby, "").await, Typing::Done);
     assert_eq!(stop(&stage, &all[0], &lobby, "").await, Typing::Done);
-    assert_eq!(words(&ear.heard_in(&stage, &lobby).await), ["typing [bob]"], "a repeated stop is silent");
+    assert_eq!(
+        words(&ear.heard_in(&stage, &lobby).await),
+        ["typing [bob]"],
+        "a repeated stop is silent"
+    );
 }
 
 #[tokio::test]
@@ -100,10 +110,22 @@ async fn a_user_s_marks_are_one_per_thread_whatever_the_tabs() {
         }
     }
     let said = words(&ear.heard_in(&stage, &lobby).await);
-    assert_eq!(said, ["typing [alice]", "typing t1[alice]", "typing [alice]", "typing t1[alice]"]);
+    assert_eq!(
+        said,
+        [
+            "typing [alice]",
+            "typing t1[alice]",
+            "typing [alice]",
+            "typing t1[alice]"
+        ]
+    );
     assert_eq!(stage.ask::<u64>("HLEN", stage.keys().room_typing(&lobby)).await, 2);
     rooms::leave(&stage.hot, &first, &lobby).await.unwrap();
-    assert_eq!(words(&ear.heard_in(&stage, &lobby).await), SILENCE, "the other tab is still there");
+    assert_eq!(
+        words(&ear.heard_in(&stage, &lobby).await),
+        SILENCE,
+        "the other tab is still there"
+    );
 }
 
 #[tokio::test]
@@ -113,9 +135,13 @@ async fn marks_run_out_and_the_room_is_told_once() {
     let all = members(&stage, &lobby, &["alice", "bob", "carol"]).await;
     let mut ear = Ear::of_room(&stage, &lobby).await;
     for lease in &all[..2] {
-        typing::start(&stage.hot, &mark(lease, &lobby, ""), RUN_OUT).await.unwrap();
+        typing::start(&stage.hot, &mark(lease, &lobby, ""), RUN_OUT)
+            .await
+            .unwrap();
     }
-    typing::start(&stage.hot, &mark(&all[0], &lobby, "t1"), RUN_OUT).await.unwrap();
+    typing::start(&stage.hot, &mark(&all[0], &lobby, "t1"), RUN_OUT)
+        .await
+        .unwrap();
     start(&stage, &all[2], &lobby, "").await;
     ear.heard_in(&stage, &lobby).await;
 
@@ -125,9 +151,14 @@ async fn marks_run_out_and_the_room_is_told_once() {
     assert_eq!(said, ["typing [carol]", "typing t1[]"]);
     assert_eq!(typing::expire(&stage.hot, &lobby).await.unwrap(), 0);
     assert_eq!(words(&ear.heard_in(&stage, &lobby).await), SILENCE);
-    assert!(due(&stage, &lobby).await.unwrap() > now_ms() + 50_000, "carol's mark is the next to end");
+    assert!(
+        due(&stage, &lobby).await.unwrap() > now_ms() + 50_000,
+        "carol's mark is the next to end"
+    );
     stop(&stage, &all[2], &lobby, "").await;
-    stage.let_run_out(stage.keys().due(Partition::of_room(&lobby)), "typing\0lobby").await;
+    stage
+        .let_run_out(stage.keys().due(Partition::of_room(&lobby)), "typing\0lobby")
+        .await;
     stage.sweep().await;
     assert_eq!(due(&stage, &lobby).await, None);
     stage.end_everybody().await;
@@ -142,7 +173,10 @@ async fn whoever_ran_out_and_types_again_begins_anew() {
     let mark_key = stage.keys().room_typing(&lobby);
     let long_ago = now_ms() - 100_000;
     let () = stage
-        .ask("HSET", (&mark_key, "alice\0", format!("{long_ago} {} ", long_ago + 5_000)))
+        .ask(
+            "HSET",
+            (&mark_key, "alice\0", format!("{long_ago} {} ", long_ago + 5_000)),
+        )
         .await;
     let mut ear = Ear::of_room(&stage, &lobby).await;
     start(&stage, &alice, &lobby, "").await;
@@ -170,7 +204,9 @@ async fn marks_go_with_their_user() {
     assert_eq!(said, ["typing [alice]", "typing t1[alice]"]);
     endings::finish(&stage.hot, &all[1]).await.unwrap();
     assert!(!stage.ask::<bool>("EXISTS", stage.keys().room_typing(&lobby)).await);
-    stage.let_run_out(stage.keys().due(Partition::of_room(&lobby)), "typing\0lobby").await;
+    stage
+        .let_run_out(stage.keys().due(Partition::of_room(&lobby)), "typing\0lobby")
+        .await;
     stage.sweep().await;
     stage.assert_only_lasting_keys_last().await;
 }
@@ -192,9 +228,14 @@ async fn the_rules_of_speaking_hold_for_typing() {
     stage.policy(&lobby, &alice.user, r#"{"mute":0}"#).await;
     assert_eq!(start(&stage, &alice, &lobby, "").await, Typing::Muted);
     let earlier = now_ms() - 1;
-    stage.policy(&lobby, &alice.user, &format!(r#"{{"mute":{earlier}}}"#)).await;
+    stage
+        .policy(&lobby, &alice.user, &format!(r#"{{"mute":{earlier}}}"#))
+        .await;
     assert_eq!(start(&stage, &alice, &lobby, "").await, Typing::Done);
-    assert_eq!(words(&ear.heard_in(&stage, &lobby).await), ["joined alice", "typing [alice]"]);
+    assert_eq!(
+        words(&ear.heard_in(&stage, &lobby).await),
+        ["joined alice", "typing [alice]"]
+    );
 }
 
 #[tokio::test]
@@ -209,7 +250,11 @@ async fn a_room_holds_a_hundred_marks() {
     let mut ear = Ear::of_room(&stage, &lobby).await;
     start(&stage, &alice, &lobby, "t0").await;
     start(&stage, &alice, &lobby, "t100").await;
-    assert_eq!(words(&ear.heard_in(&stage, &lobby).await), ["typing t0[alice]"], "the known are extended");
+    assert_eq!(
+        words(&ear.heard_in(&stage, &lobby).await),
+        ["typing t0[alice]"],
+        "the known are extended"
+    );
     endings::finish(&stage.hot, &alice).await.unwrap();
     assert!(!stage.ask::<bool>("EXISTS", stage.keys().room_typing(&lobby)).await);
 }
@@ -221,10 +266,19 @@ async fn odd_names_type_like_others() {
         let room = stage.room(name).await;
         let typist = members(&stage, &room, &[name]).await.remove(0);
         let mut ear = Ear::of_room(&stage, &room).await;
-        typing::start(&stage.hot, &mark(&typist, &room, name), RUN_OUT).await.unwrap();
+        typing::start(&stage.hot, &mark(&typist, &room, name), RUN_OUT)
+            .await
+            .unwrap();
         start(&stage, &typist, &room, name).await;
         stop(&stage, &typist, &room, name).await;
         let said = words(&ear.heard_in(&stage, &room).await);
-        assert_eq!(said, [format!("typing {name}[]"), format!("typing {name}[{name}]"), format!("typing {name}[]")]);
+        assert_eq!(
+            said,
+            [
+                format!("typing {name}[]"),
+                format!("typing {name}[{name}]"),
+                format!("typing {name}[]")
+            ]
+        );
     }
 }
