@@ -1,5 +1,6 @@
 //! The bus: confirmed before it is relied upon, in order, and standing up again by itself.
 
+use std::slice;
 use std::time::{Duration, Instant};
 
 use nself_realtime::domain::endings;
@@ -156,7 +157,7 @@ async fn a_redis_that_comes_back_empty_is_heard_again() {
     let redis = Redis::start().await;
     let stage = Stage::on(&redis, |_| {}).await;
     let topic = Topic::Room(room("lobby"));
-    let mut ear = Ear::open(&stage, &[topic.clone()]).await;
+    let mut ear = Ear::open(&stage, slice::from_ref(&topic)).await;
     is_up(&ear.bus).await;
     redis.kill();
     eventually("the bus is down", async || !ear.bus.is_up()).await;

@@ -21,6 +21,8 @@ static MARKERS: AtomicU64 = AtomicU64::new(1_000_000_000);
 pub struct Ear {
     pub bus: Bus,
     frames: mpsc::UnboundedReceiver<(Topic, u64, Vec<u8>)>,
+    /// Events of other topics, for when they are asked for.
+    heard: Vec<(Topic, BusEvent)>,
     driver: AbortHandle,
 }
 
@@ -35,14 +37,19 @@ impl Ear {
         let (sender, frames) = mpsc::unbounded_channel();
         let sink = move |topic: &Topic, shards, frame: &[u8]| {
             // Fails only when the test has ended.
-            let _ = sender.send((topic.clone(), shards, frame.to_vec()));
+            sender.send((topic.clone(), shards, frame.to_vec())).unwrap_or_default();
         };
         let (bus, driver) = Bus::open(&stage.url, stage.keys().clone(), node("ear"), Box::new(sink)).unwrap();
         let driver = tokio::spawn(driver.run()).abort_handle();
         for topic in topics {
             bus.subscribe(topic.clone(), 0).await.unwrap();
         }
-        Self { bus, frames, driver }
+        Self {
+            bus,
+            frames,
+            heard: Vec::new(),
+            driver,
+        }
     }
 
     pub async fn of_room(stage: &Stage, room: &RoomName) -> Self {
@@ -59,29 +66,24 @@ impl Ear {
         next.expect("nothing comes").expect("the bus stands")
     }
 
-    /// The next event that is one.
-    pub async fn next(&mut self) -> BusEvent {
-        loop {
-            let (_, _, frame) = self.frame().await;
-            if let Some(event) = frame::decode(&frame) {
-                return event;
-            }
-        }
-    }
-
-    /// What was told to a topic that this ear listens to, until now; events of other topics that come meanwhile are lost.
+    /// What was told to a topic that this ear listens to, since the last call for it and until now.
     pub async fn heard(&mut self, stage: &Stage, topic: &Topic) -> Vec<BusEvent> {
         let marker = MARKERS.fetch_add(1, Ordering::Relaxed);
         publish(stage, topic, format!("c {marker}\n").as_bytes()).await;
-        let mut events = Vec::new();
+        let (mut events, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.heard)
+            .into_iter()
+            .partition(|(from, _)| from == topic);
+        self.heard = others;
         loop {
             let (from, _, frame) = self.frame().await;
             match frame::decode(&frame) {
-                Some(BusEvent::Count { members }) if members == marker => return events,
-                Some(event) if from == *topic => events.push(event),
-                _ => {}
+                Some(BusEvent::Count { members }) if members == marker => break,
+                Some(event) if from == *topic => events.push((from, event)),
+                Some(event) => self.heard.push((from, event)),
+                None => {}
             }
         }
+        events.into_iter().map(|(_, event)| event).collect()
     }
 
     pub async fn heard_in(&mut self, stage: &Stage, room: &RoomName) -> Vec<BusEvent> {

@@ -1,5 +1,6 @@
 //! Redis may forget every script at any moment: each one works directly after, alone and among others.
 
+use std::slice;
 use std::time::Duration;
 
 use nself_realtime::domain::{endings, rooms as domain_rooms};
@@ -34,7 +35,16 @@ impl Stage {
 #[tokio::test]
 async fn every_script_works_after_redis_forgot_it() {
     let redis = Redis::start().await;
-    let stage = Stage::on(&redis, |_| {}).await;
+    call_every_script(&Stage::on(&redis, |_| {}).await, true).await;
+}
+
+/// A short life in which every script is called; where `forgetful`, Redis has just forgotten it each time.
+pub async fn call_every_script(stage: &Stage, forgetful: bool) {
+    let forget = async || {
+        if forgetful {
+            let _: String = stage.ask("SCRIPT", "FLUSH").await;
+        }
+    };
     let (hot, alice, lobby) = (&stage.hot, lease("alice", 1), stage.room("lobby").await);
     let busy = Choice {
         status: Status::Busy,
@@ -56,26 +66,28 @@ async fn every_script_works_after_redis_forgot_it() {
         listens_only: false,
     };
 
-    stage.forget_scripts().await;
+    forget().await;
     stage.connect(&alice).await;
-    stage.forget_scripts().await;
+    forget().await;
     assert_eq!(
-        presence::renew(hot, partition(&alice), &[alice.clone()]).await.unwrap(),
+        presence::renew(hot, partition(&alice), slice::from_ref(&alice))
+            .await
+            .unwrap(),
         []
     );
-    stage.forget_scripts().await;
+    forget().await;
     stage.join(&alice, &lobby).await; // enter, then join and members in a pipeline
-    stage.forget_scripts().await;
+    forget().await;
     presence::refresh(hot, &alice, "polling", None).await.unwrap();
-    stage.forget_scripts().await;
+    forget().await;
     let told = presence::update(hot, &alice, &busy).await.unwrap().unwrap();
-    stage.forget_scripts().await;
+    forget().await;
     rooms::tell_all(hot, &alice.user, &told.presence, &told.rooms)
         .await
         .unwrap();
-    stage.forget_scripts().await;
+    forget().await;
     assert!(presence::expire(hot, &alice.user).await.unwrap().is_none());
-    stage.forget_scripts().await;
+    forget().await;
     assert_eq!(
         presence::read_all(hot, &[user("alice"), user("bob")])
             .await
@@ -83,20 +95,20 @@ async fn every_script_works_after_redis_forgot_it() {
             .len(),
         2
     );
-    stage.forget_scripts().await;
+    forget().await;
     assert!(matches!(
         messages::send(hot, &request).await.unwrap(),
         messages::Send::Sent(_)
     ));
-    stage.forget_scripts().await;
+    forget().await;
     typing::start(hot, &mark, Duration::ZERO).await.unwrap();
-    stage.forget_scripts().await;
+    forget().await;
     assert_eq!(typing::expire(hot, &lobby).await.unwrap(), 1);
-    stage.forget_scripts().await;
+    forget().await;
     typing::stop(hot, &mark).await.unwrap();
-    stage.forget_scripts().await;
+    forget().await;
     rooms::count(hot, &lobby).await.unwrap();
-    stage.forget_scripts().await;
+    forget().await;
     assert!(
         rooms::members(hot, &lobby, None, 10, &alice)
             .await
@@ -104,31 +116,31 @@ async fn every_script_works_after_redis_forgot_it() {
             .unwrap()
             .is_some()
     );
-    stage.forget_scripts().await;
+    forget().await;
     stage.room("lobby").await;
-    stage.forget_scripts().await;
+    forget().await;
     assert_eq!(domain_rooms::list(hot).await.unwrap().len(), 1);
-    stage.forget_scripts().await;
+    forget().await;
     assert!(domain_rooms::leave(hot, &alice, &lobby).await.unwrap().is_some()); // leave, exit
-    stage.forget_scripts().await;
+    forget().await;
     assert!(
         presence::exit(hot, &alice.user, &alice.connection, &lobby)
             .await
             .is_ok()
     );
-    stage.forget_scripts().await;
+    forget().await;
     assert!(presence::lose(hot, &alice, GRACE).await.unwrap());
-    stage.forget_scripts().await;
+    forget().await;
     stage.sweep().await;
-    stage.forget_scripts().await;
+    forget().await;
     assert!(presence::finish(hot, &alice).await.unwrap().is_some());
-    stage.forget_scripts().await;
+    forget().await;
     assert!(
         nodes::beat(hot, &alice.node, "{}", Duration::from_secs(6))
             .await
             .unwrap()
     );
-    stage.forget_scripts().await;
+    forget().await;
     nodes::bury(hot, &alice.node, GRACE).await.unwrap();
     stage.forget_scripts().await;
     hot.check().await.unwrap();

@@ -9,6 +9,7 @@ mod stage;
 
 mod contract;
 
+mod admission;
 mod bus;
 mod cluster;
 mod flush;

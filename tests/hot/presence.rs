@@ -1,5 +1,6 @@
 //! Leases: connect, renew, lose, finish, and the user's half of joining and leaving.
 
+use std::slice;
 use std::time::Duration;
 
 use nself_realtime::domain::endings;
@@ -140,7 +141,7 @@ async fn renewing_extends_and_never_creates() {
     let both = [alive.clone(), gone.clone()];
     for _ in 0..2 {
         let missing = presence::renew(&stage.hot, partition(&alive), &both).await.unwrap();
-        assert_eq!(missing, [gone.clone()]);
+        assert_eq!(missing, slice::from_ref(&gone));
         assert!(leased_until(&stage, &alive).await.unwrap() >= now_ms() + 59_000);
         assert_eq!(leased_until(&stage, &gone).await, None);
     }
@@ -156,7 +157,7 @@ async fn renewing_never_shortens_a_lease() {
     let () = stage
         .ask("ZADD", (stage.keys().leases(partition(&alice)), later, alice.encode()))
         .await;
-    presence::renew(&stage.hot, partition(&alice), &[alice.clone()])
+    presence::renew(&stage.hot, partition(&alice), slice::from_ref(&alice))
         .await
         .unwrap();
     assert_eq!(leased_until(&stage, &alice).await, Some(later));
@@ -172,10 +173,10 @@ async fn a_lost_transport_moves_the_lease_into_grace_which_no_beat_extends() {
     assert!((now_ms() + 4_000..=now_ms() + 5_000).contains(&ends));
     assert_eq!(leased_until(&stage, &alice).await, None);
     assert!(!presence::lose(&stage.hot, &alice, GRACE * 2).await.unwrap());
-    let missing = presence::renew(&stage.hot, partition(&alice), &[alice.clone()])
+    let missing = presence::renew(&stage.hot, partition(&alice), slice::from_ref(&alice))
         .await
         .unwrap();
-    assert_eq!(missing, [alice.clone()]);
+    assert_eq!(missing, slice::from_ref(&alice));
     assert_eq!(in_grace(&stage, &alice).await, Some(ends));
     assert_eq!(look_up(&stage, "alice").await.0, Status::Online);
     assert!(!presence::lose(&stage.hot, &lease("nobody", 1), GRACE).await.unwrap());

@@ -57,24 +57,29 @@ impl Stage {
         Self::on(redis, change).await
     }
 
+    /// On a Redis of the test's own.
     pub async fn on(redis: &Redis, change: impl FnOnce(&mut Terms)) -> Self {
+        Self::at(&redis.url(), redis.connection().await, change)
+    }
+
+    pub fn at(url: &str, redis: MultiplexedConnection, change: impl FnOnce(&mut Terms)) -> Self {
         let mut terms = terms();
         change(&mut terms);
         let prefix = format!("test{}", STAGES.fetch_add(1, Ordering::Relaxed));
         let registry = Registry::new();
         let metrics = Metrics::new(&registry).unwrap();
         let hot = Hot::open(Settings {
-            url: redis.url(),
+            url: url.to_owned(),
             prefix: prefix.clone(),
             terms,
             metrics,
         });
         Self {
-            url: redis.url(),
+            url: url.to_owned(),
             prefix,
             hot: hot.unwrap(),
             registry,
-            redis: redis.connection().await,
+            redis,
         }
     }
 
@@ -174,16 +179,22 @@ impl Stage {
         let lasting = crate::contract::lasting_keys();
         for (key, ttl) in self.keys_left().await {
             let noun = key.split("}:").nth(1).unwrap().split(':').next().unwrap();
-            assert!(
-                ttl != -1 || lasting.contains(noun),
-                "{key:?} stays for ever, and is not on the list of lasting keys"
-            );
-            if noun == "todo" {
-                assert_eq!(
+            match noun {
+                "todo" => assert_eq!(
                     self.ask::<u64>("XLEN", &key).await,
                     0,
                     "{key:?} has steps that nobody took"
-                );
+                ),
+                // What is still to come keeps its entry until a sweep.
+                "due" => assert_eq!(
+                    self.ask::<u64>("ZCOUNT", (&key, "-inf", now_ms())).await,
+                    0,
+                    "{key:?} is overdue"
+                ),
+                _ => assert!(
+                    ttl != -1 || lasting.contains(noun),
+                    "{key:?} stays for ever, and is not on the list of lasting keys"
+                ),
             }
         }
     }
@@ -207,15 +218,19 @@ impl Stage {
         users
     }
 
-    /// Puts a user's steps back under ids of an hour ago, as if whoever should take them had died then.
+    /// A user's steps, as if whoever should take them had died an hour ago.
     pub async fn make_todos_old(&self, user: &UserId) {
+        self.date_todos(user, now_ms() - 3_600_000).await;
+    }
+
+    /// Puts a user's steps back under ids of another time: how old a step is, its id says.
+    pub async fn date_todos(&self, user: &UserId, at_ms: i64) {
         let key = self.keys().todo(Partition::of_user(user));
         let steps: Vec<(String, Vec<String>)> = self.ask("XRANGE", (&key, "-", "+")).await;
         assert!(!steps.is_empty(), "no step of {user} was left undone");
         let () = self.ask("DEL", &key).await;
         for (number, (_, fields)) in steps.iter().enumerate() {
-            let id = format!("{}-{number}", now_ms() - 3_600_000);
-            let _: String = self.ask("XADD", (&key, id, fields)).await;
+            let _: String = self.ask("XADD", (&key, format!("{at_ms}-{number}"), fields)).await;
         }
     }
 

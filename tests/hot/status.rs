@@ -1,5 +1,7 @@
 //! What users choose, when it ends, and how rooms hear of it.
 
+use std::slice;
+
 use nself_realtime::domain::{endings, presence as domain};
 use nself_realtime::hot::presence::{self, Choice};
 use nself_realtime::hot::{rooms, sweep};
@@ -263,7 +265,7 @@ async fn a_room_is_told_each_version_once_and_none_that_was_overtaken() {
     let old = version(Status::Away, at_join.version + 1);
     let new = version(Status::Busy, at_join.version + 2);
     for presence in [&at_join, &new, &new, &old] {
-        rooms::tell_all(&stage.hot, &alice.user, presence, &[lobby.clone()])
+        rooms::tell_all(&stage.hot, &alice.user, presence, slice::from_ref(&lobby))
             .await
             .unwrap();
     }
