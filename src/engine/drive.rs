@@ -54,6 +54,7 @@ impl Drive {
         self.read(cx);
         self.run(cx);
         self.write(cx);
+        self.session.has_written();
         self.part(cx);
         self.session.poll_get(cx);
     }
@@ -145,10 +146,10 @@ impl Drive {
     fn note_panic(&self) {
         add(&self.session.shard().tally().panics, 1);
         tracing::error!(
-            sid = self.session.sid().as_str(),
+            remote = %self.session.remote(),
             "a handler panicked; its connection is closed"
         );
-        self.session.close(CloseReason::Internal);
+        self.session.reject(CloseReason::Internal);
     }
 
     fn drop_running(&mut self) {
@@ -242,13 +243,13 @@ impl Future for Drive {
         let this = self.get_mut();
         this.session.enter(cx);
         for _ in 0..ROUNDS_PER_TURN {
-            this.session.take_dirt();
+            this.session.begin_round();
             this.round(cx);
             if this.is_finished() {
                 this.session.leave();
                 return Poll::Ready(());
             }
-            if !this.session.take_dirt() {
+            if !this.session.is_dirty() {
                 this.session.leave();
                 return Poll::Pending;
             }

@@ -87,6 +87,11 @@ impl Connection {
         self.0.close(reason);
     }
 
+    /// Closes because of the message at hand; what came after it is not handed over.
+    pub fn reject(&self, reason: CloseReason) {
+        self.0.reject(reason);
+    }
+
     /// Has [`Protocol::signalled`] run when the messages that wait now are done.
     pub fn signal(&self) {
         self.0.signal();

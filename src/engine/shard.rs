@@ -218,6 +218,9 @@ impl Shard {
         session.send(self.open_frame(session.sid(), transport));
         self.protocol
             .opened(&Connection(session.clone()), handshake);
+        if self.is_stopping() {
+            session.close(CloseReason::Shutdown);
+        }
         session
     }
 

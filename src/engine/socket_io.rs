@@ -72,7 +72,7 @@ impl Protocol for SocketIo {
             Ok(packet) => self.packet(connection, client, packet),
             Err(ParseError::NeedsMoreBinaryData) => None,
             Err(ParseError::AttachmentsTooHeavy { .. }) => {
-                connection.close(CloseReason::PayloadTooLarge);
+                connection.reject(CloseReason::PayloadTooLarge);
                 None
             }
             Err(_) => malformed(&connection),
@@ -279,6 +279,6 @@ fn text(value: Value) -> Option<String> {
 
 /// The client does not speak the protocol, or not in this order.
 fn malformed(connection: &Connection) -> Work {
-    connection.close(CloseReason::ParseError);
+    connection.reject(CloseReason::ParseError);
     None
 }
