@@ -46,15 +46,9 @@ async fn main() -> Result<(), Failure> {
 }
 
 async fn measure(count: usize) -> Result<(), Failure> {
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-        .local_addr()?
-        .port();
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
     let program = std::env::current_exe()?.with_file_name("socket_echo");
-    let server = Server(
-        Command::new(program)
-            .env("PORT", port.to_string())
-            .spawn()?,
-    );
+    let server = Server(Command::new(program).env("PORT", port.to_string()).spawn()?);
     let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     while TcpStream::connect(addr).await.is_err() {
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -87,17 +81,12 @@ async fn measure(count: usize) -> Result<(), Failure> {
 }
 
 /// Opens a connection, connects it to `/`, and answers pings for ever.
-async fn hold(
-    addr: SocketAddr,
-    opening: &Semaphore,
-    opened: &mpsc::Sender<()>,
-) -> Result<(), Failure> {
+async fn hold(addr: SocketAddr, opening: &Semaphore, opened: &mpsc::Sender<()>) -> Result<(), Failure> {
     let permit = opening.acquire().await?;
     let tcp = TcpStream::connect(addr).await?;
     let url = format!("ws://{addr}/socket.io/?EIO=4&transport=websocket");
     let config = WebSocketConfig::default().read_buffer_size(512);
-    let (mut socket, _response) =
-        tokio_tungstenite::client_async_with_config(url, tcp, Some(config)).await?;
+    let (mut socket, _response) = tokio_tungstenite::client_async_with_config(url, tcp, Some(config)).await?;
     socket.send(Message::text("40")).await?;
     let mut permit = Some(permit);
     while let Some(message) = socket.next().await {

@@ -150,3 +150,32 @@ closed_set!(
     /// What a user may do in a room.
     Role { Admin => "admin", Moderator => "moderator", Member => "member", Guest => "guest" }
 );
+
+/// What others see of a user, and which version of it this is (µs, only rising per user).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Presence {
+    pub version: u64,
+    pub status: Status,
+    pub text: Option<String>,
+    pub emoji: Option<String>,
+    /// When the user was last here, Unix ms; only of those who are offline.
+    pub seen_ms: Option<i64>,
+}
+
+impl Presence {
+    /// A user that nobody has heard of.
+    pub fn unknown() -> Self {
+        Self {
+            version: 0,
+            status: Status::Offline,
+            text: None,
+            emoji: None,
+            seen_ms: None,
+        }
+    }
+}
+
+closed_set!(
+    /// Why a user is no longer in a room.
+    LeaveReason { Left => "left", Disconnected => "disconnected", Kicked => "kicked", Banned => "banned" }
+);

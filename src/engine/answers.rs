@@ -29,9 +29,7 @@ impl Problem {
             Problem::BadHandshakeMethod => (StatusCode::BAD_REQUEST, 2, "Bad handshake method"),
             Problem::BadRequest => (StatusCode::BAD_REQUEST, 3, "Bad request"),
             Problem::Forbidden => (StatusCode::FORBIDDEN, 4, "Forbidden"),
-            Problem::UnsupportedVersion => {
-                (StatusCode::BAD_REQUEST, 5, "Unsupported protocol version")
-            }
+            Problem::UnsupportedVersion => (StatusCode::BAD_REQUEST, 5, "Unsupported protocol version"),
             Problem::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, 3, "Payload too large"),
             Problem::Timeout => (StatusCode::REQUEST_TIMEOUT, 3, "Request timed out"),
             Problem::Stopping => (StatusCode::SERVICE_UNAVAILABLE, 3, "The server is stopping"),

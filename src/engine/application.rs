@@ -36,11 +36,7 @@ pub trait Application: 'static {
     fn event(self: Rc<Self>, socket: Socket, event: Event) -> LocalBoxFuture<'static, ()>;
 
     /// Exactly once per accepted socket, when the events that came before have run.
-    fn disconnected(
-        self: Rc<Self>,
-        socket: Socket,
-        reason: CloseReason,
-    ) -> LocalBoxFuture<'static, ()>;
+    fn disconnected(self: Rc<Self>, socket: Socket, reason: CloseReason) -> LocalBoxFuture<'static, ()>;
 }
 
 /// The HTTP request that opened the session. Given to the first CONNECT and then dropped; a CONNECT to a further

@@ -2,9 +2,7 @@
 
 use std::net::SocketAddr;
 
-use http::header::{
-    ACCEPT_LANGUAGE, AUTHORIZATION, COOKIE, FORWARDED, HOST, HeaderName, ORIGIN, USER_AGENT,
-};
+use http::header::{ACCEPT_LANGUAGE, AUTHORIZATION, COOKIE, FORWARDED, HOST, HeaderName, ORIGIN, USER_AGENT};
 use http::{HeaderMap, HeaderValue, request};
 
 use super::answers::Problem;
@@ -102,11 +100,7 @@ mod tests {
         ] {
             assert_eq!(Query::parse(query).unwrap_err(), problem, "{query}");
         }
-        assert!(
-            !Query::parse("EIO=3&transport=polling")
-                .unwrap()
-                .is_version_4
-        );
+        assert!(!Query::parse("EIO=3&transport=polling").unwrap().is_version_4);
     }
 
     #[test]

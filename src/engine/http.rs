@@ -98,11 +98,7 @@ impl Exchange<'_> {
         response
     }
 
-    async fn engine(
-        self,
-        request: &request::Parts,
-        body: Incoming,
-    ) -> Result<Response<Body>, Problem> {
+    async fn engine(self, request: &request::Parts, body: Incoming) -> Result<Response<Body>, Problem> {
         let query = Query::parse(request.uri.query().unwrap_or_default())?;
         let is_upgrade = opening::is_asked(&request.headers);
         match (query.transport, query.sid) {
@@ -140,8 +136,7 @@ impl Exchange<'_> {
 
     /// A WebSocket for a session that polls.
     async fn probe(self, sid: Sid, request: &request::Parts) -> Result<Response<Body>, Problem> {
-        let is_known =
-            |session: Option<&Rc<Session>>| session.is_some_and(|session| session.is_open());
+        let is_known = |session: Option<&Rc<Session>>| session.is_some_and(|session| session.is_open());
         if !self.shard.ask(sid, is_known).await.unwrap_or(false) {
             return Err(Problem::UnknownSid);
         }
@@ -169,22 +164,12 @@ impl Exchange<'_> {
         Ok(answers::payload(payload))
     }
 
-    async fn post(
-        self,
-        sid: Sid,
-        request: &request::Parts,
-        incoming: Incoming,
-    ) -> Result<Response<Body>, Problem> {
+    async fn post(self, sid: Sid, request: &request::Parts, incoming: Incoming) -> Result<Response<Body>, Problem> {
         let (sender, receiver) = oneshot::channel();
         let begin = |session: Option<&Rc<Session>>| {
-            session.map_or(Err(Problem::UnknownSid), |session| {
-                session.begin_post(receiver)
-            })
+            session.map_or(Err(Problem::UnknownSid), |session| session.begin_post(receiver))
         };
-        self.shard
-            .ask(sid, begin)
-            .await
-            .unwrap_or(Err(Problem::UnknownSid))?;
+        self.shard.ask(sid, begin).await.unwrap_or(Err(Problem::UnknownSid))?;
         let (done, answer) = oneshot::channel();
         let mut posted = Posted {
             packets: VecDeque::new(),

@@ -68,8 +68,7 @@ impl FromStr for Sid {
     type Err = UnknownSid;
 
     fn from_str(text: &str) -> Result<Self, UnknownSid> {
-        let bytes: [u8; RANDOM_CHARS + SHARD_CHARS] =
-            text.as_bytes().try_into().map_err(|_| UnknownSid)?;
+        let bytes: [u8; RANDOM_CHARS + SHARD_CHARS] = text.as_bytes().try_into().map_err(|_| UnknownSid)?;
         if bytes.iter().all(|byte| ALPHABET.contains(byte)) {
             Ok(Self(bytes))
         } else {
@@ -94,13 +93,7 @@ mod tests {
 
     #[test]
     fn ids_of_others_are_refused() {
-        for text in [
-            "",
-            "__proto__",
-            "abc",
-            "ééééééééééé",
-            "AAAAAAAAAAAAAAAAAAAA.A",
-        ] {
+        for text in ["", "__proto__", "abc", "ééééééééééé", "AAAAAAAAAAAAAAAAAAAA.A"] {
             assert!(text.parse::<Sid>().is_err(), "{text}");
         }
     }

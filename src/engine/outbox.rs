@@ -42,13 +42,7 @@ impl Outbox {
     }
 
     /// Appends a frame, unless one of the two bounds is reached.
-    pub(super) fn push(
-        &mut self,
-        key: Key,
-        frame: Frame,
-        max_frames: usize,
-        max_bytes: usize,
-    ) -> Result<(), Full> {
+    pub(super) fn push(&mut self, key: Key, frame: Frame, max_frames: usize, max_bytes: usize) -> Result<(), Full> {
         let bytes = self.bytes + frame.wire().len();
         if self.waiting.len() >= max_frames || bytes > max_bytes {
             return Err(Full);

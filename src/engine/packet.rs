@@ -157,9 +157,7 @@ mod tests {
 
     #[test]
     fn each_packet_is_written_as_the_protocol_says() {
-        let at = |kind, namespace, attachments, json| {
-            text(&frame(kind, namespace, attachments, json)).to_owned()
-        };
+        let at = |kind, namespace, attachments, json| text(&frame(kind, namespace, attachments, json)).to_owned();
         assert_eq!(at(Kind::Connect, "/", 0, "{}"), "40{}");
         assert_eq!(at(Kind::Disconnect, "/a", 0, ""), "41/a,");
         assert_eq!(at(Kind::Event, "/a", 0, "[1]"), "42/a,[1]");
@@ -187,12 +185,7 @@ mod tests {
     #[test]
     fn an_event_begins_with_a_string() {
         let deep = format!(r#"["a",{}{}]"#, "[".repeat(10_000), "]".repeat(10_000));
-        for good in [
-            r#"["a"]"#,
-            r#" ["a\n",1,{}] "#,
-            r#"["",null]"#,
-            deep.as_str(),
-        ] {
+        for good in [r#"["a"]"#, r#" ["a\n",1,{}] "#, r#"["",null]"#, deep.as_str()] {
             assert!(is_event(good, &[]), "{good}");
         }
         for bad in [

@@ -71,10 +71,7 @@ impl Session {
     }
 
     /// A POST begins to send its body. A second one ends the session.
-    pub(super) fn begin_post(
-        self: &Rc<Self>,
-        body: oneshot::Receiver<Posted>,
-    ) -> Result<(), Problem> {
+    pub(super) fn begin_post(self: &Rc<Self>, body: oneshot::Receiver<Posted>) -> Result<(), Problem> {
         self.check_polling()?;
         if !self.is_open() {
             return Err(Problem::UnknownSid);

@@ -21,11 +21,7 @@ use super::{Application, Counters, Settings, acceptor};
 
 /// Answers whatever is not under the engine's path. The request carries the peer's address as axum's `ConnectInfo<SocketAddr>`.
 pub type Fallback = Arc<
-    dyn Fn(
-            http::Request<hyper::body::Incoming>,
-        ) -> BoxFuture<'static, http::Response<axum::body::Body>>
-        + Send
-        + Sync,
+    dyn Fn(http::Request<hyper::body::Incoming>) -> BoxFuture<'static, http::Response<axum::body::Body>> + Send + Sync,
 >;
 
 /// A running server. Dropping it closes everything at once, without waiting.
@@ -56,8 +52,7 @@ impl Server {
         fallback: Fallback,
     ) -> io::Result<Server> {
         let bounds = settings.clone();
-        let make =
-            move |shard| -> Rc<dyn Protocol> { Rc::new(SocketIo::new(make(shard), &bounds)) };
+        let make = move |shard| -> Rc<dyn Protocol> { Rc::new(SocketIo::new(make(shard), &bounds)) };
         Self::start_protocol(listener, settings, shards, make, fallback)
     }
 
@@ -73,16 +68,12 @@ impl Server {
         fallback: Fallback,
     ) -> io::Result<Server> {
         if !(1..=MAX_SHARDS).contains(&shards) {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "number of shards",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "number of shards"));
         }
         let local_addr = listener.local_addr()?;
         listener.set_nonblocking(true)?;
         SockRef::from(&listener).listen(settings.backlog)?;
-        let (mailboxes, mails): (Vec<_>, Vec<_>) =
-            (0..shards).map(|_| mpsc::unbounded_channel()).unzip();
+        let (mailboxes, mails): (Vec<_>, Vec<_>) = (0..shards).map(|_| mpsc::unbounded_channel()).unzip();
         let common = Common {
             settings: Arc::new(settings),
             counters: Arc::new(Counters::new(shards)),
@@ -197,9 +188,7 @@ impl Remote {
 }
 
 fn accept(listener: TcpListener, common: Common, stop: CancellationToken) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let accepted = runtime.and_then(|runtime| {
         runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener)?;

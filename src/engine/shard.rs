@@ -209,15 +209,11 @@ impl Shard {
 
     fn open(self: &Rc<Self>, transport: Transport, handshake: Handshake) -> Rc<Session> {
         let session = Session::new(self.clone(), transport, handshake.remote);
-        let known = self
-            .sessions
-            .borrow_mut()
-            .insert(*session.sid(), session.clone());
+        let known = self.sessions.borrow_mut().insert(*session.sid(), session.clone());
         debug_assert!(known.is_none(), "120 random bits came twice");
         add(&self.tally().handshakes, 1);
         session.send(self.open_frame(session.sid(), transport));
-        self.protocol
-            .opened(&Connection(session.clone()), handshake);
+        self.protocol.opened(&Connection(session.clone()), handshake);
         if self.is_stopping() {
             session.close(CloseReason::Shutdown);
         }
@@ -251,11 +247,7 @@ impl Shard {
     }
 
     /// Runs `f` with the session of that id, on the shard that has it; there is none when the id names no such shard.
-    pub(super) fn with_session(
-        self: &Rc<Self>,
-        sid: Sid,
-        f: impl FnOnce(Option<&Rc<Session>>) + Send + 'static,
-    ) {
+    pub(super) fn with_session(self: &Rc<Self>, sid: Sid, f: impl FnOnce(Option<&Rc<Session>>) + Send + 'static) {
         let visit = move |shard: &Rc<Shard>| f(shard.session(&sid).as_ref());
         match self.common.mailboxes.get(sid.shard()) {
             Some(mailbox) if sid.shard() != self.index => {

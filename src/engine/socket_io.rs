@@ -111,9 +111,7 @@ impl SocketIo {
         let socket = client.find(&namespace);
         let state = socket.as_ref().map(Socket::state);
         match (packet.inner, socket, state) {
-            (PacketData::Connect(auth), None, _) => {
-                self.connect(connection, client, &namespace, auth)
-            }
+            (PacketData::Connect(auth), None, _) => self.connect(connection, client, &namespace, auth),
             // The application ended this socket while its client was sending.
             (_, Some(_), Some(State::Ended(_))) => None,
             (
@@ -149,10 +147,7 @@ impl SocketIo {
         let socket = Socket::new(namespace, connection.clone());
         client.sockets.borrow_mut().push(socket.clone());
         let handshake = client.handshake(&connection);
-        let decided = self
-            .application
-            .clone()
-            .connect(socket.clone(), handshake, auth);
+        let decided = self.application.clone().connect(socket.clone(), handshake, auth);
         Some(Box::pin(async move {
             client.settle(&socket, decided.await);
         }))
@@ -190,8 +185,7 @@ impl SocketIo {
 impl Client {
     /// Whether a socket is left that may still send.
     pub(super) fn has_living(&self) -> bool {
-        let is_living =
-            |socket: &Socket| matches!(socket.state(), State::Connecting | State::Accepted);
+        let is_living = |socket: &Socket| matches!(socket.state(), State::Connecting | State::Accepted);
         self.sockets.borrow().iter().any(is_living)
     }
 
@@ -220,10 +214,7 @@ impl Client {
 
     fn find(&self, namespace: &str) -> Option<Socket> {
         let sockets = self.sockets.borrow();
-        sockets
-            .iter()
-            .find(|socket| socket.namespace() == namespace)
-            .cloned()
+        sockets.iter().find(|socket| socket.namespace() == namespace).cloned()
     }
 
     fn remove(&self, socket: &Socket) {

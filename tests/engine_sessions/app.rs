@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use futures_util::future::LocalBoxFuture;
 use nself_realtime::engine::{
-    Application, CloseReason, ConnectError, Event, Fallback, Frame, Handshake, Refusal, Server,
-    Settings, Socket,
+    Application, CloseReason, ConnectError, Event, Fallback, Frame, Handshake, Refusal, Server, Settings, Socket,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -60,8 +59,7 @@ pub fn start(settings: Settings, shards: usize) -> Running {
 impl Running {
     pub async fn next_call(&mut self) -> Call {
         let call = tokio::time::timeout(super::PATIENCE, self.calls.recv()).await;
-        call.expect("a call in time")
-            .expect("the application lives")
+        call.expect("a call in time").expect("the application lives")
     }
 
     /// The end of the only connection, once its events are over.
@@ -75,11 +73,7 @@ impl Running {
 }
 
 impl Application for App {
-    fn admit(
-        &self,
-        _request: &http::request::Parts,
-        _remote: std::net::SocketAddr,
-    ) -> Result<(), Refusal> {
+    fn admit(&self, _request: &http::request::Parts, _remote: std::net::SocketAddr) -> Result<(), Refusal> {
         if !self.is_full.load(SeqCst) {
             return Ok(());
         }
@@ -121,11 +115,7 @@ impl Application for App {
         })
     }
 
-    fn disconnected(
-        self: Rc<Self>,
-        _socket: Socket,
-        reason: CloseReason,
-    ) -> LocalBoxFuture<'static, ()> {
+    fn disconnected(self: Rc<Self>, _socket: Socket, reason: CloseReason) -> LocalBoxFuture<'static, ()> {
         Box::pin(async move {
             // Not in one step, so that a shutdown that does not wait is seen.
             tokio::task::yield_now().await;

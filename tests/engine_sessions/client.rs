@@ -58,10 +58,7 @@ impl Client {
 
     async fn message(&mut self) -> Message {
         let message = tokio::time::timeout(PATIENCE, self.0.next()).await;
-        message
-            .expect("a message in time")
-            .expect("an open socket")
-            .unwrap()
+        message.expect("a message in time").expect("an open socket").unwrap()
     }
 }
 

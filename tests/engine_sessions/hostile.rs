@@ -29,35 +29,20 @@ async fn a_head_that_never_ends_is_cut() {
         ..Settings::default()
     };
     let running = start(settings, 1);
-    let mut tcp = TcpStream::connect(running.server.local_addr())
-        .await
-        .unwrap();
-    tcp.write_all(b"GET /socket.io/ HTTP/1.1\r\nHost: a\r\n")
-        .await
-        .unwrap();
+    let mut tcp = TcpStream::connect(running.server.local_addr()).await.unwrap();
+    tcp.write_all(b"GET /socket.io/ HTTP/1.1\r\nHost: a\r\n").await.unwrap();
     let answer = answer(&mut tcp).await;
-    assert!(
-        answer.is_empty() || answer.starts_with("HTTP/1.1 408"),
-        "{answer}"
-    );
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{answer}");
 }
 
 #[tokio::test]
 async fn a_head_over_its_bound_is_refused() {
     let running = start(Settings::default(), 1);
-    let mut tcp = TcpStream::connect(running.server.local_addr())
-        .await
-        .unwrap();
-    let head = format!(
-        "GET /socket.io/ HTTP/1.1\r\nx: {}\r\n\r\n",
-        "a".repeat(64 << 10)
-    );
+    let mut tcp = TcpStream::connect(running.server.local_addr()).await.unwrap();
+    let head = format!("GET /socket.io/ HTTP/1.1\r\nx: {}\r\n\r\n", "a".repeat(64 << 10));
     let _may_be_cut_off = tcp.write_all(head.as_bytes()).await;
     let answer = answer(&mut tcp).await;
-    assert!(
-        answer.is_empty() || answer.starts_with("HTTP/1.1 431"),
-        "{answer}"
-    );
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
 }
 
 #[tokio::test]

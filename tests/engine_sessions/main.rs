@@ -112,10 +112,7 @@ async fn a_client_that_does_not_read_is_a_slow_consumer() {
     let mut client = Client::connected(running.server.local_addr()).await;
     client.send(r#"42["flood",1000]"#).await;
     assert_eq!(running.end().await, CloseReason::SlowConsumer);
-    assert_eq!(
-        running.server.counters().closes(CloseReason::SlowConsumer),
-        1
-    );
+    assert_eq!(running.server.counters().closes(CloseReason::SlowConsumer), 1);
 }
 
 #[tokio::test]
@@ -160,10 +157,7 @@ async fn a_full_inbox_stops_the_reading_and_excuses_the_pong() {
         clock.send(&format!(r#"42{id}["tick"]"#)).await;
         assert_eq!(clock.text().await, format!("43{id}[]"));
     }
-    assert!(
-        !sending.is_finished(),
-        "40 MB cannot be anywhere but unsent"
-    );
+    assert!(!sending.is_finished(), "40 MB cannot be anywhere but unsent");
     assert!(running.server.counters().totals().bytes_in < 2_000_000);
     drop(clock);
     running.gate.send_replace(true);
@@ -253,10 +247,7 @@ async fn an_upgrade_in_a_stream_loses_and_reorders_nothing() {
             seen.push(socket.text().await);
         }
         running.gate.send_replace(true);
-        while !seen
-            .last()
-            .is_some_and(|packet| packet.starts_with(r#"42["sent""#))
-        {
+        while !seen.last().is_some_and(|packet| packet.starts_with(r#"42["sent""#)) {
             seen.push(socket.text().await);
         }
         let sent = seen.len() - 1;

@@ -69,11 +69,7 @@ struct Message {
 impl Decoder {
     /// Takes bytes from the front of `input`, which it unmasks in place, up to the end of one message or control frame.
     /// Returns how many it took and what they were; with `None` all of them were taken.
-    pub fn next(
-        &mut self,
-        input: &mut [u8],
-        limits: Limits,
-    ) -> Result<(usize, Option<Item>), Violation> {
+    pub fn next(&mut self, input: &mut [u8], limits: Limits) -> Result<(usize, Option<Item>), Violation> {
         if self.partial.is_none()
             && let Some((len, item)) = whole(input, limits)?
         {
@@ -126,11 +122,7 @@ impl Partial {
         self.frame.is_none() && self.message.is_none() && self.head.is_empty()
     }
 
-    fn next(
-        &mut self,
-        input: &mut [u8],
-        limits: Limits,
-    ) -> Result<(usize, Option<Item>), Violation> {
+    fn next(&mut self, input: &mut [u8], limits: Limits) -> Result<(usize, Option<Item>), Violation> {
         let mut taken = 0;
         loop {
             let Some((head, have)) = self.frame else {
@@ -159,10 +151,7 @@ impl Partial {
     }
 
     fn begin(&mut self, head: Head, limits: Limits) -> Result<(), Violation> {
-        let so_far = self
-            .message
-            .as_ref()
-            .map_or(0, |message| message.data.len());
+        let so_far = self.message.as_ref().map_or(0, |message| message.data.len());
         check_size(&head, so_far, limits)?;
         match (head.opcode, &mut self.message) {
             (Opcode::Text | Opcode::Binary, None) => {

@@ -28,12 +28,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
         }
     }
     bytes.extend(mask);
-    bytes.extend(
-        payload
-            .iter()
-            .zip(mask.iter().cycle())
-            .map(|(byte, key)| byte ^ key),
-    );
+    bytes.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key));
     bytes
 }
 
@@ -128,22 +123,13 @@ fn illegal_heads_are_refused() {
 
 #[test]
 fn text_must_be_utf8_and_whole() {
-    assert_eq!(
-        violation(&frame(FIN | TEXT, &[0xFF])),
-        Violation::InvalidUtf8
-    );
+    assert_eq!(violation(&frame(FIN | TEXT, &[0xFF])), Violation::InvalidUtf8);
     assert_eq!(
         violation(&frame(FIN | TEXT, &"€".as_bytes()[..2])),
         Violation::InvalidUtf8
     );
-    assert_eq!(
-        violation(&frame(TEXT, &[b'a', 0xFF])),
-        Violation::InvalidUtf8
-    );
-    let cut = [
-        frame(TEXT, &"€".as_bytes()[..2]),
-        frame(FIN | CONTINUATION, b"a"),
-    ];
+    assert_eq!(violation(&frame(TEXT, &[b'a', 0xFF])), Violation::InvalidUtf8);
+    let cut = [frame(TEXT, &"€".as_bytes()[..2]), frame(FIN | CONTINUATION, b"a")];
     assert_eq!(violation(&cut.concat()), Violation::InvalidUtf8);
 }
 
@@ -168,10 +154,7 @@ fn bytes_and_fragments_are_bounded_before_they_are_taken() {
         0,
     ];
     assert_eq!(violation(&huge), Violation::TooLarge);
-    let two_halves = [
-        frame(BINARY, &[0; 150_000]),
-        frame(FIN | CONTINUATION, &[0; 50_001]),
-    ];
+    let two_halves = [frame(BINARY, &[0; 150_000]), frame(FIN | CONTINUATION, &[0; 50_001])];
     assert_eq!(violation(&two_halves.concat()), Violation::TooLarge);
     let mut flood = frame(BINARY, b"");
     for _ in 0..4 {
@@ -184,10 +167,7 @@ fn bytes_and_fragments_are_bounded_before_they_are_taken() {
 fn the_closing_handshake_is_checked() {
     let close = |payload: &[u8]| decode(&frame(FIN | CLOSE, payload));
     assert_eq!(close(b"").0, [Item::Close(None)]);
-    assert_eq!(
-        close(&[0x03, 0xE8, b'b', b'y', b'e']).0,
-        [Item::Close(Some(1000))]
-    );
+    assert_eq!(close(&[0x03, 0xE8, b'b', b'y', b'e']).0, [Item::Close(Some(1000))]);
     assert_eq!(close(&[0x03]).1, Err(Violation::Protocol));
     assert_eq!(close(&1005_u16.to_be_bytes()).1, Err(Violation::Protocol));
     assert_eq!(close(&999_u16.to_be_bytes()).1, Err(Violation::Protocol));

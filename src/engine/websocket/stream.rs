@@ -88,12 +88,7 @@ impl Stream {
     }
 
     /// Reads and forgets, until the peer has said its farewell or closed its side.
-    pub fn poll_farewell(
-        &mut self,
-        cx: &mut Context<'_>,
-        scratch: &mut [u8],
-        limits: Limits,
-    ) -> Poll<()> {
+    pub fn poll_farewell(&mut self, cx: &mut Context<'_>, scratch: &mut [u8], limits: Limits) -> Poll<()> {
         if !self.is_garbled {
             let is_close = |item| match item {
                 Item::Close(_) => ControlFlow::Break(()),

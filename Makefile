@@ -1,0 +1,26 @@
+# One command each; CI runs the same.
+
+CARGO ?= cargo
+
+.PHONY: help dev test lint
+
+help: ## Say what there is
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
+
+dev: ## Build, and run two gateways with a Redis and a Postgres of their own; ARGS="--nodes 3"
+	@scripts/need rust redis postgres
+	@$(CARGO) run --locked -- dev $(ARGS)
+
+test: ## Run all tests, on real servers and with real clients
+	@scripts/need rust redis postgres clients
+	$(CARGO) test --locked
+
+lint: ## Hold the style: format, lints, documentation, licences, scripts
+	@scripts/need rust lint-tools
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+	scripts/check-dependencies
+	shellcheck .ci/run $$(find scripts actions -type f 2>/dev/null | xargs -r grep -lE '^#!.*(ba)?sh')
+	scripts/check-lua
+	scripts/check-nginx

@@ -1,0 +1,57 @@
+-- Shared by the scripts of this folder that speak of a user's presence; the loader puts it where a script says so.
+
+-- Redis time as whole microseconds.
+local function clock_us()
+  local time = redis.call("TIME")
+  return time[1] * 1000000 + time[2]
+end
+
+-- What others see of the user: offline without a connection, else the chosen status, else online.
+local function read_presence(user_key, conns_key, now_ms)
+  local field = redis.call("HMGET", user_key, "chosen", "text", "emoji", "until", "version", "seen")
+  local presence = { version = tonumber(field[5] or "0") }
+  local until_ms = tonumber(field[4] or "0")
+  if until_ms == 0 or until_ms > now_ms then
+    presence.text, presence.emoji = field[2] or nil, field[3] or nil
+  end
+  presence.live = redis.call("HLEN", conns_key) > 0
+  presence.chosen = field[1] or nil
+  presence.status = presence.live and (presence.chosen or "online") or "offline"
+  presence.seen = presence.status == "offline" and tonumber(field[6] or "0") or nil
+  return presence
+end
+
+-- The JSON that travels in replies and on the bus.
+local function encode_presence(presence)
+  return cjson.encode({ status = presence.status, text = presence.text, emoji = presence.emoji, seen = presence.seen })
+end
+
+-- Versions only rise, also over a clock that went back.
+local function raise_version(user_key, presence, now_us)
+  presence.version = math.max(presence.version + 1, now_us)
+  redis.call("HSET", user_key, "version", string.format("%.0f", presence.version))
+end
+
+-- The rooms that the user is in by any connection, each once. Members are <conn>\0<room>.
+local function rooms_of(rooms_key)
+  local rooms, met = {}, {}
+  for _, member in ipairs(redis.call("ZRANGE", rooms_key, 0, -1)) do
+    local room = string.sub(member, string.find(member, "\0", 1, true) + 1)
+    if not met[room] then
+      met[room] = true
+      rooms[#rooms + 1] = room
+    end
+  end
+  return rooms
+end
+
+local function encode_list(list)
+  return #list == 0 and "[]" or cjson.encode(list)
+end
+
+-- Tells the user's own channel; origin is the connection that caused it, or "-".
+local function publish_presence(channel, user, presence, rooms, origin)
+  redis.call("SPUBLISH", channel, table.concat({
+    "p " .. string.format("%.0f", presence.version) .. " " .. origin, user, encode_list(rooms), encode_presence(presence),
+  }, "\n"))
+end

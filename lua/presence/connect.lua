@@ -1,0 +1,66 @@
+#!lua
+-- Creates a connection's lease; the user's first connection turns the user visible.
+--
+-- KEYS[1] leases      zset    lease -> end, ms
+-- KEYS[2] grace       zset    lease -> end, ms
+-- KEYS[3] conn        hash    the connection's record
+-- KEYS[4] user        hash    the user's presence
+-- KEYS[5] user.conns  hash    connection -> lease and whether its grace was prolonged
+-- KEYS[6] user.rooms  zset    <conn>\0<room>
+-- KEYS[7] node        set     the node's leases in this partition
+-- KEYS[8] channel     pubsub  who listens to this user
+-- ARGV[1] lease (<conn>\0<node>\0<user>)
+-- ARGV[2] connection
+-- ARGV[3] node
+-- ARGV[4] user
+-- ARGV[5] lease_ms
+-- ARGV[6] prolong_ms, added once to what of the user is in grace
+-- ARGV[7] transport
+-- ARGV[8] ip
+-- ARGV[9] user agent
+-- ARGV[10] device, JSON
+-- ARGV[11] session id
+-- ARGV[12] most connections of one user
+-- RETURNS {"full"} or {"ok", appeared: 0|1, version, presence JSON, now_ms, rooms JSON}
+--
+-- One script, because a lease without its record could not be explained, and two first
+-- connections at once would both tell that the user appeared.
+-- @include presence/_state
+
+local now_us = clock_us()
+local now_ms = math.floor(now_us / 1000)
+local known = redis.call("HEXISTS", KEYS[5], ARGV[2]) == 1
+if not known and redis.call("HLEN", KEYS[5]) >= tonumber(ARGV[12]) then
+  return { "full" }
+end
+local before = read_presence(KEYS[4], KEYS[5], now_ms)
+
+local others = known and {} or redis.call("HGETALL", KEYS[5])
+for i = 1, #others, 2 do
+  local prolonged, lease = string.match(others[i + 1], "^(%d) (.*)$")
+  if prolonged == "0" and redis.call("ZSCORE", KEYS[2], lease) then
+    redis.call("ZINCRBY", KEYS[2], ARGV[6], lease)
+    redis.call("HSET", KEYS[5], others[i], "1 " .. lease)
+  end
+end
+
+redis.call("ZREM", KEYS[2], ARGV[1])
+redis.call("ZADD", KEYS[1], now_ms + ARGV[5], ARGV[1])
+redis.call("SADD", KEYS[7], ARGV[1])
+redis.call("HSET", KEYS[5], ARGV[2], "0 " .. ARGV[1])
+redis.call("HSET", KEYS[3], "user", ARGV[4], "node", ARGV[3], "transport", ARGV[7], "ip", ARGV[8], "agent", ARGV[9],
+  "device", ARGV[10], "session", ARGV[11])
+redis.call("HSETNX", KEYS[3], "connected", string.format("%.0f", now_ms))
+redis.call("PERSIST", KEYS[4])
+
+local after = read_presence(KEYS[4], KEYS[5], now_ms)
+local rooms = rooms_of(KEYS[6])
+local appeared = before.status ~= after.status
+if appeared then
+  raise_version(KEYS[4], after, now_us)
+  publish_presence(KEYS[8], ARGV[4], after, rooms, ARGV[2])
+end
+return {
+  "ok", appeared and 1 or 0, string.format("%.0f", after.version), encode_presence(after), string.format("%.0f", now_ms),
+  encode_list(rooms),
+}

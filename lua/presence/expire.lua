@@ -1,0 +1,37 @@
+#!lua
+-- A custom status has come to its end.
+--
+-- KEYS[1] user        hash    the user's presence
+-- KEYS[2] user.conns  hash    connection -> lease
+-- KEYS[3] user.rooms  zset    <conn>\0<room>
+-- KEYS[4] due         zset    what else ends by time
+-- KEYS[5] todo        stream  rooms that must still be told
+-- KEYS[6] channel     pubsub  who listens to this user
+-- ARGV[1] user
+-- RETURNS {0} or {1, version, presence JSON, todo id or "", rooms JSON}
+--
+-- One script, because two sweeps may see the same end, and it is told once.
+-- @include presence/_state
+
+local now_us = clock_us()
+local now_ms = math.floor(now_us / 1000)
+local until_ms = tonumber(redis.call("HGET", KEYS[1], "until") or "0")
+if until_ms > now_ms then
+  redis.call("ZADD", KEYS[4], until_ms, "status\0" .. ARGV[1])
+  return { 0 }
+end
+redis.call("ZREM", KEYS[4], "status\0" .. ARGV[1])
+if until_ms == 0 then
+  return { 0 }
+end
+redis.call("HDEL", KEYS[1], "text", "emoji", "until")
+local after = read_presence(KEYS[1], KEYS[2], now_ms)
+raise_version(KEYS[1], after, now_us)
+local rooms = rooms_of(KEYS[3])
+publish_presence(KEYS[6], ARGV[1], after, rooms, "-")
+local version, presence, todo = string.format("%.0f", after.version), encode_presence(after), ""
+if #rooms > 0 then
+  todo = redis.call("XADD", KEYS[5], "*", "kind", "tell", "user", ARGV[1], "lease", "",
+    "version", version, "presence", presence, "rooms", encode_list(rooms))
+end
+return { 1, version, presence, todo, encode_list(rooms) }

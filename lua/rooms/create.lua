@@ -1,0 +1,25 @@
+#!lua
+-- Makes a room, unless there is one of that name.
+--
+-- KEYS[1] room  hash  the room
+-- ARGV[1] name
+-- ARGV[2] id, a UUID
+-- ARGV[3] type
+-- ARGV[4] visibility
+-- ARGV[5] most members, 0 for no bound
+-- ARGV[6] epoch
+-- RETURNS {made: 0|1, type, visibility, most members, created_ms}
+--
+-- One script, because two makers at once would give the room two epochs.
+-- @include rooms/_state
+
+local made = redis.call("EXISTS", KEYS[1]) == 0
+if made then
+  redis.call("HSET", KEYS[1], "name", ARGV[1], "id", ARGV[2], "type", ARGV[3], "visibility", ARGV[4], "max", ARGV[5],
+    "epoch", ARGV[6], "seq", "0", "rev", "0", "created", string.format("%.0f", clock_ms()))
+else
+  redis.call("PERSIST", KEYS[1])
+  redis.call("HDEL", KEYS[1], "auto")
+end
+local field = redis.call("HMGET", KEYS[1], "type", "visibility", "max", "created")
+return { made and 1 or 0, field[1], field[2], field[3], field[4] }

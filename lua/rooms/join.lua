@@ -1,0 +1,85 @@
+#!lua
+-- Second half of a join, in the room's partition: the rules, the membership, and who is told.
+--
+-- KEYS[1] room         hash    the room
+-- KEYS[2] room.live    zset    <user>\0<conn>@<node>
+-- KEYS[3] room.users   hash    user -> joined_ms, version and status last told here
+-- KEYS[4] room.policy  hash    user -> role, mute, ban
+-- KEYS[5] tombstone    string  this connection has ended
+-- KEYS[6] due          zset    what else ends by time
+-- KEYS[7] channel      pubsub  who is in the room
+-- ARGV[1] room
+-- ARGV[2] user
+-- ARGV[3] connection
+-- ARGV[4] member (<user>\0<conn>@<node>)
+-- ARGV[5] anonymous: 0|1
+-- ARGV[6] presence version
+-- ARGV[7] presence JSON
+-- ARGV[8] status
+-- ARGV[9] presence limit: users above which only counts are told
+-- ARGV[10] count_every_ms
+-- ARGV[11] make it when missing: 0|1
+-- ARGV[12] id, a UUID, for a room that is made
+-- ARGV[13] epoch for a room that is made
+-- ARGV[14] the epoch in which the connection was a member, or "": in another one the room itself was lost, and
+--   nobody is told, since nobody saw the user leave
+-- RETURNS {"gone"|"missing"|"banned"|"forbidden"|"full"} or
+--   {"ok", first: 0|1, type, role, member count, epoch, seq, rev, now_ms}
+--
+-- One script, because a ban that lands between the check and the membership would not hold,
+-- and the count that is answered has to be the one that the room was told.
+-- @include rooms/_state
+
+if redis.call("EXISTS", KEYS[5]) == 1 then
+  return { "gone" }
+end
+local room = redis.call("HMGET", KEYS[1], "type", "visibility", "max", "epoch", "seq", "rev", "auto")
+local auto = not room[1]
+if auto and ARGV[11] ~= "1" then
+  return { "missing" }
+end
+
+local now_ms = clock_ms()
+local policy = redis.call("HGET", KEYS[4], ARGV[2])
+policy = policy and cjson.decode(policy) or {}
+local visibility = room[2] or "public"
+if visibility == "secret" and not policy.role then
+  return { "missing" }
+end
+if policy.ban and (policy.ban == 0 or policy.ban > now_ms) then
+  return { "banned" }
+end
+if visibility ~= "public" and (not policy.role or ARGV[5] == "1") then
+  return { "forbidden" }
+end
+local first = not is_live(KEYS[2], ARGV[2])
+local most = tonumber(room[3] or "0")
+if first and most > 0 and redis.call("HLEN", KEYS[3]) >= most then
+  return { "full" }
+end
+
+if auto then
+  redis.call("HSET", KEYS[1], "name", ARGV[1], "id", ARGV[12], "type", "channel", "visibility", "public", "max", "0",
+    "epoch", ARGV[13], "seq", "0", "rev", "0", "created", string.format("%.0f", now_ms), "auto", "1")
+  room = { "channel", "public", "0", ARGV[13], "0", "0", "1" }
+elseif room[7] then
+  redis.call("PERSIST", KEYS[1])
+end
+redis.call("ZADD", KEYS[2], 0, ARGV[4])
+local rev = tonumber(room[6])
+if first then
+  redis.call("HSET", KEYS[3], ARGV[2], string.format("%.0f", now_ms) .. " " .. ARGV[6] .. " " .. ARGV[8])
+  rev = redis.call("HINCRBY", KEYS[1], "rev", 1)
+  if redis.call("HLEN", KEYS[3]) > tonumber(ARGV[9]) then
+    publish_count(KEYS[1], KEYS[3], KEYS[6], KEYS[7], ARGV[1], now_ms, tonumber(ARGV[10]))
+  elseif ARGV[14] == "" or ARGV[14] == room[4] then
+    redis.call("SPUBLISH", KEYS[7], table.concat({
+      "j " .. room[4] .. " " .. rev .. " " .. string.format("%.0f", now_ms) .. " " .. ARGV[6] .. " " .. ARGV[3],
+      ARGV[2], ARGV[7],
+    }, "\n"))
+  end
+end
+return {
+  "ok", first and 1 or 0, room[1], policy.role or "member", redis.call("HLEN", KEYS[3]), room[4], tonumber(room[5]), rev,
+  string.format("%.0f", now_ms),
+}

@@ -1,0 +1,73 @@
+#!lua
+-- A connection leaves a room: first half of a leave, or what follows from the end of a connection.
+--
+-- KEYS[1] room         hash    the room
+-- KEYS[2] room.live    zset    <user>\0<conn>@<node>
+-- KEYS[3] room.users   hash    user -> joined_ms, version and status last told here
+-- KEYS[4] room.typing  hash    <user>\0<thread> -> started_ms, end_ms, room type
+-- KEYS[5] tombstone    string  this connection has ended
+-- KEYS[6] due          zset    what else ends by time
+-- KEYS[7] channel      pubsub  who is in the room
+-- ARGV[1] room
+-- ARGV[2] user
+-- ARGV[3] member
+-- ARGV[4] reason: left|disconnected|kicked|banned
+-- ARGV[5] presence version that went with it, "0" for none
+-- ARGV[6] presence JSON or ""
+-- ARGV[7] presence limit
+-- ARGV[8] count_every_ms
+-- ARGV[9] tombstone_ms, 0 where the connection lives on
+-- ARGV[10] keep_ms of an empty room that was made by joining it
+-- RETURNS {"missing"} or {"ok", removed: 0|1, last: 0|1, rev, epoch, seq}
+--
+-- One script, because "the user's last connection here" has to be asked in the moment of the
+-- removal: two tabs that leave at once would both, or neither, be the last.
+-- @include rooms/_state
+-- @include typing/_state
+
+if tonumber(ARGV[9]) > 0 then
+  redis.call("SET", KEYS[5], "1", "PX", ARGV[9])
+end
+local room = redis.call("HMGET", KEYS[1], "epoch", "rev", "auto", "seq")
+if not room[1] then
+  return { "missing" }
+end
+if redis.call("ZREM", KEYS[2], ARGV[3]) == 0 then
+  return { "ok", 0, 0, tonumber(room[2]), room[1], tonumber(room[4]) }
+end
+if is_live(KEYS[2], ARGV[2]) then
+  return { "ok", 1, 0, tonumber(room[2]), room[1], tonumber(room[4]) }
+end
+
+local now_ms = clock_ms()
+local count = redis.call("HLEN", KEYS[3])
+redis.call("HDEL", KEYS[3], ARGV[2])
+local rev = redis.call("HINCRBY", KEYS[1], "rev", 1)
+
+local gone, ended = {}, {}
+local marks = redis.call("HGETALL", KEYS[4])
+for i = 1, #marks, 2 do
+  if string.sub(marks[i], 1, #ARGV[2] + 1) == ARGV[2] .. "\0" then
+    gone[#gone + 1] = marks[i]
+    ended[#ended + 1] = { string.sub(marks[i], #ARGV[2] + 2), string.match(marks[i + 1], "^%d+ %d+ (.*)$") }
+  end
+end
+if #gone > 0 then
+  redis.call("HDEL", KEYS[4], unpack(gone))
+end
+for _, mark in ipairs(ended) do
+  publish_typing(KEYS[4], KEYS[7], mark[1], mark[2], ARGV[2], now_ms)
+end
+
+if count > tonumber(ARGV[7]) then
+  publish_count(KEYS[1], KEYS[3], KEYS[6], KEYS[7], ARGV[1], now_ms, tonumber(ARGV[8]))
+else
+  redis.call("SPUBLISH", KEYS[7], table.concat({
+    "l " .. room[1] .. " " .. rev .. " " .. string.format("%.0f", now_ms) .. " " .. ARGV[5] .. " " .. ARGV[4],
+    ARGV[2], ARGV[6],
+  }, "\n"))
+end
+if room[3] and count == 1 then
+  redis.call("PEXPIRE", KEYS[1], ARGV[10])
+end
+return { "ok", 1, 1, rev, room[1], tonumber(room[4]) }

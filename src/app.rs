@@ -1,0 +1,299 @@
+//! Wires everything: what a node consists of, started in the order of its parts, ended in reverse with a deadline.
+
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use futures_util::future::{FutureExt as _, join_all};
+use prometheus::Registry;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::archive::{Archive, ArchiveError};
+use crate::config::{Config, Limits, PresenceAudience};
+use crate::domain::identity::{BadKey, TokenRules, Verifier};
+use crate::engine::{self, Application, Server};
+use crate::gateway::{self, Ask, Dispatcher, Node, Shard};
+use crate::hot::bus::{Bus, SHARDS_MAX};
+use crate::hot::keys::{Keys, Lease, Partition};
+use crate::hot::{self, Hot, HotError, Terms};
+use crate::http::{self, EngineCollector, Routes};
+use crate::lifecycle::heartbeat::Holders;
+use crate::lifecycle::{self, beat, heartbeat, sweep};
+
+/// How long a user who comes back has, beyond the grace, to rejoin rooms.
+const PROLONG: Duration = Duration::from_secs(5);
+/// How long records of users who are gone, and empty rooms that were made by joining, are kept.
+const KEEP: Duration = Duration::from_secs(86_400);
+/// Connections of one user.
+const USER_CONNECTIONS: u64 = 50;
+/// Questions to a shard that wait; only the heartbeat asks.
+const ASKS_MAX: usize = 1_024;
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The hot state cannot be made.
+    #[error(transparent)]
+    Hot(#[from] HotError),
+    /// The archive cannot be made.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// The key of the tokens is none.
+    #[error(transparent)]
+    Key(#[from] BadKey),
+    /// Two collectors share a name.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// The port is taken, or the address is not this machine's.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Where the node was told to listen.
+        address: std::net::SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The threads of the shards did not start.
+    #[error("the engine did not start: {0}")]
+    Engine(std::io::Error),
+}
+
+/// Runs a node until `stop`, then ends it; returns within the drain timeout.
+pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
+    let registry = Registry::new();
+    let settings = hot_settings_in(&config, &registry)?;
+    let hot = Hot::open(settings.clone())?;
+    let shards = config.shards.clamp(1, SHARDS_MAX);
+
+    let metrics = gateway::metrics::Metrics::new(&registry)?;
+    let tells_presence = config.enable_presence;
+    let (dispatcher, inboxes) = Dispatcher::new(shards, config.custom_status_shape, tells_presence, metrics.clone());
+    let keys = Keys::new(&config.redis_prefix);
+    let (bus, driver) = Bus::open(
+        config.redis_url.expose(),
+        keys,
+        config.node_id.clone(),
+        dispatcher.into_sink(),
+    )?;
+    let bus_task = AbortOnDropHandle::new(tokio::spawn(driver.run()));
+
+    let draining = Arc::new(AtomicBool::new(false));
+    let verifier = verifier(&config)?;
+    let node = Node::new(
+        config.node_id.clone(),
+        gateway_settings(&config),
+        verifier,
+        bus.clone(),
+        hot.clone(),
+        metrics,
+        Arc::clone(&draining),
+    );
+    let node = Arc::new(node);
+
+    let routes = Routes {
+        health: config.enable_health.then(|| config.health_path.clone()),
+        metrics: config.enable_metrics.then(|| config.metrics_path.clone()),
+    };
+    let state = Arc::new(http::State {
+        hot: hot.clone(),
+        bus,
+        archive: Archive::new(config.database_url.as_ref())?,
+        registry: registry.clone(),
+        node: config.node_id.clone(),
+        version: env!("CARGO_PKG_VERSION"),
+        started: Instant::now(),
+        draining: Arc::clone(&draining),
+    });
+    let fallback = Arc::new(http::fallback(state, &routes));
+
+    let address = config.listen();
+    let listener = TcpListener::bind(address).map_err(|source| Error::Listen { address, source })?;
+    let (asks, make) = shard_maker(Arc::clone(&node), settings, inboxes);
+    let server = Server::start(listener, engine_settings(&config), shards, make, fallback).map_err(Error::Engine)?;
+    registry.register(Box::new(EngineCollector::new(server.counters())))?;
+    tracing::info!(address = %server.local_addr(), shards, version = env!("CARGO_PKG_VERSION"), "listening");
+
+    let tasks = start_lifecycle(&config, &hot, &node, asks.clone(), &registry)?;
+    stop.cancelled().await;
+
+    tracing::info!("stopping");
+    draining.store(true, Ordering::Relaxed);
+    drain(&asks, config.drain_timeout / 4).await;
+    server.shutdown(config.drain_timeout / 4 * 3).await;
+    drop(tasks);
+    drop(bus_task);
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn start_lifecycle(
+    config: &Config,
+    hot: &Hot,
+    node: &Arc<Node>,
+    asks: Vec<mpsc::Sender<Ask>>,
+    registry: &Registry,
+) -> Result<Vec<AbortOnDropHandle<()>>, Error> {
+    let metrics = lifecycle::Metrics::new(registry)?;
+    let connections = {
+        let node = Arc::clone(node);
+        move || node.connections.load(Ordering::Relaxed)
+    };
+    let (id, every, lease) = (config.node_id.clone(), config.node_beat, config.node_lease);
+    let beating = beat::run(hot.clone(), id, every, lease, connections);
+    let renewing = heartbeat::run(hot.clone(), config.presence_heartbeat, holders(asks), metrics.clone());
+    let sweeping = sweep::run(hot.clone(), config.sweep_interval, metrics);
+    Ok(vec![
+        AbortOnDropHandle::new(tokio::spawn(beating)),
+        AbortOnDropHandle::new(tokio::spawn(renewing)),
+        AbortOnDropHandle::new(tokio::spawn(sweeping)),
+    ])
+}
+
+/// Tells every socket that its node goes away. A shard that does not answer in time is not waited for.
+async fn drain(shards: &[mpsc::Sender<Ask>], patience: Duration) {
+    let told = shards.iter().map(|shard| async move {
+        let (answer, answered) = oneshot::channel();
+        if shard.send(Ask::Drain(answer)).await.is_ok() {
+            // A shard that has ended has no sockets to tell.
+            drop(answered.await);
+        }
+    });
+    if tokio::time::timeout(patience, join_all(told)).await.is_err() {
+        tracing::warn!("not every socket was told that the node goes away");
+    }
+}
+
+/// What each shard is made with on its own thread: its own connection to Redis, its inbox, its questions.
+fn shard_maker(
+    node: Arc<Node>,
+    settings: hot::Settings,
+    inboxes: Vec<gateway::Inbox>,
+) -> (
+    Vec<mpsc::Sender<Ask>>,
+    impl Fn(usize) -> Rc<dyn Application> + Send + Sync + 'static,
+) {
+    let (asks, receivers): (Vec<_>, Vec<_>) = inboxes.iter().map(|_| mpsc::channel(ASKS_MAX)).unzip();
+    let parts: Vec<_> = inboxes.into_iter().zip(receivers).map(Some).collect();
+    let parts = Mutex::new(parts);
+    let make = move |index: usize| -> Rc<dyn Application> {
+        let mut parts = parts.lock().expect("no holder of this lock panics");
+        let (inbox, asks) = parts[index].take().expect("each shard is made once");
+        let hot = Hot::open(settings.clone()).expect("the same settings made a handle before");
+        Shard::start(index, Arc::clone(&node), hot, inbox, asks)
+    };
+    (asks, make)
+}
+
+fn holders(asks: Vec<mpsc::Sender<Ask>>) -> Holders {
+    let askers = asks.clone();
+    let leases = move |partition: Partition| {
+        let questions: Vec<_> = askers
+            .iter()
+            .cloned()
+            .map(|shard| ask_leases(shard, partition))
+            .collect();
+        async move { join_all(questions).await.into_iter().flatten().collect() }.boxed()
+    };
+    let missing = move |leases: Vec<Lease>| {
+        for shard in &asks {
+            // A shard with no place for it hears of it at the next beat.
+            if shard.try_send(Ask::RegisterAnew(leases.clone())).is_err() {
+                tracing::warn!(
+                    leases = leases.len(),
+                    "a shard had no place for leases to be registered anew"
+                );
+            }
+        }
+    };
+    Holders {
+        leases: Box::new(leases),
+        missing: Box::new(missing),
+    }
+}
+
+async fn ask_leases(shard: mpsc::Sender<Ask>, partition: Partition) -> Vec<Lease> {
+    let (answer, answered) = oneshot::channel();
+    if shard.send(Ask::Leases(partition, answer)).await.is_err() {
+        return Vec::new();
+    }
+    // A shard that has ended holds nothing.
+    answered.await.unwrap_or_default()
+}
+
+fn verifier(config: &Config) -> Result<Verifier, BadKey> {
+    let jwt = &config.jwt;
+    Verifier::new(&TokenRules {
+        secret: jwt.secret.as_ref().map(|secret| secret.expose()),
+        algorithms: &jwt.algorithms,
+        audience: &jwt.audience,
+        issuer: &jwt.issuer,
+        leeway_s: jwt.leeway.as_secs(),
+    })
+}
+
+fn gateway_settings(config: &Config) -> gateway::Settings {
+    gateway::Settings {
+        allow_anonymous: config.allow_anonymous,
+        anonymous_may_send: config.anonymous_may_send,
+        enable_presence: config.enable_presence,
+        enable_typing: config.enable_typing,
+        typing_timeout: config.typing_timeout,
+        grace: config.presence_grace,
+        drain_grace: config.drain_grace,
+        max_content: config.max_content,
+        room_autocreate: config.room_autocreate.clone(),
+        presence_to_all: config.presence_audience == PresenceAudience::All,
+        custom_status_shape: config.custom_status_shape,
+        trusted_proxies: config.trusted_proxies.clone(),
+        max_connections: counted(config, config.max_connections),
+    }
+}
+
+/// A count that holds only where limits are enforced.
+fn counted(config: &Config, most: u64) -> u64 {
+    if config.limits == Limits::Enforce {
+        most
+    } else {
+        u64::MAX >> 12
+    }
+}
+
+fn engine_settings(config: &Config) -> engine::Settings {
+    let origins = match &*config.cors_origin {
+        [] => engine::Origins::SameOrigin,
+        origins if origins.iter().any(|origin| origin == "*") => engine::Origins::Any,
+        origins => engine::Origins::List(origins.to_vec()),
+    };
+    engine::Settings {
+        ping_interval: config.ping_interval,
+        ping_timeout: config.ping_timeout,
+        max_payload: config.max_payload,
+        origins,
+        ..engine::Settings::default()
+    }
+}
+
+/// What a handle on the hot state is made of, for a command that runs no node.
+pub fn hot_settings(config: &Config) -> hot::Settings {
+    hot_settings_in(config, &Registry::new()).expect("a new registry holds no other collectors")
+}
+
+fn hot_settings_in(config: &Config, registry: &Registry) -> Result<hot::Settings, prometheus::Error> {
+    Ok(hot::Settings {
+        url: config.redis_url.expose().to_owned(),
+        prefix: config.redis_prefix.clone(),
+        terms: Terms {
+            lease: config.lease(),
+            prolong: PROLONG,
+            keep: KEEP,
+            presence_limit: config.presence_room_limit,
+            presence_to_all: config.presence_audience == PresenceAudience::All,
+            user_connections: counted(config, USER_CONNECTIONS),
+            connection_rooms: counted(config, config.max_rooms as u64),
+        },
+        metrics: hot::Metrics::new(registry)?,
+    })
+}

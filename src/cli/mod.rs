@@ -1,0 +1,132 @@
+//! The command line: one file per command. Results go to standard output, everything else to standard error.
+//!
+//! `serve` is what runs when no command is named, so that a loader's `nself-realtime --config FILE` works.
+
+mod create_room;
+mod dev;
+mod init;
+mod rooms;
+mod serve;
+mod token;
+
+use std::fmt::Display;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, ConfigError, Flags};
+use crate::hot::{self, Hot, HotError};
+
+/// A Redis-centric, stateless Socket.IO gateway: presence, typing, rooms and messages.
+///
+/// Settings are flags, environment variables, lines of the --config file, or lines of ./.env, the first that is set;
+/// --help lists them all, with their defaults.
+#[derive(Debug, Parser)]
+#[command(
+    name = "nself-realtime",
+    version,
+    max_term_width = 120,
+    subcommand_value_name = "COMMAND"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway; the default
+    Serve,
+    /// Run gateways for development, with a Redis (and Postgres) of their own
+    Dev(dev::Options),
+    /// Print a token for a user, signed with the configured secret
+    Token(token::Options),
+    /// Create the default rooms
+    Init,
+    /// Create a room
+    CreateRoom(create_room::Options),
+    /// List the rooms
+    Rooms(rooms::Options),
+}
+
+/// Why a command failed; what is printed after `Error: `.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("Redis: {0}")]
+    Hot(#[from] HotError),
+    #[error("{0}")]
+    Usage(String),
+    #[error("{0}")]
+    Failed(String),
+    #[error("{0}: {1}")]
+    Io(&'static str, #[source] std::io::Error),
+}
+
+impl Error {
+    /// 2 = asked for wrongly, trying again is no use; 1 = went wrong.
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Config(_) | Self::Usage(_) => ExitCode::from(2),
+            Self::Hot(_) | Self::Failed(_) | Self::Io(..) => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// Runs what the command line asks for. `serve` and `hot_settings` come from the layer above.
+pub fn run<E: Display, F: Future<Output = Result<(), E>>>(
+    serve: impl FnOnce(Config, CancellationToken) -> F,
+    hot_settings: fn(&Config) -> hot::Settings,
+) -> ExitCode {
+    let Cli { command, flags } = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return report(&Error::Io("cannot start", error)),
+    };
+    let outcome = runtime.block_on(async {
+        match command.unwrap_or(Command::Serve) {
+            Command::Serve => serve::run(&flags, serve).await,
+            Command::Dev(options) => dev::run(&flags, &options).await,
+            Command::Token(options) => token::run(&flags, &options),
+            Command::Init => init::run(&connect(&flags, hot_settings)?).await,
+            Command::CreateRoom(options) => create_room::run(&connect(&flags, hot_settings)?, options).await,
+            Command::Rooms(options) => rooms::run(&connect(&flags, hot_settings)?, &options).await,
+        }
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => report(&error),
+    }
+}
+
+fn report(error: &Error) -> ExitCode {
+    note!("Error: {error}");
+    error.exit_code()
+}
+
+fn connect(flags: &Flags, hot_settings: fn(&Config) -> hot::Settings) -> Result<Hot, Error> {
+    let config = Config::load(flags)?;
+    Ok(Hot::open(hot_settings(&config))?)
+}
+
+/// Prints a line of a command's result. A reader that went away (`| head`) is no error.
+macro_rules! say {
+    ($($argument:tt)*) => {{
+        use std::io::Write as _;
+        let _reader_gone = writeln!(std::io::stdout().lock(), $($argument)*);
+    }};
+}
+use say;
+
+/// Tells the person at the terminal something that is no result. Nobody reading is no error.
+macro_rules! note {
+    ($($argument:tt)*) => {{
+        use std::io::Write as _;
+        let _reader_gone = writeln!(std::io::stderr().lock(), $($argument)*);
+    }};
+}
+use note;

@@ -1,0 +1,357 @@
+//! The one table of settings: it makes the flags, the lookup, the help and `.env.example`. Not here: their types.
+
+/// One setting.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// The variable.
+    pub name: &'static str,
+    /// What holds when nothing is set; empty = not set.
+    pub default: &'static str,
+    /// What it does, in one line.
+    pub help: &'static str,
+    /// Variables of the nself loader that mean the same, asked after `name` in every source.
+    pub aliases: &'static [&'static str],
+    /// Variables of which the value is put together when neither `name` nor an alias is set.
+    pub parts: &'static [&'static str],
+    /// Whether the value is hidden.
+    pub secret: bool,
+    /// Whether the flag may stand without a value, which means `true`.
+    pub switch: bool,
+}
+
+impl Setting {
+    /// The command line's name, without the dashes.
+    pub fn flag(&self) -> String {
+        let bare = self.name.strip_prefix("REALTIME_").unwrap_or(self.name);
+        bare.to_ascii_lowercase().replace('_', "-")
+    }
+
+    /// Every variable that is read for it.
+    pub fn variables(&self) -> impl Iterator<Item = &'static str> {
+        std::iter::once(self.name)
+            .chain(self.aliases.iter().copied())
+            .chain(self.parts.iter().copied())
+    }
+
+    const fn also(mut self, aliases: &'static [&'static str]) -> Self {
+        self.aliases = aliases;
+        self
+    }
+
+    const fn parts(mut self, parts: &'static [&'static str]) -> Self {
+        self.parts = parts;
+        self
+    }
+
+    const fn secret(mut self) -> Self {
+        self.secret = true;
+        self
+    }
+}
+
+/// Settings that belong together.
+#[derive(Debug, Clone, Copy)]
+pub struct Group {
+    /// The heading in help and `.env.example`.
+    pub title: &'static str,
+    /// In the order in which they are shown.
+    pub settings: &'static [Setting],
+}
+
+const fn setting(name: &'static str, default: &'static str, help: &'static str) -> Setting {
+    Setting {
+        name,
+        default,
+        help,
+        aliases: &[],
+        parts: &[],
+        secret: false,
+        switch: false,
+    }
+}
+
+const fn switch(name: &'static str, default: &'static str, help: &'static str) -> Setting {
+    let mut row = setting(name, default, help);
+    row.switch = true;
+    row
+}
+
+/// Every setting there is.
+pub const GROUPS: &[Group] = &[
+    Group {
+        title: "Server",
+        settings: &[
+            setting("REALTIME_HOST", "0.0.0.0", "Address to listen on"),
+            setting("REALTIME_PORT", "3101", "Port to listen on; 0 lets the system choose").also(&["PORT"]),
+            setting("REALTIME_SHARDS", "0", "Threads that hold sockets; 0 = one per core"),
+            setting(
+                "REALTIME_NODE_ID",
+                "",
+                "Name of this node among its peers; empty = random",
+            ),
+            setting(
+                "REALTIME_CORS_ORIGIN",
+                "",
+                "Origins that browsers may come from, comma separated; * = any, empty = the same origin only",
+            ),
+            setting(
+                "REALTIME_TRUSTED_PROXIES",
+                "loopback,private",
+                "Proxies whose X-Forwarded-For is believed: addresses, networks, loopback, private",
+            ),
+            setting(
+                "REALTIME_DRAIN_TIMEOUT",
+                "10000",
+                "Longest time a stopping node takes, ms",
+            ),
+        ],
+    },
+    Group {
+        title: "Redis and Postgres",
+        settings: &[
+            setting(
+                "REALTIME_REDIS_URL",
+                "",
+                "Redis, the one thing that is required: redis://[user:password@]host[:port][/db]",
+            )
+            .also(&["REDIS_URL"])
+            .parts(&["REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD"])
+            .secret(),
+            setting("REALTIME_REDIS_PREFIX", "rt", "Stands before every key and channel"),
+            setting(
+                "REALTIME_DATABASE_URL",
+                "",
+                "Postgres for the archive: postgres://…; none = no archive, whatever else is set",
+            )
+            .also(&["DATABASE_URL"])
+            .parts(&[
+                "POSTGRES_HOST",
+                "POSTGRES_PORT",
+                "POSTGRES_DB",
+                "POSTGRES_USER",
+                "POSTGRES_PASSWORD",
+                "POSTGRES_SSL",
+            ])
+            .secret(),
+            setting(
+                "REALTIME_BATCH_SIZE",
+                "100",
+                "Most items that go to Redis or Postgres in one call",
+            ),
+        ],
+    },
+    Group {
+        title: "Tokens",
+        settings: &[
+            setting(
+                "REALTIME_JWT_SECRET",
+                "",
+                "Shared secret (HS256, HS384, HS512) or PEM public key (RS*, PS*, ES*, EdDSA)",
+            )
+            .secret(),
+            setting(
+                "REALTIME_JWT_ALGORITHMS",
+                "",
+                "Algorithms that a token may be signed with; empty = all that fit the key",
+            ),
+            setting(
+                "REALTIME_JWT_AUDIENCE",
+                "",
+                "Accepted aud, comma separated; empty = not checked",
+            ),
+            setting(
+                "REALTIME_JWT_ISSUER",
+                "",
+                "Accepted iss, comma separated; empty = not checked",
+            ),
+            setting("REALTIME_JWT_LEEWAY", "0", "Tolerance for exp and nbf, ms"),
+            setting("REALTIME_JWT_JWKS_URL", "", "Key set to fetch instead of a secret").secret(),
+            setting(
+                "REALTIME_JWT_JWKS_FILE",
+                "",
+                "Key set to read from a file instead of a secret",
+            ),
+            switch(
+                "REALTIME_ALLOW_ANONYMOUS",
+                "false",
+                "Let sockets without a token listen in public rooms",
+            ),
+            switch("REALTIME_ANONYMOUS_MAY_SEND", "false", "Let them speak there as well"),
+            setting(
+                "REALTIME_API_KEYS",
+                "",
+                "Keys of the administration, comma separated; empty = /api answers 404",
+            )
+            .secret(),
+        ],
+    },
+    Group {
+        title: "Connections",
+        settings: &[
+            setting("REALTIME_PING_INTERVAL", "25000", "Time between two engine pings, ms"),
+            setting(
+                "REALTIME_PING_TIMEOUT",
+                "60000",
+                "Silence after a ping that ends a connection, ms",
+            ),
+            setting("REALTIME_MAX_PAYLOAD", "1000000", "Largest packet, bytes"),
+            switch(
+                "REALTIME_ENABLE_COMPRESSION",
+                "true",
+                "permessage-deflate for clients that ask for it",
+            ),
+        ],
+    },
+    Group {
+        title: "Limits",
+        settings: &[
+            setting(
+                "REALTIME_LIMITS",
+                "enforce",
+                "Rates and counts: enforce, shadow (only counted) or off",
+            ),
+            setting("REALTIME_MAX_CONNECTIONS", "10000", "Connections that a node holds"),
+            setting(
+                "REALTIME_RATE_LIMIT",
+                "100",
+                "New connections per minute from one address",
+            ),
+            setting("REALTIME_MAX_CONTENT", "65536", "Largest content of a message, bytes"),
+            setting("REALTIME_MAX_ROOMS", "1000", "Rooms that one socket may be in"),
+        ],
+    },
+    Group {
+        title: "Rooms and messages",
+        settings: &[
+            setting(
+                "REALTIME_ROOM_AUTOCREATE",
+                "",
+                "Names of rooms that are made when first joined: comma list, * stands for any text",
+            ),
+            setting(
+                "REALTIME_RECOVERY",
+                "asked",
+                "Recovery of the stock client: asked (by auth.recovery), all or off",
+            ),
+            setting(
+                "REALTIME_RECOVERY_WINDOW",
+                "120000",
+                "How long a session can be recovered, ms",
+            ),
+        ],
+    },
+    Group {
+        title: "Presence and typing",
+        settings: &[
+            switch("REALTIME_ENABLE_PRESENCE", "true", "Tell who is there"),
+            setting(
+                "REALTIME_PRESENCE_HEARTBEAT",
+                "30000",
+                "Time between two extensions of a lease, ms; a lease is 2.5 of it",
+            ),
+            setting(
+                "REALTIME_PRESENCE_GRACE",
+                "5000",
+                "How long a lost connection may come back before anybody is told, ms",
+            ),
+            setting(
+                "REALTIME_DRAIN_GRACE",
+                "15000",
+                "The same for connections of a node that is stopped, ms",
+            ),
+            setting(
+                "REALTIME_PRESENCE_AWAY",
+                "300000",
+                "Inactivity on all devices that makes a user away, ms",
+            ),
+            setting(
+                "REALTIME_PRESENCE_ROOM_LIMIT",
+                "500",
+                "Members above which a room is told counts instead of people",
+            ),
+            setting(
+                "REALTIME_PRESENCE_AUDIENCE",
+                "rooms",
+                "Who hears a change of presence: rooms (that are shared) or all",
+            ),
+            setting(
+                "REALTIME_CUSTOM_STATUS_SHAPE",
+                "flat",
+                "How a custom status is written: flat or object (nchat)",
+            ),
+            switch("REALTIME_ENABLE_TYPING", "true", "Tell who types"),
+            setting("REALTIME_TYPING_TIMEOUT", "3000", "Life of a typing mark, ms"),
+        ],
+    },
+    Group {
+        title: "Cluster",
+        settings: &[
+            setting(
+                "REALTIME_NODE_BEAT",
+                "2000",
+                "Time between two extensions of the node's own lease, ms",
+            ),
+            setting(
+                "REALTIME_NODE_LEASE",
+                "6000",
+                "The node's own lease, ms; at least two beats",
+            ),
+            setting(
+                "REALTIME_SWEEP_INTERVAL",
+                "250",
+                "Time between two sweeps of what has ended, ms",
+            ),
+        ],
+    },
+    Group {
+        title: "Logs, health and metrics",
+        settings: &[
+            setting(
+                "LOG_LEVEL",
+                "info",
+                "Least severe line: trace, debug, info, warn or error",
+            ),
+            setting(
+                "LOG_FORMAT",
+                "",
+                "json or pretty; empty = pretty on a terminal, unless NODE_ENV is production",
+            )
+            .parts(&["NODE_ENV"]),
+            switch("REALTIME_LOG_EVENTS", "true", "Write events to the audit trail"),
+            setting(
+                "REALTIME_LOG_EVENT_TYPES",
+                "connect,disconnect,error",
+                "Types of events that are written; * = all",
+            ),
+            switch("REALTIME_ENABLE_METRICS", "true", "Serve metrics"),
+            setting("REALTIME_METRICS_PATH", "/metrics", "… at this path"),
+            switch("REALTIME_ENABLE_HEALTH", "true", "Serve health"),
+            setting("REALTIME_HEALTH_PATH", "/health", "… at this path"),
+        ],
+    },
+];
+
+/// Every setting, in the order of the table.
+pub fn settings() -> impl Iterator<Item = &'static Setting> {
+    GROUPS.iter().flat_map(|group| group.settings)
+}
+
+/// The text of `.env.example`.
+pub fn example() -> String {
+    let mut text = String::from(
+        "# Every setting with its default. Flags win over the environment, that over --config FILE, that over ./.env.\n\
+         # An empty value counts as not set. Durations are whole milliseconds.\n",
+    );
+    for group in GROUPS {
+        text.push_str(&format!("\n## {}\n", group.title));
+        for row in group.settings {
+            text.push_str(&format!("# {}", row.help));
+            let others: Vec<_> = row.variables().skip(1).collect();
+            if !others.is_empty() {
+                text.push_str(&format!(" (else {})", others.join(", ")));
+            }
+            text.push_str(&format!("\n{}={}\n", row.name, row.default));
+        }
+    }
+    text
+}

@@ -1,0 +1,123 @@
+//! The one way in which anything ends: a connection at once, or whatever the sweep finds due. Every step is idempotent,
+//! so any node may take it, twice too; each end is told once. Not here: when to sweep (`lifecycle`).
+
+use rand::seq::SliceRandom as _;
+
+use super::presence;
+use crate::hot::keys::{Due, Lease, Partition};
+use crate::hot::presence::Finished;
+use crate::hot::rooms::LeaveRequest;
+use crate::hot::sweep::{self, Found, Todo};
+use crate::hot::{self, Hot, HotError};
+use crate::types::{LeaveReason, Presence, RoomName, UserId};
+
+/// What one sweep did.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Swept {
+    /// Leases that ran out without a word: their node is dead.
+    pub leases: u64,
+    /// Transports that were lost and did not come back.
+    pub graces: u64,
+    /// Typing marks, custom statuses, counts.
+    pub due: u64,
+    /// Steps that another node had left undone.
+    pub taken_over: u64,
+    /// Partitions whose leases were spared, since Redis had been silent.
+    pub amnesties: u64,
+}
+
+/// Ends a connection now: its rooms hear of it at once. False: it had ended.
+pub async fn finish(hot: &Hot, lease: &Lease) -> Result<bool, HotError> {
+    let Some(finished) = hot::presence::finish(hot, lease).await? else {
+        return Ok(false);
+    };
+    leave_rooms(hot, lease, &finished).await?;
+    Ok(true)
+}
+
+/// Looks at every partition, in random order so that nodes do not do the same at the same time, and ends what is due.
+pub async fn sweep(hot: &Hot) -> Result<Swept, HotError> {
+    let mut partitions: Vec<Partition> = Partition::all().collect();
+    partitions.shuffle(&mut rand::rng());
+    let Found {
+        leases,
+        graces,
+        due,
+        todo,
+        amnesties,
+    } = sweep::look(hot, &partitions).await?;
+    let swept = Swept {
+        leases: finish_all(hot, &leases).await?,
+        graces: finish_all(hot, &graces).await?,
+        due: due.len() as u64,
+        taken_over: todo.len() as u64,
+        amnesties: u64::from(amnesties),
+    };
+    for due in &due {
+        match due {
+            Due::Typing(room) => drop(hot::typing::expire(hot, room).await?),
+            Due::Count(room) => hot::rooms::count(hot, room).await?,
+            Due::CustomStatus(user) => presence::expire(hot, user).await?,
+        }
+    }
+    for step in &todo {
+        take(hot, step).await?;
+    }
+    Ok(swept)
+}
+
+async fn finish_all(hot: &Hot, due: &[(Lease, i64)]) -> Result<u64, HotError> {
+    if due.is_empty() {
+        return Ok(0);
+    }
+    let mut ended = 0;
+    for ((lease, _), finished) in due.iter().zip(hot::presence::finish_due(hot, due).await?) {
+        if let Some(finished) = finished? {
+            ended += 1;
+            leave_rooms(hot, lease, &finished).await?;
+        }
+    }
+    Ok(ended)
+}
+
+async fn leave_rooms(hot: &Hot, lease: &Lease, finished: &Finished) -> Result<(), HotError> {
+    leave_each(hot, lease, finished.changed.as_ref(), &finished.rooms).await?;
+    match &finished.todo {
+        Some(id) => sweep::done(hot, Partition::of_user(&lease.user), id).await,
+        None => Ok(()),
+    }
+}
+
+async fn leave_each(hot: &Hot, lease: &Lease, presence: Option<&Presence>, rooms: &[RoomName]) -> Result<(), HotError> {
+    let request = |room| LeaveRequest {
+        lease,
+        room,
+        reason: LeaveReason::Disconnected,
+        presence,
+        ended: true,
+    };
+    let requests: Vec<_> = rooms.iter().map(request).collect();
+    if requests.is_empty() {
+        Ok(())
+    } else {
+        hot::rooms::leave_all(hot, &requests).await
+    }
+}
+
+/// A step that whoever should have taken it left undone.
+async fn take(hot: &Hot, step: &Todo) -> Result<(), HotError> {
+    match (&step.lease, &step.presence) {
+        (Some(lease), presence) => leave_each(hot, lease, presence.as_ref(), &step.rooms).await?,
+        (None, Some(presence)) => tell(hot, &step.user, presence, &step.rooms).await?,
+        (None, None) => {}
+    }
+    sweep::done(hot, step.partition, &step.id).await
+}
+
+async fn tell(hot: &Hot, user: &UserId, presence: &Presence, rooms: &[RoomName]) -> Result<(), HotError> {
+    if hot.terms().presence_to_all {
+        Ok(())
+    } else {
+        hot::rooms::tell_all(hot, user, presence, rooms).await
+    }
+}

@@ -1,0 +1,9 @@
+//! The rules: what happens when somebody connects, joins, types, speaks, leaves, or is no more. Each function returns an
+//! outcome; only the gateway turns outcomes into events. Not here: wire formats, key names, SQL.
+
+pub mod endings;
+pub mod identity;
+pub mod messages;
+pub mod presence;
+pub mod rooms;
+pub mod typing;

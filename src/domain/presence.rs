@@ -1,0 +1,63 @@
+//! Presence: who is here, how, and who may know. Not here: how it is said on the wire.
+
+use std::time::Duration;
+
+use crate::hot::keys::{Lease, Partition};
+use crate::hot::presence::Told;
+use crate::hot::{self, Hot, HotError};
+use crate::types::{Presence, RoomName, UserId};
+
+pub use crate::hot::presence::{Choice, Connect, Facts};
+
+/// Registers a connection; a repeat changes nothing.
+pub async fn connect(hot: &Hot, lease: &Lease, facts: &Facts) -> Result<Connect, HotError> {
+    hot::presence::connect(hot, lease, facts).await
+}
+
+/// A lost transport: the user stays present until the grace runs out.
+pub async fn lose(hot: &Hot, lease: &Lease, grace: Duration) -> Result<(), HotError> {
+    hot::presence::lose(hot, lease, grace).await.map(drop)
+}
+
+/// Stores what a user chose, and tells the rooms. `None`: the connection is not registered.
+pub async fn choose(hot: &Hot, lease: &Lease, choice: &Choice) -> Result<Option<Presence>, HotError> {
+    let Some(told) = hot::presence::update(hot, lease, choice).await? else {
+        return Ok(None);
+    };
+    tell(hot, &lease.user, &told).await?;
+    Ok(Some(told.presence))
+}
+
+/// Takes back a custom status that has come to its end, and tells the rooms.
+pub async fn expire(hot: &Hot, user: &UserId) -> Result<(), HotError> {
+    match hot::presence::expire(hot, user).await? {
+        Some(told) => tell(hot, user, &told).await,
+        None => Ok(()),
+    }
+}
+
+/// The second step of a change. Whoever dies here leaves the `todo` record to the others.
+async fn tell(hot: &Hot, user: &UserId, told: &Told) -> Result<(), HotError> {
+    if !hot.terms().presence_to_all {
+        hot::rooms::tell_all(hot, user, &told.presence, &told.rooms).await?;
+    }
+    match &told.todo {
+        Some(id) => hot::sweep::done(hot, Partition::of_user(user), id).await,
+        None => Ok(()),
+    }
+}
+
+/// What others see of each user, and the rooms each is in; in the order asked.
+pub async fn look_up(hot: &Hot, users: &[UserId]) -> Result<Vec<(Presence, Vec<RoomName>)>, HotError> {
+    hot::presence::read_all(hot, users).await
+}
+
+/// Keeps the connection's record true: its transport now, and its latency where that is known.
+pub async fn note(hot: &Hot, lease: &Lease, transport: &str, latency_ms: Option<u64>) -> Result<(), HotError> {
+    hot::presence::refresh(hot, lease, transport, latency_ms).await
+}
+
+/// Extends leases of one partition; those that Redis does not have are returned.
+pub async fn renew(hot: &Hot, partition: Partition, leases: &[Lease]) -> Result<Vec<Lease>, HotError> {
+    hot::presence::renew(hot, partition, leases).await
+}

@@ -1,0 +1,127 @@
+//! Rooms: making, joining, leaving, listing. Not here: how it is said on the wire.
+
+use crate::hot::keys::Lease;
+use crate::hot::presence::Enter;
+use crate::hot::rooms::{Join, JoinRequest, LeaveRequest, Page};
+use crate::hot::{self, Hot, HotError};
+use crate::types::{LeaveReason, RoomName, UserId};
+
+pub use crate::hot::rooms::{Joined, LIST_MAX, Left, Member, NewRoom, Room};
+
+/// What [`create`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Created {
+    New(Room),
+    Existing(Room),
+}
+
+/// Makes a room, unless one of that name exists.
+pub async fn create(hot: &Hot, room: &NewRoom) -> Result<Created, HotError> {
+    let (made, room) = hot::rooms::create(hot, room).await?;
+    Ok(if made {
+        Created::New(room)
+    } else {
+        Created::Existing(room)
+    })
+}
+
+/// Every room, by name; at most [`LIST_MAX`].
+pub async fn list(hot: &Hot) -> Result<Vec<Room>, HotError> {
+    hot::rooms::list(hot).await
+}
+
+/// Why somebody may not join.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JoinRefusal {
+    NotFound,
+    Banned,
+    Forbidden,
+    Full,
+    TooManyRooms,
+    /// The connection is not registered: it ended, or Redis lost it and it is to be registered anew.
+    Unregistered,
+}
+
+/// How a connection joins.
+#[derive(Debug, Clone, Copy)]
+pub struct JoinOptions<'a> {
+    /// Make the room when it is missing.
+    pub autocreate: bool,
+    /// The epoch in which the connection was a member, where it is registered anew (see [`JoinRequest::known_epoch`]).
+    pub known_epoch: Option<&'a str>,
+    /// Members to return, at most.
+    pub members: u32,
+}
+
+/// Joins: the user's half first, then the room's, so that whatever happens in between is cleaned by the sweep.
+pub async fn join(
+    hot: &Hot,
+    lease: &Lease,
+    room: &RoomName,
+    options: JoinOptions<'_>,
+) -> Result<Result<Joined, JoinRefusal>, HotError> {
+    let presence = match hot::presence::enter(hot, lease, room).await? {
+        Enter::Entered(presence) => presence,
+        Enter::TooManyRooms => return Ok(Err(JoinRefusal::TooManyRooms)),
+        Enter::Gone => return Ok(Err(JoinRefusal::Unregistered)),
+    };
+    let JoinOptions {
+        autocreate,
+        known_epoch,
+        members,
+    } = options;
+    let request = JoinRequest {
+        lease,
+        room,
+        presence: &presence,
+        autocreate,
+        known_epoch,
+        members,
+    };
+    let refusal = match hot::rooms::join(hot, &request).await? {
+        Join::Joined(joined) => return Ok(Ok(joined)),
+        Join::Missing => JoinRefusal::NotFound,
+        Join::Banned => JoinRefusal::Banned,
+        Join::Forbidden => JoinRefusal::Forbidden,
+        Join::Full => JoinRefusal::Full,
+        Join::Gone => JoinRefusal::Unregistered,
+    };
+    hot::presence::exit(hot, &lease.user, &lease.connection, room).await?;
+    Ok(Err(refusal))
+}
+
+/// Leaves, of the connection's own will. `None`: there is no such room.
+pub async fn leave(hot: &Hot, lease: &Lease, room: &RoomName) -> Result<Option<Left>, HotError> {
+    let request = LeaveRequest {
+        lease,
+        room,
+        reason: LeaveReason::Left,
+        presence: None,
+        ended: false,
+    };
+    let left = hot::rooms::leave(hot, &request).await?;
+    hot::presence::exit(hot, &lease.user, &lease.connection, room).await?;
+    Ok(left)
+}
+
+/// Why a page of members is not given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MembersRefusal {
+    NotFound,
+    NotAMember,
+}
+
+/// One page of members, for a connection that is in the room.
+pub async fn members(
+    hot: &Hot,
+    asker: &Lease,
+    room: &RoomName,
+    after: Option<&UserId>,
+    limit: u32,
+) -> Result<Result<Page, MembersRefusal>, HotError> {
+    Ok(match hot::rooms::members(hot, room, after, limit, asker).await? {
+        None => Err(MembersRefusal::NotFound),
+        Some(None) => Err(MembersRefusal::NotAMember),
+        Some(Some(page)) => Ok(page),
+    })
+}

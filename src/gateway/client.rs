@@ -1,0 +1,71 @@
+//! One client's socket and what its node knows of it. A cache: the truth of its rooms and its presence is in Redis.
+
+use std::cell::{Cell, RefCell};
+use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
+
+use ahash::{AHashSet, AHasher};
+use tokio::sync::Mutex;
+
+use crate::engine::{Socket, Transport};
+use crate::hot::keys::Lease;
+use crate::types::{RoomName, UserId};
+
+/// A client on its shard.
+pub struct Client {
+    /// Its name on this shard, never used again.
+    pub key: u64,
+    pub socket: Socket,
+    pub user: UserId,
+    pub ip: IpAddr,
+    pub about: Box<About>,
+    /// Unix seconds; `None`: the token does not end.
+    pub expires_at: Cell<Option<i64>>,
+    /// The transport that the hot state tells.
+    pub shown_transport: Cell<Transport>,
+    pub rooms: RefCell<AHashSet<RoomName>>,
+    /// Whose presence the client asked to hear.
+    pub watching: RefCell<AHashSet<UserId>>,
+    /// Events run one after the other by themselves; what a node does to a connection takes its turn here.
+    pub turn: Mutex<()>,
+    pub(super) lease: RefCell<Lease>,
+}
+
+/// What the client told of itself; shown to operators.
+pub struct About {
+    pub agent: String,
+    /// JSON text.
+    pub device: String,
+    pub session: Option<String>,
+}
+
+impl Client {
+    pub fn lease(&self) -> Lease {
+        self.lease.borrow().clone()
+    }
+
+    pub fn is_connection(&self, id: &str) -> bool {
+        self.lease.borrow().connection.as_str() == id
+    }
+
+    /// The session that `authenticated` names: the token's, else the socket's id.
+    pub fn session(&self) -> &str {
+        self.about.session.as_deref().unwrap_or_else(|| self.socket.id())
+    }
+}
+
+/// How the hot state writes a transport.
+pub fn transport_name(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Polling => "polling",
+        Transport::Websocket => "websocket",
+    }
+}
+
+/// A key under which an unsent frame is replaced by a newer one. Two things that share a key by chance cost one of two
+/// events that are both only hints, once in 2^64.
+pub fn replacing_key(parts: impl Hash) -> u64 {
+    let mut hasher = AHasher::default();
+    parts.hash(&mut hasher);
+    hasher.finish()
+}

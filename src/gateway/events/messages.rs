@@ -1,0 +1,92 @@
+//! `message:send`.
+
+use serde_json::json;
+
+use super::super::outgoing::{self, iso};
+use super::super::payload::{Incoming, METADATA_MAX_BYTES};
+use super::super::protocol::{ErrorCode, Failure, ack};
+use super::{Handled, Outcome, Turn};
+use crate::domain::messages::{self, Send, SendRequest, Sent};
+use crate::types::RoomName;
+
+pub async fn send(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
+    let said = decode(turn, incoming)?;
+    let listens_only = turn.client.user.is_anonymous() && !turn.shard.node.settings.anonymous_may_send;
+    let lease = turn.client.lease();
+    let request = SendRequest {
+        lease: &lease,
+        room: &said.room,
+        body: &said.body,
+        client_message_id: said.client_message_id.as_deref(),
+        listens_only,
+    };
+    match messages::send(&turn.shard.hot, &request)
+        .await
+        .map_err(|error| turn.unavailable(error))?
+    {
+        Send::Sent(sent) => Ok(answer(turn, &said.room, &sent)),
+        Send::Missing => Err(Failure::room_not_found()),
+        Send::Banned => Err(Failure::new(ErrorCode::Banned, "You are banned from this room")),
+        Send::Stranger => Err(Failure::not_a_member()),
+        Send::Muted => Err(Failure::new(ErrorCode::Muted, "You are muted in this room")),
+        Send::Forbidden => Err(Failure::new(ErrorCode::Forbidden, "You may only listen here")),
+    }
+}
+
+struct Said {
+    room: RoomName,
+    body: String,
+    client_message_id: Option<String>,
+}
+
+fn decode(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Result<Said, Failure> {
+    let mut fields = incoming.object()?;
+    let (room, content) = (fields.room()?, fields.text("content")?);
+    let (thread, reply_to, metadata) = (fields.thread()?, fields.reply_to()?, fields.metadata()?);
+    let client_message_id = fields.client_message_id()?;
+    if content.is_empty() {
+        return Err(Failure::field("content", "must not be empty"));
+    }
+    let max_content = turn.shard.node.settings.max_content;
+    if content.len() > max_content {
+        return Err(Failure::too_large("content", max_content));
+    }
+    if metadata
+        .as_ref()
+        .is_some_and(|metadata| metadata.len() > METADATA_MAX_BYTES)
+    {
+        return Err(Failure::too_large("metadata", METADATA_MAX_BYTES));
+    }
+    let user = &turn.client.user;
+    let body = outgoing::message_body(
+        &room,
+        user,
+        &content,
+        thread.as_deref(),
+        reply_to.as_deref(),
+        metadata.as_deref(),
+    );
+    Ok(Said {
+        room,
+        body,
+        client_message_id,
+    })
+}
+
+/// The ack stands behind its own message: the sender hears what it said before it hears that it was said.
+fn answer(turn: &Turn<'_>, room: &RoomName, sent: &Sent) -> Outcome {
+    let mut data = json!({
+        "messageId": outgoing::message_id(&sent.epoch, sent.seq), "epoch": sent.epoch, "seq": sent.seq,
+        "timestamp": iso(sent.sent_ms),
+    });
+    if sent.duplicate {
+        data["duplicate"] = true.into();
+    }
+    if let Some(frame) = turn.ack_frame(&ack(Some(&data.to_string()))) {
+        turn.shard
+            .rooms
+            .borrow_mut()
+            .ack_behind(room, &sent.epoch, sent.seq, turn.client, frame);
+    }
+    Outcome::Answered
+}

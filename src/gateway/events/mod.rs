@@ -1,0 +1,79 @@
+//! What clients ask for: one file per noun, one function per event, each at most five steps: decode, authorise, limit,
+//! call, answer.
+
+mod messages;
+mod presence;
+mod rooms;
+mod session;
+mod typing;
+
+use std::rc::Rc;
+
+use super::client::Client;
+use super::payload::Incoming;
+use super::protocol::{ErrorCode, Failure, incoming as event};
+use super::shard::Shard;
+use crate::engine::Frame;
+use crate::hot::HotError;
+
+/// One event's turn.
+pub struct Turn<'a> {
+    pub shard: &'a Rc<Shard>,
+    pub client: &'a Rc<Client>,
+    /// The id to answer with, if the client waits for an ack.
+    pub ack: Option<u64>,
+}
+
+/// How an event ended well.
+pub enum Outcome {
+    /// The ack is still to be sent, with this data as JSON text.
+    Done(Option<String>),
+    /// The ack has its own place in an order, and is on its way.
+    Answered,
+}
+
+pub type Handled = Result<Outcome, Failure>;
+
+/// Finds the function for an event.
+pub async fn dispatch(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
+    match &*incoming.name {
+        event::MESSAGE_SEND => messages::send(turn, incoming).await,
+        event::TYPING_START => typing::start(turn, incoming).await,
+        event::TYPING_STOP => typing::stop(turn, incoming).await,
+        event::ROOM_JOIN => rooms::join(turn, incoming).await,
+        event::ROOM_LEAVE => rooms::leave(turn, incoming).await,
+        event::ROOM_MEMBERS => rooms::members(turn, incoming).await,
+        event::PRESENCE_UPDATE => presence::update(turn, incoming).await,
+        event::PRESENCE_SUBSCRIBE => presence::subscribe(turn, incoming).await,
+        event::PRESENCE_UNSUBSCRIBE => presence::unsubscribe(turn, incoming),
+        event::PRESENCE_GET => presence::get(turn, incoming).await,
+        event::PING => session::ping(turn, incoming),
+        event::PONG => session::pong(turn, incoming).await,
+        event::AUTH_REFRESH => session::refresh(turn, incoming).await,
+        _ => Err(Failure::new(ErrorCode::UnknownEvent, "Unknown event")),
+    }
+}
+
+impl Turn<'_> {
+    /// Logs the cause, and tells the client only that it should try again.
+    fn unavailable(&self, error: HotError) -> Failure {
+        let lease = self.client.lease();
+        tracing::warn!(error = %error, connection = %lease.connection, user = %lease.user, "event not carried out");
+        Failure::unavailable()
+    }
+
+    /// Acts as a user are for those who have shown a token.
+    fn require_user(&self) -> Result<(), Failure> {
+        if self.client.user.is_anonymous() {
+            return Err(Failure::new(
+                ErrorCode::Forbidden,
+                "Anonymous connections may not do this",
+            ));
+        }
+        Ok(())
+    }
+
+    fn ack_frame(&self, arguments: &str) -> Option<Frame> {
+        self.ack.map(|id| Frame::ack(id, arguments))
+    }
+}

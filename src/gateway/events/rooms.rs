@@ -1,0 +1,139 @@
+//! `room:join`, `room:leave`, `room:members`.
+
+use serde_json::{Value, json};
+
+use super::super::outgoing::iso;
+use super::super::payload::Incoming;
+use super::super::protocol::{ErrorCode, Failure, ack};
+use super::super::rooms::Position;
+use super::{Handled, Outcome, Turn};
+use crate::domain::rooms::{self, JoinOptions, JoinRefusal, Joined, Member, MembersRefusal};
+use crate::hot::HotError;
+use crate::hot::bus::Topic;
+use crate::types::{RoomName, UserId};
+
+/// Members that an ack of `room:join` brings.
+const JOIN_MEMBERS: u32 = 100;
+const PAGE_DEFAULT: u32 = 100;
+const PAGE_MAX: u32 = 1_000;
+
+pub async fn join(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
+    let room = incoming.object()?.room()?;
+    turn.shard.rooms.borrow_mut().begin_join(&room, turn.client);
+    let outcome = subscribe_and_join(turn, &room).await;
+    let answered = match outcome {
+        Ok(Ok(joined)) => complete(turn, &room, &joined),
+        Ok(Err(refusal)) => Err(refused(refusal)),
+        Err(error) => Err(turn.unavailable(error)),
+    };
+    if turn.shard.rooms.borrow_mut().end_join(&room, turn.client) {
+        turn.shard.node.bus.release(Topic::Room(room), turn.shard.index);
+    }
+    answered
+}
+
+/// The subscription stands before the membership, so that nothing of the room is missed.
+async fn subscribe_and_join(turn: &Turn<'_>, room: &RoomName) -> Result<Result<Joined, JoinRefusal>, HotError> {
+    let shard = turn.shard;
+    shard.node.bus.subscribe(Topic::Room(room.clone()), shard.index).await?;
+    let autocreate = !turn.client.user.is_anonymous() && shard.node.settings.room_autocreate.matches(room.as_str());
+    let options = JoinOptions {
+        autocreate,
+        known_epoch: None,
+        members: JOIN_MEMBERS,
+    };
+    let joined = rooms::join(&shard.hot, &turn.client.lease(), room, options).await?;
+    if !matches!(joined, Err(JoinRefusal::Unregistered)) {
+        return Ok(joined);
+    }
+    shard.renew_registration(turn.client).await?;
+    rooms::join(&shard.hot, &turn.client.lease(), room, options).await
+}
+
+fn complete(turn: &Turn<'_>, room: &RoomName, joined: &Joined) -> Handled {
+    let mut data = json!({
+        "roomName": room.as_str(), "type": joined.kind.as_str(), "role": joined.role.as_str(),
+        "memberCount": joined.member_count, "epoch": joined.epoch, "seq": joined.seq, "rev": joined.rev,
+    });
+    if joined.member_count <= turn.shard.hot.terms().presence_limit {
+        data["members"] = written(&joined.members);
+    }
+    turn.client.rooms.borrow_mut().insert(room.clone());
+    let answer = turn.ack_frame(&ack(Some(&data.to_string())));
+    let position = Position {
+        epoch: joined.epoch.clone(),
+        seq: joined.seq,
+        rev: joined.rev,
+    };
+    if turn
+        .shard
+        .rooms
+        .borrow_mut()
+        .complete_join(room, turn.client, position, answer.as_ref())
+    {
+        return Ok(Outcome::Answered);
+    }
+    turn.client.rooms.borrow_mut().remove(room);
+    Err(Failure::unavailable())
+}
+
+fn refused(refusal: JoinRefusal) -> Failure {
+    match refusal {
+        JoinRefusal::NotFound => Failure::room_not_found(),
+        JoinRefusal::Banned => Failure::new(ErrorCode::Banned, "You are banned from this room"),
+        JoinRefusal::Forbidden => Failure::new(ErrorCode::Forbidden, "This room is by invitation"),
+        JoinRefusal::Full => Failure::new(ErrorCode::RoomFull, "The room is full"),
+        JoinRefusal::TooManyRooms => Failure::new(ErrorCode::TooManyRooms, "Leave another room first"),
+        JoinRefusal::Unregistered => Failure::unavailable(),
+    }
+}
+
+pub async fn leave(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
+    let room = incoming.object()?.room()?;
+    let left = rooms::leave(&turn.shard.hot, &turn.client.lease(), &room).await;
+    let left = left.map_err(|error| turn.unavailable(error))?;
+    if let Some(left) = &left {
+        // What was said before the leave is still for this client, its own messages first of all.
+        let heard = turn.shard.rooms.borrow_mut().heard(&room, &left.epoch, left.seq);
+        // The shard answers every time, so there is no error to be told.
+        heard.await.unwrap_or_default();
+    }
+    turn.client.rooms.borrow_mut().remove(&room);
+    turn.shard.leave_room(&room, turn.client);
+    if left.is_some() {
+        Ok(Outcome::Done(None))
+    } else {
+        Err(Failure::room_not_found())
+    }
+}
+
+pub async fn members(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
+    let mut fields = incoming.object()?;
+    let (room, limit) = (fields.room()?, fields.limit(PAGE_DEFAULT, PAGE_MAX)?);
+    let cursor = fields.optional_text("cursor", crate::types::USER_ID_MAX_BYTES)?;
+    let after = cursor
+        .map(|cursor| UserId::parse(&cursor).map_err(|rule| Failure::field("cursor", rule)))
+        .transpose()?;
+    let page = rooms::members(&turn.shard.hot, &turn.client.lease(), &room, after.as_ref(), limit).await;
+    let page = match page.map_err(|error| turn.unavailable(error))? {
+        Ok(page) => page,
+        Err(MembersRefusal::NotFound) => return Err(Failure::room_not_found()),
+        Err(MembersRefusal::NotAMember) => return Err(Failure::not_a_member()),
+    };
+    let mut data = json!({ "members": written(&page.members) });
+    if let Some(last) = page.members.last().filter(|_| page.more) {
+        data["cursor"] = last.user.as_str().into();
+    }
+    Ok(Outcome::Done(Some(data.to_string())))
+}
+
+/// Anonymous listeners count, and have no name to show.
+fn written(members: &[Member]) -> Value {
+    members
+        .iter()
+        .filter(|member| !member.user.is_anonymous())
+        .map(|member| {
+            json!({ "userId": member.user.as_str(), "status": member.status.as_str(), "joinedAt": iso(member.joined_ms) })
+        })
+        .collect()
+}

@@ -1,0 +1,90 @@
+//! `ping`, `pong`, `auth:refresh`: what a connection says of itself.
+
+use serde_json::json;
+
+use super::super::client::transport_name;
+use super::super::outgoing::{self, iso, now_ms};
+use super::super::payload::Incoming;
+use super::super::protocol::{ErrorCode, Failure};
+use super::{Handled, Outcome, Turn};
+use crate::domain::identity::Identity;
+use crate::domain::presence;
+
+/// Longest latency that is believed, in ms.
+const LATENCY_MAX_MS: i64 = 60_000;
+
+/// The one ack that is not wrapped: the client's own timestamp, echoed.
+pub fn ping(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
+    let timestamp = incoming.optional_object()?.optional_number("timestamp")?;
+    turn.client.socket.send(&outgoing::pong(now_ms()));
+    if let Some(id) = turn.ack {
+        let mut answer = json!({ "success": true });
+        if let Some(timestamp) = timestamp {
+            answer["timestamp"] = timestamp.into();
+        }
+        turn.client.socket.ack(id, &json!([answer]).to_string());
+    }
+    Ok(Outcome::Answered)
+}
+
+/// The client echoes the server's timestamp: the way there and back. What cannot be a latency is not recorded.
+pub async fn pong(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
+    let timestamp = incoming.object()?.optional_number("timestamp")?;
+    let sent_ms = timestamp
+        .and_then(|number| number.as_f64())
+        .ok_or_else(|| Failure::field("timestamp", "is missing"))?;
+    let latency_ms = now_ms().saturating_sub(sent_ms as i64);
+    if !(0..=LATENCY_MAX_MS).contains(&latency_ms) {
+        return Ok(Outcome::Done(None));
+    }
+    let (shard, client) = (turn.shard, turn.client);
+    shard.node.metrics.latency.observe(latency_ms as f64 / 1_000.0);
+    let transport = transport_name(client.socket.transport());
+    presence::note(&shard.hot, &client.lease(), transport, Some(latency_ms.unsigned_abs()))
+        .await
+        .map_err(|error| turn.unavailable(error))?;
+    Ok(Outcome::Done(None))
+}
+
+/// A new token for the same user. A refused one changes nothing: the old one lasts until its end.
+pub async fn refresh(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
+    let token = incoming.object()?.text("token")?;
+    let identity = match verified(turn, &token) {
+        Ok(identity) => identity,
+        Err(failure) => {
+            turn.client.socket.send(&outgoing::auth_error(&failure));
+            return if turn.ack.is_some() {
+                Err(failure)
+            } else {
+                Ok(Outcome::Answered)
+            };
+        }
+    };
+    turn.client.expires_at.set(identity.expires_at);
+    turn.shard.watch_expiry(turn.client);
+    let rooms = presence::look_up(&turn.shard.hot, std::slice::from_ref(&identity.user)).await;
+    let rooms = rooms
+        .map_err(|error| turn.unavailable(error))?
+        .pop()
+        .map(|(_, rooms)| rooms)
+        .unwrap_or_default();
+    turn.client
+        .socket
+        .send(&outgoing::authenticated(&identity.user, turn.client.session(), &rooms));
+    let expires_at = identity.expires_at.map(|seconds| iso(seconds.saturating_mul(1_000)));
+    Ok(Outcome::Done(Some(
+        json!({ "userId": identity.user.as_str(), "expiresAt": expires_at }).to_string(),
+    )))
+}
+
+fn verified(turn: &Turn<'_>, token: &str) -> Result<Identity, Failure> {
+    let refused = |message: &str| Failure::new(ErrorCode::Unauthenticated, message);
+    let identity = turn.shard.node.verifier.verify(token).map_err(|error| {
+        tracing::info!(error = %error, user = %turn.client.user, "token refused");
+        refused("Invalid token")
+    })?;
+    if identity.user != turn.client.user {
+        return Err(refused("The token is another user's"));
+    }
+    Ok(identity)
+}

@@ -1,0 +1,188 @@
+//! The door: who is let in before a session is made, and who a CONNECT is. CONNECT_ERROR is for identity alone, since
+//! the stock client gives up on it; whatever passes is said by HTTP, or by closing the transport.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use http::request::Parts;
+use http::{HeaderMap, StatusCode, header};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::client::About;
+use super::shard::{Node, Shard};
+use crate::domain::identity::Identity;
+use crate::engine::{ConnectError, Handshake, Refusal};
+use crate::types::UserId;
+
+/// Most bytes of a user agent that are kept.
+const AGENT_MAX_BYTES: usize = 512;
+/// Most bytes of each text of `auth.device` that are kept.
+const DEVICE_TEXT_MAX_BYTES: usize = 64;
+/// Proxies in `X-Forwarded-For` that are looked through, from the right.
+const FORWARDED_MAX: usize = 16;
+const RETRY_SOON: Duration = Duration::from_secs(1);
+const RETRY_LATER: Duration = Duration::from_secs(5);
+
+/// Turned down before there is a session: full, draining, or Redis away.
+pub fn admit(shard: &Shard, _request: &Parts, _remote: SocketAddr) -> Result<(), Refusal> {
+    let node = &shard.node;
+    let refuse = |cause: &str, message: &str, retry_after| {
+        node.metrics.refusals.with_label_values(&[cause]).inc();
+        let (status, message) = (StatusCode::SERVICE_UNAVAILABLE, message.to_owned());
+        Err(Refusal {
+            status,
+            retry_after: Some(retry_after),
+            message,
+        })
+    };
+    if node.draining.load(Ordering::Relaxed) {
+        return refuse("draining", "This node is going away", RETRY_SOON);
+    }
+    if node.connections.load(Ordering::Relaxed) >= node.settings.max_connections {
+        return refuse("full", "This node is full", RETRY_LATER);
+    }
+    if !node.hot.is_up() {
+        return refuse("redis", "Try again in a moment", RETRY_SOON);
+    }
+    Ok(())
+}
+
+/// What CONNECT brought; whatever else it holds is none of ours.
+#[derive(Deserialize, Default)]
+struct Auth {
+    token: Option<Value>,
+    device: Option<Value>,
+}
+
+/// Somebody at the door, known.
+pub struct Guest {
+    /// `None`: anonymous.
+    pub identity: Option<Identity>,
+    pub ip: IpAddr,
+    pub about: About,
+}
+
+/// Who asks to CONNECT. An error is about identity.
+pub fn recognise(node: &Node, handshake: &Handshake, auth: Option<&str>) -> Result<Guest, ConnectError> {
+    let auth: Auth = auth
+        .and_then(|json| serde_json::from_str(json).ok())
+        .unwrap_or_default();
+    let identity = match token(auth.token.as_ref(), &handshake.headers)? {
+        Some(token) => Some(node.verifier.verify(&token).map_err(|error| {
+            tracing::info!(error = %error, "token refused");
+            refused(node, "token", "Invalid token")
+        })?),
+        None if node.settings.allow_anonymous => None,
+        None => return Err(refused(node, "no_token", "Authentication required")),
+    };
+    let session = identity.as_ref().and_then(|identity| identity.session.clone());
+    let agent = text(handshake.headers.get(header::USER_AGENT), AGENT_MAX_BYTES);
+    let about = About {
+        agent,
+        device: device(auth.device.as_ref()),
+        session,
+    };
+    Ok(Guest {
+        identity,
+        ip: address(node, handshake),
+        about,
+    })
+}
+
+impl Guest {
+    /// The user this is, given the socket's id.
+    pub fn user(&self, socket_id: &str) -> UserId {
+        self.identity
+            .as_ref()
+            .map_or_else(|| UserId::anonymous(socket_id), |identity| identity.user.clone())
+    }
+}
+
+fn refused(node: &Node, cause: &str, message: &str) -> ConnectError {
+    node.metrics.refusals.with_label_values(&[cause]).inc();
+    ConnectError {
+        message: message.to_owned(),
+        data: Some(r#"{"code":"UNAUTHENTICATED"}"#.to_owned()),
+    }
+}
+
+/// From `auth.token`, else from the header. A token that is no string is a wrong one, not a missing one.
+fn token(auth: Option<&Value>, headers: &HeaderMap) -> Result<Option<String>, ConnectError> {
+    match auth {
+        Some(Value::String(token)) if !token.is_empty() => return Ok(Some(token.clone())),
+        None | Some(Value::Null | Value::String(_)) => {}
+        Some(_) => {
+            let data = Some(r#"{"code":"UNAUTHENTICATED"}"#.to_owned());
+            return Err(ConnectError {
+                message: "Invalid token".to_owned(),
+                data,
+            });
+        }
+    }
+    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    Ok(bearer
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token.trim().to_owned()))
+}
+
+#[derive(Serialize)]
+struct Device {
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    kind: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    os: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    browser: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+}
+
+/// The four texts of a device, cut to their bounds; what is no text is left out.
+fn device(device: Option<&Value>) -> String {
+    let field = |name: &str| {
+        let text = device?.get(name)?.as_str()?;
+        Some(cut(text, DEVICE_TEXT_MAX_BYTES).to_owned())
+    };
+    let device = Device {
+        kind: field("type"),
+        os: field("os"),
+        browser: field("browser"),
+        version: field("version"),
+    };
+    serde_json::to_string(&device).unwrap_or_default()
+}
+
+fn text(value: Option<&http::HeaderValue>, max_bytes: usize) -> String {
+    let text = value
+        .map(|value| String::from_utf8_lossy(value.as_bytes()))
+        .unwrap_or_default();
+    cut(&text, max_bytes).to_owned()
+}
+
+fn cut(text: &str, max_bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(max_bytes)]
+}
+
+/// The client's address: what the nearest trusted proxy says, looking through further trusted ones.
+fn address(node: &Node, handshake: &Handshake) -> IpAddr {
+    let trusted = &node.settings.trusted_proxies;
+    let mut address = handshake.remote.ip();
+    let forwarded: Vec<&str> = handshake
+        .headers
+        .get_all("x-forwarded-for")
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .collect();
+    for hop in forwarded.iter().rev().take(FORWARDED_MAX) {
+        if !trusted.contains(address) {
+            break;
+        }
+        let Ok(next) = hop.trim().parse() else { break };
+        address = next;
+    }
+    address
+}

@@ -1,0 +1,19 @@
+//! The ONLY module that knows this project's events: it reads what clients send, asks the domain, and says what came of
+//! it. Everything here lives on a shard, one thread, except what `node` and `fanout` share. Not here: rules, Redis.
+
+mod client;
+pub mod fanout;
+mod handshake;
+pub mod metrics;
+mod outgoing;
+mod payload;
+pub mod protocol;
+mod rooms;
+pub mod shard;
+mod told;
+
+mod events;
+mod session;
+
+pub use fanout::{Dispatcher, Inbox};
+pub use shard::{Ask, Node, Settings, Shard};

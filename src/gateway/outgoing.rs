@@ -1,0 +1,241 @@
+//! Writes what the server says, once per event. Not here: to whom (`fanout`, `shard`).
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::protocol::{Failure, PROTOCOL_VERSION, outgoing as event};
+use crate::config::CustomStatusShape;
+use crate::engine::Frame;
+use crate::types::{LeaveReason, Presence, RoomName, UserId};
+
+/// ISO-8601 UTC with milliseconds, as JavaScript writes dates.
+pub fn iso(unix_ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(unix_ms).map_or_else(|_| String::new(), |at| format!("{at:.3}"))
+}
+
+/// Unix ms of this node's clock; only for what is no part of an order.
+pub fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
+
+fn frame(name: &str, payload: &Value) -> Frame {
+    Frame::event(&json!([name, payload]).to_string())
+}
+
+/// A JSON string, with its quotes.
+pub fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
+}
+
+pub fn connected(socket_id: &str) -> Frame {
+    let payload = json!({
+        "socketId": socket_id, "serverTime": iso(now_ms()), "protocolVersion": PROTOCOL_VERSION, "recovered": false,
+    });
+    frame(event::CONNECTED, &payload)
+}
+
+pub fn authenticated(user: &UserId, session: &str, rooms: &[RoomName]) -> Frame {
+    let rooms: Vec<&str> = rooms.iter().map(RoomName::as_str).collect();
+    frame(
+        event::AUTHENTICATED,
+        &json!({ "userId": user.as_str(), "sessionId": session, "rooms": rooms }),
+    )
+}
+
+pub fn auth_error(failure: &Failure) -> Frame {
+    frame(
+        event::AUTH_ERROR,
+        &json!({ "code": failure.code, "message": failure.message }),
+    )
+}
+
+pub fn error(failure: &Failure) -> Frame {
+    frame(event::ERROR, &json!(failure))
+}
+
+pub fn pong(now_ms: i64) -> Frame {
+    frame(event::PONG, &json!({ "timestamp": now_ms }))
+}
+
+pub fn draining(reconnect_in_ms: u64) -> Frame {
+    frame(event::SERVER_DRAINING, &json!({ "reconnectInMs": reconnect_in_ms }))
+}
+
+/// Anonymous users have no name on the wire.
+fn named(user: &UserId) -> Option<&str> {
+    Some(user.as_str()).filter(|_| !user.is_anonymous())
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Membership<'a> {
+    room_name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id: Option<&'a str>,
+    timestamp: String,
+    rev: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+}
+
+pub fn user_joined(room: &RoomName, user: &UserId, at_ms: i64, rev: u64) -> Frame {
+    let (room_name, user_id, timestamp) = (room.as_str(), named(user), iso(at_ms));
+    frame(
+        event::USER_JOINED,
+        &json!(Membership {
+            room_name,
+            user_id,
+            timestamp,
+            rev,
+            reason: None
+        }),
+    )
+}
+
+pub fn user_left(room: &RoomName, user: &UserId, at_ms: i64, rev: u64, reason: LeaveReason) -> Frame {
+    let (room_name, user_id, timestamp) = (room.as_str(), named(user), iso(at_ms));
+    frame(
+        event::USER_LEFT,
+        &json!(Membership {
+            room_name,
+            user_id,
+            timestamp,
+            rev,
+            reason: Some(reason.as_str())
+        }),
+    )
+}
+
+pub fn room_count(room: &RoomName, members: u64) -> Frame {
+    frame(
+        event::ROOM_COUNT,
+        &json!({ "roomName": room.as_str(), "memberCount": members }),
+    )
+}
+
+/// The room's order has begun anew, or is not known from here on: the client reads members and history again.
+pub fn room_reset(room: &RoomName, epoch: &str, seq: u64, rev: u64, reason: &str) -> Frame {
+    let payload = json!({ "roomName": room.as_str(), "epoch": epoch, "seq": seq, "rev": rev, "reason": reason });
+    frame(event::ROOM_RESET, &payload)
+}
+
+/// A message's object without its end, for `messages/send.lua`; [`message_new`] completes it on every node.
+pub fn message_body(
+    room: &RoomName,
+    user: &UserId,
+    content: &str,
+    thread: Option<&str>,
+    reply_to: Option<&str>,
+    metadata: Option<&str>,
+) -> String {
+    let mut body = format!(
+        r#"{{"roomName":{},"content":{}"#,
+        quoted(room.as_str()),
+        quoted(content)
+    );
+    let mut add = |name: &str, json: String| {
+        body.push_str(&format!(r#","{name}":{json}"#));
+    };
+    if let Some(user) = named(user) {
+        add("userId", quoted(user));
+    }
+    if let Some(thread) = thread {
+        add("threadId", quoted(thread));
+    }
+    if let Some(reply_to) = reply_to {
+        add("replyTo", quoted(reply_to));
+    }
+    if let Some(metadata) = metadata {
+        add("metadata", metadata.to_owned());
+    }
+    body
+}
+
+/// A message's id: unique, since an epoch is random and a number is used once in it.
+pub fn message_id(epoch: &str, seq: u64) -> String {
+    format!("{epoch}-{seq}")
+}
+
+pub fn message_new(body: &str, epoch: &str, seq: u64, sent_ms: i64) -> Frame {
+    let end = format!(
+        r#","messageId":"{epoch}-{seq}","epoch":"{epoch}","seq":{seq},"timestamp":"{}"}}]"#,
+        iso(sent_ms)
+    );
+    let name = format!(r#"["{}","#, event::MESSAGE_NEW);
+    Frame::event_parts(&[name.as_bytes(), body.as_bytes(), end.as_bytes()])
+}
+
+pub fn typing_event(room: &RoomName, thread: Option<&str>, room_type: Option<&str>, users: &[(UserId, i64)]) -> Frame {
+    let users: Vec<Value> = users
+        .iter()
+        .map(|(user, started_ms)| json!({ "userId": user.as_str(), "startedAt": iso(*started_ms) }))
+        .collect();
+    let mut payload = json!({ "roomName": room.as_str(), "users": users });
+    if let Some(thread) = thread {
+        payload["threadId"] = thread.into();
+    }
+    if let Some(room_type) = room_type {
+        payload["roomType"] = room_type.into();
+    }
+    frame(event::TYPING_EVENT, &payload)
+}
+
+/// One user's presence, as every event and answer writes it.
+pub fn presence(user: &UserId, presence: &Presence, shape: CustomStatusShape) -> Value {
+    let (text, emoji) = (presence.text.as_deref(), presence.emoji.as_deref());
+    let mut written = json!({ "userId": user.as_str(), "status": presence.status.as_str() });
+    match shape {
+        CustomStatusShape::Flat => {
+            written["customStatus"] = text.into();
+            written["customEmoji"] = emoji.into();
+        }
+        CustomStatusShape::Object => {
+            let mut custom = json!({});
+            if let Some(text) = text {
+                custom["text"] = text.into();
+            }
+            if let Some(emoji) = emoji {
+                custom["emoji"] = emoji.into();
+            }
+            written["customStatus"] = custom;
+        }
+    }
+    if let Some(seen_ms) = presence.seen_ms {
+        written["lastSeen"] = iso(seen_ms).into();
+    }
+    written
+}
+
+pub fn presence_changed(user: &UserId, changed: &Presence, shape: CustomStatusShape) -> Frame {
+    frame(event::PRESENCE_CHANGED, &presence(user, changed, shape))
+}
+
+pub fn presence_bulk(presences: &[Value]) -> Frame {
+    frame(event::PRESENCE_BULK, &json!({ "presences": presences }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_have_milliseconds_and_a_z() {
+        assert_eq!(iso(1_769_774_400_000), "2026-01-30T12:00:00.000Z");
+        assert_eq!(iso(1_769_774_400_007), "2026-01-30T12:00:00.007Z");
+    }
+
+    #[test]
+    fn a_message_is_whole_json_after_both_halves() {
+        let room = RoomName::parse("a\"b").expect("valid");
+        let user = UserId::parse("u").expect("valid");
+        let body = message_body(&room, &user, "hi\n", Some("t"), None, Some(r#"{"k":1}"#));
+        let whole = format!(
+            r#"{body},"messageId":"e-1","epoch":"e","seq":1,"timestamp":"{}"}}"#,
+            iso(0)
+        );
+        let read: Value = serde_json::from_str(&whole).expect("JSON");
+        assert_eq!(read["roomName"], "a\"b");
+        assert_eq!(read["metadata"]["k"], 1);
+        assert_eq!(read["seq"], 1);
+    }
+}

@@ -1,0 +1,276 @@
+//! Reads what clients send: strict types, named fields, bounds. Not here: whether somebody may do it.
+
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::protocol::Failure;
+use crate::types::{RoomName, UserId};
+
+/// Longest `threadId` and `replyTo`, in bytes.
+const REFERENCE_MAX_BYTES: usize = 255;
+/// Longest `roomType` that is echoed, in bytes.
+const ROOM_TYPE_MAX_BYTES: usize = 32;
+/// Longest `clientMessageId`, in bytes.
+const CLIENT_MESSAGE_ID_MAX_BYTES: usize = 128;
+/// Largest `metadata`, in bytes of JSON.
+pub const METADATA_MAX_BYTES: usize = 16 * 1024;
+/// Longest custom status text, in bytes.
+const STATUS_TEXT_MAX_BYTES: usize = 1_024;
+/// Longest custom emoji, in bytes; the archive's column holds 100 characters.
+const EMOJI_MAX_BYTES: usize = 100;
+
+/// An event's name and its first argument.
+#[derive(Debug)]
+pub struct Incoming<'a> {
+    pub name: String,
+    payload: Option<&'a RawValue>,
+}
+
+impl<'a> Incoming<'a> {
+    /// Reads the JSON array of an event. `None`: it has no name.
+    pub fn parse(args: &'a str) -> Option<Self> {
+        let args: Vec<&RawValue> = serde_json::from_str(args).ok()?;
+        let name = serde_json::from_str(args.first()?.get()).ok()?;
+        Some(Self {
+            name,
+            payload: args.get(1).copied(),
+        })
+    }
+
+    /// The payload as an object; whatever else it is, is an error.
+    pub fn object(&self) -> Result<Fields, Failure> {
+        let rule = "must be an object";
+        let raw = self.payload.ok_or_else(|| Failure::field("payload", rule))?;
+        match serde_json::from_str(raw.get()) {
+            Ok(Value::Object(fields)) => Ok(Fields(fields)),
+            Ok(_) => Err(Failure::field("payload", rule)),
+            // What is no JSON never comes this far, so it is nested deeper than anybody needs.
+            Err(_) => Err(Failure::field("payload", "is nested too deeply")),
+        }
+    }
+
+    /// The payload where it may be left out.
+    pub fn optional_object(&self) -> Result<Fields, Failure> {
+        match self.payload {
+            None => Ok(Fields(Map::new())),
+            Some(raw) if raw.get() == "null" => Ok(Fields(Map::new())),
+            Some(_) => self.object(),
+        }
+    }
+}
+
+/// The fields of a payload. `null` is the same as missing.
+#[derive(Debug)]
+pub struct Fields(Map<String, Value>);
+
+impl Fields {
+    fn take(&mut self, field: &str) -> Option<Value> {
+        self.0.remove(field).filter(|value| !value.is_null())
+    }
+
+    pub fn text(&mut self, field: &str) -> Result<String, Failure> {
+        match self.take(field) {
+            Some(Value::String(text)) => Ok(text),
+            Some(_) => Err(Failure::field(field, "must be a string")),
+            None => Err(Failure::field(field, "is missing")),
+        }
+    }
+
+    pub fn optional_text(&mut self, field: &str, max_bytes: usize) -> Result<Option<String>, Failure> {
+        match self.take(field) {
+            None => Ok(None),
+            Some(Value::String(text)) if text.len() <= max_bytes => Ok(Some(text)),
+            Some(Value::String(_)) => Err(Failure::field(field, format_args!("must be at most {max_bytes} bytes"))),
+            Some(_) => Err(Failure::field(field, "must be a string")),
+        }
+    }
+
+    fn reference(&mut self, field: &str, max_bytes: usize) -> Result<Option<String>, Failure> {
+        let text = self.optional_text(field, max_bytes)?.filter(|text| !text.is_empty());
+        match text {
+            Some(text) if text.chars().any(char::is_control) => {
+                Err(Failure::field(field, "must not contain control characters"))
+            }
+            text => Ok(text),
+        }
+    }
+
+    pub fn room(&mut self) -> Result<RoomName, Failure> {
+        let name = self.text("roomName")?;
+        RoomName::parse(&name).map_err(|rule| Failure::field("roomName", rule))
+    }
+
+    pub fn thread(&mut self) -> Result<Option<String>, Failure> {
+        self.reference("threadId", REFERENCE_MAX_BYTES)
+    }
+
+    pub fn reply_to(&mut self) -> Result<Option<String>, Failure> {
+        self.reference("replyTo", REFERENCE_MAX_BYTES)
+    }
+
+    pub fn room_type(&mut self) -> Result<Option<String>, Failure> {
+        self.reference("roomType", ROOM_TYPE_MAX_BYTES)
+    }
+
+    pub fn client_message_id(&mut self) -> Result<Option<String>, Failure> {
+        let id = self.optional_text("clientMessageId", CLIENT_MESSAGE_ID_MAX_BYTES)?;
+        if id.as_deref() == Some("") {
+            Err(Failure::field("clientMessageId", "must not be empty"))
+        } else {
+            Ok(id)
+        }
+    }
+
+    /// `metadata` as JSON text.
+    pub fn metadata(&mut self) -> Result<Option<String>, Failure> {
+        match self.take("metadata") {
+            None => Ok(None),
+            Some(Value::Object(fields)) => Ok(Some(Value::Object(fields).to_string())),
+            Some(_) => Err(Failure::field("metadata", "must be an object")),
+        }
+    }
+
+    pub fn users(&mut self, max: usize) -> Result<Vec<UserId>, Failure> {
+        let Some(Value::Array(ids)) = self.take("userIds") else {
+            return Err(Failure::field("userIds", "must be a list of strings"));
+        };
+        if ids.len() > max {
+            return Err(Failure::field("userIds", format_args!("must be at most {max} ids")));
+        }
+        ids.iter()
+            .map(|id| {
+                let id = id
+                    .as_str()
+                    .ok_or_else(|| Failure::field("userIds", "must be a list of strings"))?;
+                UserId::parse(id).map_err(|rule| Failure::field("userIds", format_args!("has an id that {rule}")))
+            })
+            .collect()
+    }
+
+    /// A whole number from 1 to `max`; `default` where it is missing.
+    pub fn limit(&mut self, default: u32, max: u32) -> Result<u32, Failure> {
+        match self.take("limit") {
+            None => Ok(default),
+            Some(value) => value
+                .as_u64()
+                .and_then(|limit| u32::try_from(limit).ok())
+                .filter(|limit| (1..=max).contains(limit))
+                .ok_or_else(|| Failure::field("limit", format_args!("must be a whole number from 1 to {max}"))),
+        }
+    }
+
+    /// A number, as it came.
+    pub fn optional_number(&mut self, field: &str) -> Result<Option<serde_json::Number>, Failure> {
+        match self.take(field) {
+            None => Ok(None),
+            Some(Value::Number(number)) => Ok(Some(number)),
+            Some(_) => Err(Failure::field(field, "must be a number")),
+        }
+    }
+
+    /// `customStatus`: an object of text, emoji and end, or nothing.
+    pub fn custom_status(&mut self) -> Result<CustomStatus, Failure> {
+        let mut custom = match self.take("customStatus") {
+            None => return Ok(CustomStatus::default()),
+            Some(Value::Object(fields)) => Self(fields),
+            Some(_) => return Err(Failure::field("customStatus", "must be an object")),
+        };
+        let inner = |failure: Failure| Failure::field("customStatus", failure.message);
+        Ok(CustomStatus {
+            text: custom
+                .optional_text("text", STATUS_TEXT_MAX_BYTES)
+                .map_err(inner)?
+                .filter(|text| !text.is_empty()),
+            emoji: custom
+                .optional_text("emoji", EMOJI_MAX_BYTES)
+                .map_err(inner)?
+                .filter(|emoji| !emoji.is_empty()),
+            until_ms: custom.take("expiresAt").map(instant).transpose()?,
+        })
+    }
+}
+
+/// What stands beside a status.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct CustomStatus {
+    pub text: Option<String>,
+    pub emoji: Option<String>,
+    /// Unix ms.
+    pub until_ms: Option<i64>,
+}
+
+/// A date as JavaScript writes it, or Unix ms.
+fn instant(value: Value) -> Result<i64, Failure> {
+    let ms = match &value {
+        Value::String(text) => text
+            .parse::<jiff::Timestamp>()
+            .ok()
+            .map(jiff::Timestamp::as_millisecond),
+        Value::Number(number) => number.as_i64(),
+        _ => None,
+    };
+    ms.filter(|&ms| ms > 0 && ms < 1 << 52)
+        .ok_or_else(|| Failure::field("customStatus", "expiresAt must be an ISO-8601 date"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::protocol::ErrorCode;
+    use super::*;
+
+    fn room(args: &str) -> Result<RoomName, Failure> {
+        Incoming::parse(args).expect("an event").object()?.room()
+    }
+
+    #[test]
+    fn a_bad_payload_names_the_field() {
+        for (args, field) in [
+            (r#"["e"]"#, "payload"),
+            (r#"["e",null]"#, "payload"),
+            (r#"["e","x"]"#, "payload"),
+            (r#"["e",["x"]]"#, "payload"),
+            (r#"["e",{}]"#, "roomName"),
+            (r#"["e",{"roomName":null}]"#, "roomName"),
+            (r#"["e",{"roomName":7}]"#, "roomName"),
+            (r#"["e",{"roomName":""}]"#, "roomName"),
+            (r#"["e",{"roomName":"a\u0000b"}]"#, "roomName"),
+        ] {
+            let failure = room(args).expect_err(args);
+            assert_eq!(failure.code, ErrorCode::InvalidPayload, "{args}");
+            assert_eq!(failure.details, Some(serde_json::json!({ "field": field })), "{args}");
+            assert!(failure.message.starts_with(field), "{}", failure.message);
+        }
+        assert!(room(&format!(r#"["e",{{"roomName":"{}"}}]"#, "x".repeat(256))).is_err());
+        assert!(room(&format!(r#"["e",{{"roomName":"{}"}}]"#, "x".repeat(255))).is_ok());
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        let deep = format!(
+            r#"["e",{{"roomName":"r","metadata":{}1{}}}]"#,
+            r#"{"a":"#.repeat(1_000),
+            "}".repeat(1_000)
+        );
+        assert_eq!(room(&deep).expect_err("too deep").code, ErrorCode::InvalidPayload);
+    }
+
+    #[test]
+    fn a_custom_status_is_read_whole() {
+        let args = r#"["e",{"customStatus":{"text":"Lunch","emoji":"🍔","expiresAt":"2026-01-30T12:00:00.000Z"}}]"#;
+        let custom = Incoming::parse(args)
+            .expect("an event")
+            .object()
+            .expect("an object")
+            .custom_status()
+            .expect("valid");
+        let until_ms = Some(1_769_774_400_000);
+        assert_eq!(
+            custom,
+            CustomStatus {
+                text: Some("Lunch".into()),
+                emoji: Some("🍔".into()),
+                until_ms
+            }
+        );
+    }
+}

@@ -1,0 +1,298 @@
+//! The rooms of one shard: who of its clients is in them, and the order in which they hear. A join's reply, taken at
+//! `seq` S and `rev` R, enters the room's order: its client hears nothing up to them, and everything above them.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use ahash::AHashMap;
+use tokio::sync::oneshot;
+
+use super::client::Client;
+use super::fanout::Order;
+use crate::engine::Frame;
+use crate::types::RoomName;
+
+/// What a client may miss while its join is under way; beyond, the join fails and is tried again.
+const JOINING_FRAMES_MAX: usize = 1_000;
+/// How long something waits for the bus to bring the message before it.
+const BUS_PATIENCE: Duration = Duration::from_millis(250);
+
+#[derive(Default)]
+pub struct Rooms {
+    rooms: AHashMap<RoomName, Room>,
+    /// Rooms in which something waits, oldest first.
+    waiting: VecDeque<(Instant, RoomName)>,
+}
+
+#[derive(Default)]
+struct Room {
+    members: AHashMap<u64, Member>,
+    /// Joins under way: the subscription must stay.
+    joining: u32,
+    /// The last message that came.
+    heard: Option<(String, u64)>,
+    waiting: VecDeque<Waiting>,
+}
+
+struct Member {
+    client: Rc<Client>,
+    state: State,
+}
+
+enum State {
+    /// Between the subscription and the reply: whatever comes is kept until the reply says from where.
+    Joining(Vec<(Order, Frame, Option<u64>)>),
+    Live(Position),
+}
+
+/// Where a membership begins in the room's order.
+#[derive(Debug, Clone)]
+pub struct Position {
+    pub epoch: String,
+    pub seq: u64,
+    pub rev: u64,
+}
+
+impl Position {
+    fn is_before(&self, order: &Order) -> bool {
+        match order {
+            Order::Seq { epoch, seq } => *epoch != self.epoch || *seq > self.seq,
+            Order::Rev { epoch, rev } => *epoch != self.epoch || *rev > self.rev,
+            Order::None => true,
+        }
+    }
+}
+
+/// What has its place behind a message.
+struct Waiting {
+    epoch: String,
+    seq: u64,
+    since: Instant,
+    what: Behind,
+}
+
+enum Behind {
+    Ack(Rc<Client>, Frame),
+    Signal(oneshot::Sender<()>),
+}
+
+impl Rooms {
+    pub fn len(&self) -> usize {
+        self.rooms.len()
+    }
+
+    /// A join begins. Each call is followed by one [`Rooms::end_join`].
+    pub fn begin_join(&mut self, name: &RoomName, client: &Rc<Client>) {
+        let room = self.rooms.entry(name.clone()).or_default();
+        room.joining += 1;
+        room.members.entry(client.key).or_insert_with(|| Member {
+            client: Rc::clone(client),
+            state: State::Joining(Vec::new()),
+        });
+    }
+
+    /// The join's reply: the ack goes first, then what came meanwhile and stands above the position. A second join of
+    /// the same client only gets its ack. False: more came than is kept, and the client has to join again.
+    pub fn complete_join(&mut self, name: &RoomName, client: &Client, position: Position, ack: Option<&Frame>) -> bool {
+        let Some(member) = self
+            .rooms
+            .get_mut(name)
+            .and_then(|room| room.members.get_mut(&client.key))
+        else {
+            return false;
+        };
+        if let State::Joining(kept) = &member.state
+            && kept.len() >= JOINING_FRAMES_MAX
+        {
+            return false;
+        }
+        if let Some(ack) = ack {
+            client.socket.send(ack);
+        }
+        if let State::Joining(kept) = &mut member.state {
+            for (order, frame, key) in std::mem::take(kept) {
+                if position.is_before(&order) {
+                    send(client, &frame, key);
+                }
+            }
+            member.state = State::Live(position);
+        }
+        true
+    }
+
+    /// The epoch in which the client is a member.
+    pub fn epoch(&self, name: &RoomName, client: &Client) -> Option<String> {
+        match &self.rooms.get(name)?.members.get(&client.key)?.state {
+            State::Live(position) => Some(position.epoch.clone()),
+            State::Joining(_) => None,
+        }
+    }
+
+    /// A membership was registered anew: it goes on from the position. True: in another epoch than the one known.
+    pub fn go_on(&mut self, name: &RoomName, client: &Client, position: Position) -> bool {
+        let Some(member) = self
+            .rooms
+            .get_mut(name)
+            .and_then(|room| room.members.get_mut(&client.key))
+        else {
+            return false;
+        };
+        match &mut member.state {
+            State::Live(known) if known.epoch != position.epoch => {
+                *known = position;
+                true
+            }
+            State::Live(_) | State::Joining(_) => false,
+        }
+    }
+
+    /// A join is over, one way or the other. True: nobody of this shard is in the room, release the subscription.
+    pub fn end_join(&mut self, name: &RoomName, client: &Client) -> bool {
+        let Some(room) = self.rooms.get_mut(name) else {
+            return false;
+        };
+        room.joining = room.joining.saturating_sub(1);
+        if room
+            .members
+            .get(&client.key)
+            .is_some_and(|member| matches!(member.state, State::Joining(_)))
+        {
+            room.members.remove(&client.key);
+        }
+        self.drop_if_empty(name)
+    }
+
+    /// The client is no longer in the room. True: release the subscription.
+    pub fn leave(&mut self, name: &RoomName, client: &Client) -> bool {
+        let Some(room) = self.rooms.get_mut(name) else {
+            return false;
+        };
+        room.members.remove(&client.key);
+        self.drop_if_empty(name)
+    }
+
+    fn drop_if_empty(&mut self, name: &RoomName) -> bool {
+        let empty = self
+            .rooms
+            .get(name)
+            .is_some_and(|room| room.members.is_empty() && room.joining == 0);
+        if empty && let Some(mut room) = self.rooms.remove(name) {
+            room.release(|_| true);
+        }
+        empty
+    }
+
+    /// Hands a frame to everybody in the room whom `hears` allows; how many that were.
+    pub fn deliver(
+        &mut self,
+        name: &RoomName,
+        order: &Order,
+        key: Option<u64>,
+        frame: &Frame,
+        mut hears: impl FnMut(&Client) -> bool,
+    ) -> usize {
+        let Some(room) = self.rooms.get_mut(name) else { return 0 };
+        let mut delivered = 0;
+        for member in room.members.values_mut() {
+            if !hears(&member.client) {
+                continue;
+            }
+            match &mut member.state {
+                State::Live(position) if position.is_before(order) => {
+                    send(&member.client, frame, key);
+                    delivered += 1;
+                }
+                State::Live(_) => {}
+                State::Joining(kept) if kept.len() < JOINING_FRAMES_MAX => {
+                    kept.push((order.clone(), frame.clone(), key))
+                }
+                State::Joining(_) => {}
+            }
+        }
+        if let Order::Seq { epoch, seq } = order {
+            room.heard = Some((epoch.clone(), *seq));
+            room.release(|waiting| waiting.epoch != *epoch || waiting.seq <= *seq);
+        }
+        delivered
+    }
+
+    /// Sends a message's ack behind the message: at once if it came already, else when it comes.
+    pub fn ack_behind(&mut self, name: &RoomName, epoch: &str, seq: u64, client: &Rc<Client>, frame: Frame) {
+        self.put_behind(name, epoch, seq, Behind::Ack(Rc::clone(client), frame));
+    }
+
+    /// Resolves when the room has heard everything up to `seq`, or the bus did not bring it in time.
+    pub fn heard(&mut self, name: &RoomName, epoch: &str, seq: u64) -> oneshot::Receiver<()> {
+        let (signal, heard) = oneshot::channel();
+        self.put_behind(name, epoch, seq, Behind::Signal(signal));
+        heard
+    }
+
+    fn put_behind(&mut self, name: &RoomName, epoch: &str, seq: u64, what: Behind) {
+        match self.rooms.get_mut(name) {
+            Some(room) if !room.has_heard(epoch, seq) => {
+                let (epoch, since) = (epoch.to_owned(), Instant::now());
+                room.waiting.push_back(Waiting {
+                    epoch,
+                    seq,
+                    since,
+                    what,
+                });
+                self.waiting.push_back((since, name.clone()));
+            }
+            _ => what.go(),
+        }
+    }
+
+    /// Lets go what the bus did not bring the message of in time; how much that was.
+    pub fn release_overdue(&mut self) -> usize {
+        let mut released = 0;
+        while let Some((since, name)) = self.waiting.front() {
+            if since.elapsed() < BUS_PATIENCE {
+                break;
+            }
+            if let Some(room) = self.rooms.get_mut(name) {
+                released += room.release(|waiting| waiting.since.elapsed() >= BUS_PATIENCE);
+            }
+            self.waiting.pop_front();
+        }
+        released
+    }
+}
+
+impl Room {
+    /// Whether everything up to `seq` came, or was before every member's time.
+    fn has_heard(&self, epoch: &str, seq: u64) -> bool {
+        self.heard
+            .as_ref()
+            .is_some_and(|(known, last)| known == epoch && *last >= seq)
+    }
+
+    fn release(&mut self, ready: impl Fn(&Waiting) -> bool) -> usize {
+        let before = self.waiting.len();
+        while self.waiting.front().is_some_and(&ready) {
+            if let Some(waiting) = self.waiting.pop_front() {
+                waiting.what.go();
+            }
+        }
+        before - self.waiting.len()
+    }
+}
+
+impl Behind {
+    fn go(self) {
+        match self {
+            Self::Ack(client, frame) => client.socket.send(&frame),
+            // Whoever waited may have gone.
+            Self::Signal(signal) => signal.send(()).unwrap_or_default(),
+        }
+    }
+}
+
+fn send(client: &Client, frame: &Frame, key: Option<u64>) {
+    match key {
+        Some(key) => client.socket.send_latest(key, frame),
+        None => client.socket.send(frame),
+    }
+}

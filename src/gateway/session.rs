@@ -1,0 +1,280 @@
+//! The life of one socket: CONNECT, its events in their order, the end. Not here: what an event does (`events`).
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Instant;
+
+use futures_util::FutureExt as _;
+use futures_util::future::LocalBoxFuture;
+use http::request::Parts;
+use tokio::sync::Mutex;
+
+use super::client::{Client, transport_name};
+use super::events;
+use super::handshake::{self, Guest};
+use super::metrics::Metrics;
+use super::outgoing;
+use super::payload::Incoming;
+use super::protocol::{ErrorCode, Failure, ack};
+use super::rooms::Position;
+use super::shard::Shard;
+use crate::domain::presence::{Connect, Facts};
+use crate::domain::rooms::{JoinOptions, Joined};
+use crate::domain::{endings, presence, rooms};
+use crate::engine::{Application, CloseReason, ConnectError, Event, Handshake, Refusal, Socket};
+use crate::hot::HotError;
+use crate::hot::keys::Lease;
+use crate::types::RoomName;
+
+impl Application for Shard {
+    fn admit(&self, request: &Parts, remote: SocketAddr) -> Result<(), Refusal> {
+        handshake::admit(self, request, remote)
+    }
+
+    fn connect(
+        self: Rc<Self>,
+        socket: Socket,
+        handshake: Rc<Handshake>,
+        auth: Option<String>,
+    ) -> LocalBoxFuture<'static, Result<(), ConnectError>> {
+        async move {
+            let guest = handshake::recognise(&self.node, &handshake, auth.as_deref())?;
+            drop(handshake);
+            self.let_in(socket, guest).await
+        }
+        .boxed_local()
+    }
+
+    fn event(self: Rc<Self>, socket: Socket, event: Event) -> LocalBoxFuture<'static, ()> {
+        async move {
+            if let Some(client) = socket.data::<Client>() {
+                self.run(&client, &event).await;
+            }
+        }
+        .boxed_local()
+    }
+
+    fn disconnected(self: Rc<Self>, socket: Socket, reason: CloseReason) -> LocalBoxFuture<'static, ()> {
+        async move {
+            if let Some(client) = socket.data::<Client>() {
+                self.end(&client, reason).await;
+            }
+        }
+        .boxed_local()
+    }
+}
+
+/// An end that somebody wanted; every other is a lost transport, which may come back.
+fn is_explicit(reason: CloseReason) -> bool {
+    use CloseReason as R;
+    matches!(
+        reason,
+        R::ClientDisconnect | R::ServerDisconnect | R::TokenExpired | R::Kicked
+    )
+}
+
+impl Shard {
+    /// Registers the connection, and tells the client who it is. Where Redis does not help, the transport is closed: the
+    /// stock client comes back, which it would not after CONNECT_ERROR.
+    async fn let_in(self: &Rc<Self>, socket: Socket, guest: Guest) -> Result<(), ConnectError> {
+        let user = guest.user(socket.id());
+        let client = Rc::new(Client {
+            key: self.next_key(),
+            lease: RefCell::new(self.node.new_lease(socket.id(), &user)),
+            user,
+            ip: guest.ip,
+            about: Box::new(guest.about),
+            expires_at: Cell::new(guest.identity.as_ref().and_then(|identity| identity.expires_at)),
+            shown_transport: Cell::new(socket.transport()),
+            rooms: RefCell::default(),
+            watching: RefCell::default(),
+            turn: Mutex::new(()),
+            socket,
+        });
+        let (listening, registered) = tokio::join!(self.listen(&client.user), self.register(&client));
+        let outcome = match listening.and(registered) {
+            Ok(Connect::Connected { rooms, .. }) => {
+                self.insert(&client);
+                client.socket.set_data(Rc::clone(&client));
+                self.greet(&client, &rooms);
+                Ok(())
+            }
+            Ok(Connect::Full) => Err("too many connections of one user".to_owned()),
+            Err(error) => Err(error.to_string()),
+        };
+        self.listening(&client.user);
+        outcome.map_err(|why| {
+            tracing::warn!(user = %client.user, why, "connection not registered");
+            self.node.metrics.refusals.with_label_values(&["unregistered"]).inc();
+            client.socket.close(CloseReason::Unavailable);
+            ConnectError {
+                message: "Try again in a moment".to_owned(),
+                data: None,
+            }
+        })
+    }
+
+    async fn register(&self, client: &Client) -> Result<Connect, HotError> {
+        let facts = Facts {
+            transport: transport_name(client.socket.transport()).to_owned(),
+            ip: client.ip.to_string(),
+            agent: client.about.agent.clone(),
+            device: client.about.device.clone(),
+            session: client.about.session.clone().unwrap_or_default(),
+        };
+        presence::connect(&self.hot, &client.lease(), &facts).await
+    }
+
+    fn greet(&self, client: &Rc<Client>, rooms: &[RoomName]) {
+        client.socket.accept(None);
+        client.socket.send(&outgoing::connected(client.socket.id()));
+        if !client.user.is_anonymous() {
+            client
+                .socket
+                .send(&outgoing::authenticated(&client.user, client.session(), rooms));
+        }
+        self.watch_expiry(client);
+        tracing::info!(
+            connection = %client.lease().connection, user = %client.user, ip = %client.ip,
+            transport = transport_name(client.socket.transport()), "connected"
+        );
+    }
+
+    /// Runs one event: decode, dispatch, answer.
+    async fn run(self: &Rc<Self>, client: &Rc<Client>, event: &Event) {
+        let started = Instant::now();
+        let incoming = Incoming::parse(&event.args);
+        let name = incoming.as_ref().map_or("", |incoming| &incoming.name);
+        let label = Metrics::label(name);
+        self.node.metrics.events.with_label_values(&[label]).inc();
+        let _turn = client.turn.lock().await;
+        let turn = events::Turn {
+            shard: self,
+            client,
+            ack: event.ack,
+        };
+        let outcome = match &incoming {
+            Some(_) if !event.attachments.is_empty() => Err(Failure::field("payload", "must not hold binary data")),
+            Some(incoming) => events::dispatch(&turn, incoming).await,
+            None => Err(Failure::new(ErrorCode::InvalidPayload, "an event needs a name")),
+        };
+        match outcome {
+            Ok(events::Outcome::Answered) => {}
+            Ok(events::Outcome::Done(data)) => {
+                if let Some(id) = event.ack {
+                    client.socket.ack(id, &ack(data.as_deref()));
+                }
+            }
+            Err(failure) => self.fail(client, event.ack, &failure),
+        }
+        self.show_transport(client).await;
+        self.node
+            .metrics
+            .durations
+            .with_label_values(&[label])
+            .observe(started.elapsed().as_secs_f64());
+    }
+
+    /// By ack, or as the event `error`; unknown events without an ack are only counted.
+    fn fail(&self, client: &Client, ack: Option<u64>, failure: &Failure) {
+        self.node
+            .metrics
+            .failures
+            .with_label_values(&[failure.code.as_str()])
+            .inc();
+        match ack {
+            Some(id) => client.socket.ack(id, &failure.ack()),
+            None if failure.code == ErrorCode::UnknownEvent => {}
+            None => client.socket.send(&outgoing::error(failure)),
+        }
+    }
+
+    /// Writes the transport down where it has changed.
+    pub(super) async fn show_transport(&self, client: &Client) {
+        let transport = client.socket.transport();
+        if client.shown_transport.replace(transport) != transport {
+            let latency_ms = client.socket.latency().map(|latency| latency.as_millis() as u64);
+            let lease = client.lease();
+            if let Err(error) = presence::note(&self.hot, &lease, transport_name(transport), latency_ms).await {
+                tracing::debug!(error = %error, connection = %lease.connection, "transport not written down");
+            }
+        }
+    }
+
+    /// Leases that Redis no longer has: registers their connections anew, each in its own turn, quietly.
+    pub fn register_anew(self: &Rc<Self>, missing: &[Lease]) {
+        for client in missing.iter().filter_map(|lease| self.holder(lease)) {
+            let shard = Rc::clone(self);
+            tokio::task::spawn_local(async move {
+                let _turn = client.turn.lock().await;
+                if let Err(error) = shard.renew_registration(&client).await {
+                    tracing::warn!(error = %error, user = %client.user, "connection not registered anew; the next beat tries again");
+                }
+            });
+        }
+    }
+
+    /// A new life for a connection whose lease is gone: a new id, the same rooms. A room is told only if it saw the user leave. The caller holds
+    /// the client's turn.
+    pub(super) async fn renew_registration(&self, client: &Rc<Client>) -> Result<(), HotError> {
+        if !client.socket.is_open() {
+            return Ok(());
+        }
+        client
+            .lease
+            .replace(self.node.new_lease(client.socket.id(), &client.user));
+        self.register(client).await?;
+        let joined: Vec<RoomName> = client.rooms.borrow().iter().cloned().collect();
+        for room in joined {
+            let known_epoch = self.rooms.borrow().epoch(&room, client);
+            let autocreate = self.node.settings.room_autocreate.matches(room.as_str());
+            let options = JoinOptions {
+                autocreate,
+                known_epoch: known_epoch.as_deref(),
+                members: 0,
+            };
+            match rooms::join(&self.hot, &client.lease(), &room, options).await? {
+                Ok(joined) => self.go_on(client, &room, joined),
+                Err(_) => {
+                    client.rooms.borrow_mut().remove(&room);
+                    self.leave_room(&room, client);
+                }
+            }
+        }
+        tracing::info!(connection = %client.lease().connection, user = %client.user, "registered anew");
+        Ok(())
+    }
+
+    fn go_on(&self, client: &Client, room: &RoomName, joined: Joined) {
+        let reset = outgoing::room_reset(room, &joined.epoch, joined.seq, joined.rev, "epoch_changed");
+        let position = Position {
+            epoch: joined.epoch,
+            seq: joined.seq,
+            rev: joined.rev,
+        };
+        if self.rooms.borrow_mut().go_on(room, client, position) {
+            client.socket.send(&reset);
+        }
+    }
+
+    async fn end(&self, client: &Rc<Client>, reason: CloseReason) {
+        let _turn = client.turn.lock().await;
+        self.remove(client);
+        let lease = client.lease();
+        tracing::info!(connection = %lease.connection, user = %lease.user, reason = %reason, "disconnected");
+        let ended = if is_explicit(reason) {
+            endings::finish(&self.hot, &lease).await.map(drop)
+        } else {
+            let grace = match reason {
+                CloseReason::Shutdown | CloseReason::Draining => self.node.settings.drain_grace,
+                _ => self.node.settings.grace,
+            };
+            presence::lose(&self.hot, &lease, grace).await
+        };
+        if let Err(error) = ended {
+            // Nobody extends the lease any more, so it ends by itself.
+            tracing::warn!(error = %error, connection = %lease.connection, "end not written down; the lease runs out");
+        }
+    }
+}

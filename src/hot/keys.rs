@@ -1,0 +1,295 @@
+//! Every key and channel name of the hot state, and the partitions that they lie in. The only module that knows them.
+//!
+//! `<prefix>:{<tag>}:<noun>:<id>`: the noun stands before the name, so no name that a client chooses collides with
+//! another key; the hash tag puts all that one script touches into one Redis Cluster slot.
+
+use std::sync::Arc;
+
+use crate::types::{ConnectionId, NodeId, RoomName, UserId};
+
+/// Users and rooms are hashed onto this many partitions; part of the data's layout, never to be changed.
+pub const PARTITIONS: usize = 64;
+
+/// Hash tags whose slots lie in the middles of 64 equal bands of the 16,384 slots, so that masters share them evenly.
+const TAGS: [u16; PARTITIONS] = [
+    464, 977, 3017, 2113, 574, 867, 3107, 2003, 184, 2180, 3237, 2333, 754, 2090, 3327, 2223, 3124, 2020, 557, 844,
+    3034, 2130, 447, 954, 3304, 91, 777, 2773, 3214, 2310, 667, 2663, 712, 2716, 3361, 2265, 1079, 2606, 3271, 2375,
+    532, 821, 3681, 2785, 1599, 931, 3791, 2695, 2985, 2356, 621, 2625, 3342, 2246, 731, 2735, 3072, 2176, 1497, 912,
+    3162, 2066, 1587, 802,
+];
+
+/// One of the 64 partitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Partition(u8);
+
+impl Partition {
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..PARTITIONS as u8).map(Self)
+    }
+
+    pub fn of_user(user: &UserId) -> Self {
+        Self::of(user.as_str())
+    }
+
+    pub fn of_room(room: &RoomName) -> Self {
+        Self::of(room.as_str())
+    }
+
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+
+    /// FNV-1a: the same on every node, in every version.
+    fn of(id: &str) -> Self {
+        let hash = id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        // The high bits are folded in: the low ones alone mix the last bytes only.
+        Self(((hash ^ (hash >> 32)) % PARTITIONS as u64) as u8)
+    }
+}
+
+/// What a lease is called in `leases` and `grace`: whoever sweeps knows at once whose it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Lease {
+    pub connection: ConnectionId,
+    pub node: NodeId,
+    pub user: UserId,
+}
+
+impl Lease {
+    /// `<connection>\0<node>\0<user>`; ids have no control characters.
+    pub fn encode(&self) -> String {
+        format!("{}\0{}\0{}", self.connection, self.node, self.user)
+    }
+
+    pub fn decode(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(3, '\0');
+        Some(Self {
+            connection: ConnectionId::parse(parts.next()?).ok()?,
+            node: NodeId::parse(parts.next()?).ok()?,
+            user: UserId::parse(parts.next()?).ok()?,
+        })
+    }
+
+    /// The same in a room: lexical ranges answer "is it the user's last here?".
+    pub fn member(&self) -> String {
+        format!("{}\0{}@{}", self.user, self.connection, self.node)
+    }
+}
+
+/// Something other than a lease that ends by time, as it stands in `due`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Due {
+    Typing(RoomName),
+    Count(RoomName),
+    CustomStatus(UserId),
+}
+
+impl Due {
+    pub fn decode(text: &str) -> Option<Self> {
+        let (kind, id) = text.split_once('\0')?;
+        match kind {
+            "typing" => RoomName::parse(id).ok().map(Self::Typing),
+            "count" => RoomName::parse(id).ok().map(Self::Count),
+            "status" => UserId::parse(id).ok().map(Self::CustomStatus),
+            _ => None,
+        }
+    }
+}
+
+/// Builds names. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    prefix: Arc<str>,
+}
+
+impl Keys {
+    /// `prefix` has no braces: the configuration sees to it, since they would move the hash tag.
+    pub fn new(prefix: &str) -> Self {
+        Self {
+            prefix: Arc::from(prefix),
+        }
+    }
+
+    fn plain(&self, partition: Partition, noun: &str) -> String {
+        format!("{}:{{{}}}:{noun}", self.prefix, TAGS[partition.index()])
+    }
+
+    fn named(&self, partition: Partition, noun: &str, id: &str) -> String {
+        format!("{}:{{{}}}:{noun}:{id}", self.prefix, TAGS[partition.index()])
+    }
+
+    pub fn leases(&self, partition: Partition) -> String {
+        self.plain(partition, "leases")
+    }
+
+    pub fn grace(&self, partition: Partition) -> String {
+        self.plain(partition, "grace")
+    }
+
+    pub fn due(&self, partition: Partition) -> String {
+        self.plain(partition, "due")
+    }
+
+    pub fn todo(&self, partition: Partition) -> String {
+        self.plain(partition, "todo")
+    }
+
+    pub fn swept(&self, partition: Partition) -> String {
+        self.plain(partition, "swept")
+    }
+
+    pub fn node_leases(&self, partition: Partition, node: &NodeId) -> String {
+        self.named(partition, "node", node.as_str())
+    }
+
+    pub fn connection(&self, user: &UserId, connection: &ConnectionId) -> String {
+        self.named(Partition::of_user(user), "conn", connection.as_str())
+    }
+
+    pub fn user(&self, user: &UserId) -> String {
+        self.named(Partition::of_user(user), "user", user.as_str())
+    }
+
+    pub fn user_connections(&self, user: &UserId) -> String {
+        self.named(Partition::of_user(user), "user.conns", user.as_str())
+    }
+
+    pub fn user_rooms(&self, user: &UserId) -> String {
+        self.named(Partition::of_user(user), "user.rooms", user.as_str())
+    }
+
+    pub fn user_channel(&self, user: &UserId) -> String {
+        self.named(Partition::of_user(user), "bus.user", user.as_str())
+    }
+
+    /// Where presence is told to everybody, one channel per partition, with `REALTIME_PRESENCE_AUDIENCE=all`.
+    pub fn presence_channel(&self, partition: Partition) -> String {
+        self.plain(partition, "bus.presence")
+    }
+
+    pub fn room(&self, room: &RoomName) -> String {
+        self.named(Partition::of_room(room), "room", room.as_str())
+    }
+
+    /// Matches every key that [`Keys::room`] makes.
+    pub fn room_pattern(&self) -> String {
+        format!("{}:{{*}}:room:*", glob_escaped(&self.prefix))
+    }
+
+    pub fn room_live(&self, room: &RoomName) -> String {
+        self.named(Partition::of_room(room), "room.live", room.as_str())
+    }
+
+    pub fn room_users(&self, room: &RoomName) -> String {
+        self.named(Partition::of_room(room), "room.users", room.as_str())
+    }
+
+    pub fn room_policy(&self, room: &RoomName) -> String {
+        self.named(Partition::of_room(room), "room.policy", room.as_str())
+    }
+
+    pub fn room_typing(&self, room: &RoomName) -> String {
+        self.named(Partition::of_room(room), "room.typing", room.as_str())
+    }
+
+    /// Room and user have no control characters, so the client's id, which may have any, stands last.
+    pub fn room_dedupe(&self, room: &RoomName, user: &UserId, client_message_id: &str) -> String {
+        self.named(
+            Partition::of_room(room),
+            "room.dedupe",
+            &format!("{room}\0{user}\0{client_message_id}"),
+        )
+    }
+
+    pub fn room_channel(&self, room: &RoomName) -> String {
+        self.named(Partition::of_room(room), "bus.room", room.as_str())
+    }
+
+    /// Marks, beside a room, that a connection has ended.
+    pub fn tombstone(&self, room: &RoomName, connection: &ConnectionId) -> String {
+        self.named(Partition::of_room(room), "tombstone", connection.as_str())
+    }
+
+    pub fn nodes(&self) -> String {
+        format!("{}:{{nodes}}:nodes", self.prefix)
+    }
+
+    pub fn node(&self, node: &NodeId) -> String {
+        format!("{}:{{nodes}}:node:{node}", self.prefix)
+    }
+
+    pub fn check(&self) -> String {
+        format!("{}:{{nodes}}:check", self.prefix)
+    }
+}
+
+fn glob_escaped(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| {
+            matches!(c, '*' | '?' | '[' | ']' | '\\')
+                .then_some('\\')
+                .into_iter()
+                .chain([c])
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slot(tag: &str) -> u16 {
+        let crc = tag.bytes().fold(0_u16, |crc, byte| {
+            (0..8).fold(crc ^ (u16::from(byte) << 8), |crc, _| {
+                if crc & 0x8000 == 0 {
+                    crc << 1
+                } else {
+                    (crc << 1) ^ 0x1021
+                }
+            })
+        });
+        crc % 16_384
+    }
+
+    #[test]
+    fn the_slots_of_the_partitions_are_evenly_spread() {
+        for (band, tag) in TAGS.iter().enumerate() {
+            let middle = band as i32 * 256 + 128;
+            assert!(
+                (i32::from(slot(&tag.to_string())) - middle).abs() <= 8,
+                "tag {tag} is off the middle of its band"
+            );
+        }
+    }
+
+    #[test]
+    fn names_fall_evenly_into_the_partitions() {
+        let mut counts = [0; PARTITIONS];
+        for n in 0..6_400 {
+            let user = UserId::parse(&format!("user-{n}")).expect("a valid id");
+            counts[Partition::of_user(&user).index()] += 1;
+        }
+        assert!(counts.iter().all(|&count| (50..=160).contains(&count)), "{counts:?}");
+    }
+
+    #[test]
+    fn a_lease_survives_its_name() {
+        let lease = Lease {
+            connection: ConnectionId::parse("abc.1").expect("valid"),
+            node: NodeId::parse("n1").expect("valid"),
+            user: UserId::parse("anon:x@y z").expect("valid"),
+        };
+        assert_eq!(Lease::decode(&lease.encode()), Some(lease));
+        assert_eq!(Lease::decode("no separators"), None);
+    }
+
+    #[test]
+    fn a_room_cannot_name_another_key() {
+        let keys = Keys::new("rt");
+        let room = RoomName::parse("live:x").expect("valid");
+        assert!(keys.room(&room).ends_with(":room:live:x"));
+        assert_ne!(keys.room(&room), keys.room_live(&RoomName::parse("x").expect("valid")));
+    }
+}

@@ -1,0 +1,199 @@
+//! The hot state: the ONLY module that knows Redis. One atomic operation is one Lua file and one typed function here;
+//! the bus brings what the scripts publish. Not here: the rules around the operations (`domain`), the wire (`gateway`).
+
+pub mod bus;
+pub mod frame;
+pub mod keys;
+pub mod link;
+pub mod messages;
+pub mod nodes;
+pub mod presence;
+mod reply;
+pub mod rooms;
+pub mod script;
+pub mod sweep;
+pub mod typing;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bb8_redis::RedisConnectionManager;
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
+
+use keys::Keys;
+use link::Link;
+use reply::UnexpectedReply;
+
+/// The durations and bounds that scripts are given.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// Life of a connection's lease: 2.5 heartbeats.
+    pub lease: Duration,
+    /// What entries in grace get once, when their user comes back.
+    pub prolong: Duration,
+    /// How long a user's record, or an empty room made by joining it, is kept.
+    pub keep: Duration,
+    /// Users above which a room hears counts instead of people.
+    pub presence_limit: u64,
+    /// Presence goes to everybody, not to the rooms.
+    pub presence_to_all: bool,
+    /// Most connections of one user.
+    pub user_connections: u64,
+    /// Most rooms of one connection.
+    pub connection_rooms: u64,
+}
+
+/// Between two counts told to a large room.
+pub const COUNT_EVERY: Duration = Duration::from_secs(1);
+
+/// What [`Hot`] is made of.
+#[derive(Clone)]
+pub struct Settings {
+    /// May hold a password: never logged.
+    pub url: String,
+    pub prefix: String,
+    pub terms: Terms,
+    pub metrics: Metrics,
+}
+
+/// Durations and failures of scripts, by name.
+#[derive(Clone)]
+pub struct Metrics {
+    durations: HistogramVec,
+    failures: IntCounterVec,
+}
+
+impl Metrics {
+    /// Registers the collectors; fails when they are registered already.
+    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let durations = HistogramVec::new(
+            HistogramOpts::new(
+                "realtime_script_duration_seconds",
+                "Time from the call of a Lua script to its reply.",
+            )
+            .buckets(vec![
+                0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0,
+            ]),
+            &["script"],
+        )?;
+        let failures = IntCounterVec::new(
+            Opts::new(
+                "realtime_script_failures_total",
+                "Calls of Lua scripts without a valid reply.",
+            ),
+            &["script"],
+        )?;
+        registry.register(Box::new(durations.clone()))?;
+        registry.register(Box::new(failures.clone()))?;
+        Ok(Self { durations, failures })
+    }
+}
+
+/// An operation on the hot state did not come back with a result. Its outcome is unknown.
+#[derive(Debug, thiserror::Error)]
+pub enum HotError {
+    /// Redis is away, silent, or refused the call.
+    #[error("{operation}: {source}")]
+    Redis {
+        operation: &'static str,
+        source: redis::RedisError,
+    },
+    /// The reply breaks the header contract of the script.
+    #[error("{operation}: {source}")]
+    Reply {
+        operation: &'static str,
+        source: UnexpectedReply,
+    },
+    /// The bus did not confirm a subscription in time.
+    #[error("the bus did not confirm a subscription in time")]
+    Bus,
+    /// No connection of the pool was free in time.
+    #[error("the pool of Redis connections: {0}")]
+    Pool(String),
+}
+
+impl HotError {
+    fn of(operation: &'static str, source: redis::RedisError) -> Self {
+        Self::Redis { operation, source }
+    }
+
+    fn reply(operation: &'static str, source: UnexpectedReply) -> Self {
+        Self::Reply { operation, source }
+    }
+}
+
+type Pool = bb8::Pool<RedisConnectionManager>;
+
+/// Handle to the hot state; clones share one connection. Lives on the runtime that made it.
+#[derive(Clone)]
+pub struct Hot(Arc<Inner>);
+
+struct Inner {
+    link: Link,
+    keys: Keys,
+    terms: Terms,
+    metrics: Metrics,
+    pool: Pool,
+}
+
+/// Connections for scans and administration: few, and none is held while nobody asks.
+const POOL_SIZE: u32 = 2;
+const POOL_WAIT: Duration = Duration::from_secs(2);
+
+impl Hot {
+    /// Starts dialling on the current runtime, and returns at once; calls wait for the connection within their bound.
+    /// Fails when the URL is none.
+    pub fn open(settings: Settings) -> Result<Self, HotError> {
+        let fail = |source| HotError::of("connect", source);
+        let client = link::client(&settings.url).map_err(fail)?;
+        let manager = RedisConnectionManager::new(client.get_connection_info().clone()).map_err(fail)?;
+        let pool = Pool::builder()
+            .max_size(POOL_SIZE)
+            .min_idle(0)
+            .connection_timeout(POOL_WAIT)
+            .build_unchecked(manager);
+        Ok(Self(Arc::new(Inner {
+            link: Link::open(client),
+            keys: Keys::new(&settings.prefix),
+            terms: settings.terms,
+            metrics: settings.metrics,
+            pool,
+        })))
+    }
+
+    pub fn keys(&self) -> &Keys {
+        &self.0.keys
+    }
+
+    pub fn terms(&self) -> &Terms {
+        &self.0.terms
+    }
+
+    fn link(&self) -> &Link {
+        &self.0.link
+    }
+
+    fn pool(&self) -> &Pool {
+        &self.0.pool
+    }
+
+    /// Whether Redis answered lately, as far as this handle's calls know; asks nobody.
+    pub fn is_up(&self) -> bool {
+        self.0.link.is_up()
+    }
+
+    fn observe(&self, script: &'static str, took: Duration, succeeded: bool) {
+        self.0
+            .metrics
+            .durations
+            .with_label_values(&[script])
+            .observe(took.as_secs_f64());
+        if !succeeded {
+            self.0.metrics.failures.with_label_values(&[script]).inc();
+        }
+    }
+}
+
+fn millis(duration: Duration) -> i128 {
+    i128::try_from(duration.as_millis()).unwrap_or(i128::MAX)
+}

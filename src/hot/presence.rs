@@ -1,0 +1,437 @@
+//! Presence and the leases of connections: one typed function per file of lua/presence. Not here: who is told what.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::keys::{Lease, Partition};
+use super::reply::{Reply, UnexpectedReply};
+use super::script::{self, Call, Script, script};
+use super::{Hot, HotError, millis};
+use crate::types::{ConnectionId, NodeId, Presence, RoomName, Status, UserId};
+
+script!(CONNECT = "presence/connect");
+script!(RENEW = "presence/renew");
+script!(LOSE = "presence/lose");
+script!(FINISH = "presence/finish");
+script!(ENTER = "presence/enter");
+script!(EXIT = "presence/exit");
+script!(UPDATE = "presence/update");
+script!(EXPIRE = "presence/expire");
+script!(READ = "presence/read");
+script!(REFRESH = "presence/refresh");
+
+pub(super) const SCRIPTS: &[&LazyLock<Script>] = &[
+    &CONNECT, &RENEW, &LOSE, &FINISH, &ENTER, &EXIT, &UPDATE, &EXPIRE, &READ, &REFRESH,
+];
+
+/// How presence travels in replies and on the bus: `{status, text?, emoji?, seen?}`, seen in Unix ms.
+#[derive(Debug, Serialize, Deserialize)]
+struct Encoded {
+    status: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    emoji: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seen: Option<f64>,
+}
+
+/// The JSON of a presence, without its version.
+pub fn encode(presence: &Presence) -> String {
+    let encoded = Encoded {
+        status: presence.status.as_str().to_owned(),
+        text: presence.text.clone(),
+        emoji: presence.emoji.clone(),
+        seen: presence.seen_ms.map(|ms| ms as f64),
+    };
+    serde_json::to_string(&encoded).expect("a struct of strings is always JSON")
+}
+
+/// The presence in a JSON that [`encode`] or a script made.
+pub fn decode(version: u64, json: &str) -> Option<Presence> {
+    let encoded: Encoded = serde_json::from_str(json).ok()?;
+    Some(Presence {
+        version,
+        status: Status::parse(&encoded.status)?,
+        text: encoded.text,
+        emoji: encoded.emoji,
+        seen_ms: encoded.seen.filter(|&ms| ms > 0.0).map(|ms| ms as i64),
+    })
+}
+
+impl Reply {
+    /// Two values: version, presence JSON.
+    fn presence(&mut self) -> Result<Presence, UnexpectedReply> {
+        let version = self.integer()?;
+        let encoded: Encoded = self.json()?;
+        Ok(Presence {
+            version,
+            status: Status::parse(&encoded.status).unwrap_or(Status::Offline),
+            text: encoded.text,
+            emoji: encoded.emoji,
+            seen_ms: encoded.seen.filter(|&ms| ms > 0.0).map(|ms| ms as i64),
+        })
+    }
+
+    /// One value: a JSON list of names. Names that no longer parse are not rooms.
+    fn rooms(&mut self) -> Result<Vec<RoomName>, UnexpectedReply> {
+        let names: Vec<String> = self.json()?;
+        Ok(names.iter().filter_map(|name| RoomName::parse(name).ok()).collect())
+    }
+}
+
+/// What a connection tells of itself; shown to operators and kept in the archive.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    pub transport: String,
+    pub ip: String,
+    pub agent: String,
+    /// JSON text.
+    pub device: String,
+    pub session: String,
+}
+
+/// Outcome of [`connect`].
+#[derive(Debug)]
+pub enum Connect {
+    Connected {
+        presence: Presence,
+        now_ms: i64,
+        rooms: Vec<RoomName>,
+    },
+    /// The user has as many connections as one user may have.
+    Full,
+}
+
+/// Creates the lease. A repeat finds it, and changes nothing.
+pub async fn connect(hot: &Hot, lease: &Lease, facts: &Facts) -> Result<Connect, HotError> {
+    let (keys, user) = (hot.keys(), &lease.user);
+    let partition = Partition::of_user(user);
+    let mut reply = CONNECT
+        .call()
+        .key(keys.leases(partition))
+        .key(keys.grace(partition))
+        .key(keys.connection(user, &lease.connection))
+        .key(keys.user(user))
+        .key(keys.user_connections(user))
+        .key(keys.user_rooms(user))
+        .key(keys.node_leases(partition, &lease.node))
+        .key(presence_channel(hot, user))
+        .arg(lease.encode())
+        .arg(lease.connection.as_str())
+        .arg(lease.node.as_str())
+        .arg(user.as_str())
+        .number(millis(hot.terms().lease))
+        .number(millis(hot.terms().prolong))
+        .arg(&facts.transport[..])
+        .arg(&facts.ip[..])
+        .arg(&facts.agent[..])
+        .arg(&facts.device[..])
+        .arg(&facts.session[..])
+        .number(hot.terms().user_connections)
+        .run(hot)
+        .await?;
+    CONNECT.read(|| {
+        if reply.text()? == "full" {
+            return Ok(Connect::Full);
+        }
+        let _appeared = reply.flag()?;
+        Ok(Connect::Connected {
+            presence: reply.presence()?,
+            now_ms: reply.integer()?,
+            rooms: reply.rooms()?,
+        })
+    })
+}
+
+/// The channel on which a user's presence is told beside the rooms.
+fn presence_channel(hot: &Hot, user: &UserId) -> String {
+    if hot.terms().presence_to_all {
+        hot.keys().presence_channel(Partition::of_user(user))
+    } else {
+        hot.keys().user_channel(user)
+    }
+}
+
+/// Extends leases of one partition; the missing ones are returned.
+pub async fn renew(hot: &Hot, partition: Partition, leases: &[Lease]) -> Result<Vec<Lease>, HotError> {
+    let mut reply = RENEW
+        .call()
+        .key(hot.keys().leases(partition))
+        .number(millis(hot.terms().lease))
+        .args(leases.iter().map(Lease::encode))
+        .run(hot)
+        .await?;
+    RENEW.read(|| {
+        let mut missing = Vec::new();
+        while !reply.is_empty() {
+            missing.extend(Lease::decode(&reply.text()?));
+        }
+        Ok(missing)
+    })
+}
+
+/// Moves a lease into grace. False: there was none.
+pub async fn lose(hot: &Hot, lease: &Lease, grace: Duration) -> Result<bool, HotError> {
+    let partition = Partition::of_user(&lease.user);
+    let mut reply = LOSE
+        .call()
+        .key(hot.keys().leases(partition))
+        .key(hot.keys().grace(partition))
+        .arg(lease.encode())
+        .number(millis(grace))
+        .run(hot)
+        .await?;
+    LOSE.read(|| reply.flag())
+}
+
+/// What the end of a connection leaves to be done.
+#[derive(Debug)]
+pub struct Finished {
+    /// The user's presence, where this end changed it.
+    pub changed: Option<Presence>,
+    /// Rooms that the connection must still leave.
+    pub rooms: Vec<RoomName>,
+    /// The record that makes it happen, in the user's partition.
+    pub todo: Option<String>,
+}
+
+fn finish_call(hot: &Hot, lease: &Lease, seen_end_ms: Option<i64>) -> Call {
+    let (keys, user) = (hot.keys(), &lease.user);
+    let partition = Partition::of_user(user);
+    // Nobody comes back as the same anonymous user.
+    let keep_ms = if user.is_anonymous() {
+        1
+    } else {
+        millis(hot.terms().keep)
+    };
+    FINISH
+        .call()
+        .key(keys.leases(partition))
+        .key(keys.grace(partition))
+        .key(keys.connection(user, &lease.connection))
+        .key(keys.user(user))
+        .key(keys.user_connections(user))
+        .key(keys.user_rooms(user))
+        .key(keys.node_leases(partition, &lease.node))
+        .key(keys.todo(partition))
+        .key(presence_channel(hot, user))
+        .arg(lease.encode())
+        .arg(lease.connection.as_str())
+        .arg(user.as_str())
+        .arg(seen_end_ms.map(|ms| ms.to_string()).unwrap_or_default())
+        .number(keep_ms)
+}
+
+fn finished(mut reply: Reply) -> Result<Option<Finished>, HotError> {
+    FINISH.read(|| {
+        if !reply.flag()? {
+            return Ok(None);
+        }
+        let _last = reply.flag()?;
+        let changed = reply.flag()?;
+        let presence = reply.presence()?;
+        let todo = Some(reply.text()?).filter(|id| !id.is_empty());
+        Ok(Some(Finished {
+            changed: changed.then_some(presence),
+            rooms: reply.rooms()?,
+            todo,
+        }))
+    })
+}
+
+/// Ends a connection now. `None`: it had ended.
+pub async fn finish(hot: &Hot, lease: &Lease) -> Result<Option<Finished>, HotError> {
+    finished(finish_call(hot, lease, None).run(hot).await?)
+}
+
+/// Ends connections whose leases end as the sweep saw them end (ms); in the order given, `None` where another was first.
+pub async fn finish_due(hot: &Hot, due: &[(Lease, i64)]) -> Result<Vec<Result<Option<Finished>, HotError>>, HotError> {
+    let calls = due
+        .iter()
+        .map(|(lease, end_ms)| finish_call(hot, lease, Some(*end_ms)))
+        .collect();
+    Ok(script::run_all(hot, calls)
+        .await?
+        .into_iter()
+        .map(|reply| finished(reply?))
+        .collect())
+}
+
+/// Outcome of [`enter`].
+#[derive(Debug)]
+pub enum Enter {
+    Entered(Presence),
+    /// The connection has no lease: it ended, or Redis lost it.
+    Gone,
+    /// The connection is in as many rooms as it may be.
+    TooManyRooms,
+}
+
+/// First half of a join, in the user's partition.
+pub async fn enter(hot: &Hot, lease: &Lease, room: &RoomName) -> Result<Enter, HotError> {
+    let (keys, user) = (hot.keys(), &lease.user);
+    let mut reply = ENTER
+        .call()
+        .key(keys.leases(Partition::of_user(user)))
+        .key(keys.user(user))
+        .key(keys.user_connections(user))
+        .key(keys.user_rooms(user))
+        .arg(lease.encode())
+        .arg(lease.connection.as_str())
+        .arg(room.as_str())
+        .number(hot.terms().connection_rooms)
+        .run(hot)
+        .await?;
+    ENTER.read(|| match &*reply.text()? {
+        "ok" => Ok(Enter::Entered(reply.presence()?)),
+        "many" => Ok(Enter::TooManyRooms),
+        _ => Ok(Enter::Gone),
+    })
+}
+
+/// Second half of a leave, in the user's partition.
+pub async fn exit(hot: &Hot, user: &UserId, connection: &ConnectionId, room: &RoomName) -> Result<(), HotError> {
+    EXIT.call()
+        .key(hot.keys().user_rooms(user))
+        .arg(connection.as_str())
+        .arg(room.as_str())
+        .run(hot)
+        .await
+        .map(drop)
+}
+
+/// What a user chose; times in Unix ms.
+#[derive(Debug, Clone)]
+pub struct Choice {
+    pub status: Status,
+    pub text: Option<String>,
+    pub emoji: Option<String>,
+    pub until_ms: Option<i64>,
+}
+
+/// A presence, and the rooms that must hear of it where it changed.
+#[derive(Debug)]
+pub struct Told {
+    pub changed: bool,
+    pub presence: Presence,
+    pub rooms: Vec<RoomName>,
+    pub todo: Option<String>,
+}
+
+fn change_call(script: &'static LazyLock<Script>, hot: &Hot, user: &UserId) -> Call {
+    let (keys, partition) = (hot.keys(), Partition::of_user(user));
+    script
+        .call()
+        .key(keys.user(user))
+        .key(keys.user_connections(user))
+        .key(keys.user_rooms(user))
+        .key(keys.due(partition))
+        .key(keys.todo(partition))
+        .key(presence_channel(hot, user))
+        .arg(user.as_str())
+}
+
+/// Stores a choice; `None` where the connection is not registered.
+pub async fn update(hot: &Hot, lease: &Lease, choice: &Choice) -> Result<Option<Told>, HotError> {
+    let mut reply = change_call(&UPDATE, hot, &lease.user)
+        .arg(lease.connection.as_str())
+        .arg(choice.status.as_str())
+        .arg(choice.text.as_deref().unwrap_or_default())
+        .arg(choice.emoji.as_deref().unwrap_or_default())
+        .number(choice.until_ms.unwrap_or(0))
+        .run(hot)
+        .await?;
+    UPDATE.read(|| {
+        if reply.text()? != "ok" {
+            return Ok(None);
+        }
+        let changed = reply.flag()?;
+        told(&mut reply, changed).map(Some)
+    })
+}
+
+/// Ends a custom status whose time has come; `None` where there is nothing to end.
+pub async fn expire(hot: &Hot, user: &UserId) -> Result<Option<Told>, HotError> {
+    let mut reply = change_call(&EXPIRE, hot, user).run(hot).await?;
+    EXPIRE.read(|| {
+        if reply.flag()? {
+            told(&mut reply, true).map(Some)
+        } else {
+            Ok(None)
+        }
+    })
+}
+
+fn told(reply: &mut Reply, changed: bool) -> Result<Told, UnexpectedReply> {
+    let presence = reply.presence()?;
+    let todo = Some(reply.text()?).filter(|id| !id.is_empty());
+    Ok(Told {
+        changed,
+        presence,
+        rooms: reply.rooms()?,
+        todo,
+    })
+}
+
+/// What others see of users, and the rooms each is in; in the order asked.
+pub async fn read_all(hot: &Hot, users: &[UserId]) -> Result<Vec<(Presence, Vec<RoomName>)>, HotError> {
+    let call = |user| {
+        READ.call()
+            .key(hot.keys().user(user))
+            .key(hot.keys().user_connections(user))
+            .key(hot.keys().user_rooms(user))
+    };
+    let replies = script::run_all(hot, users.iter().map(call).collect()).await?;
+    replies
+        .into_iter()
+        .map(|reply| {
+            let mut reply = reply?;
+            READ.read(|| Ok((reply.presence()?, reply.rooms()?)))
+        })
+        .collect()
+}
+
+/// Writes what changes while a connection lasts: its transport, its latency.
+pub async fn refresh(hot: &Hot, lease: &Lease, transport: &str, latency_ms: Option<u64>) -> Result<(), HotError> {
+    REFRESH
+        .call()
+        .key(hot.keys().connection(&lease.user, &lease.connection))
+        .arg(transport)
+        .arg(latency_ms.map(|ms| ms.to_string()).unwrap_or_default())
+        .run(hot)
+        .await
+        .map(drop)
+}
+
+/// Live connections of the whole cluster; those in grace do not count.
+pub async fn count_connections(hot: &Hot) -> Result<u64, HotError> {
+    let mut pipeline = redis::Pipeline::new();
+    for partition in Partition::all() {
+        pipeline.cmd("ZCARD").arg(hot.keys().leases(partition));
+    }
+    let fail = |error| HotError::of("count connections", error);
+    let mut connection = hot.link().connection().await.map_err(fail)?;
+    let counts = connection
+        .send_all(&pipeline, super::keys::PARTITIONS)
+        .await
+        .map_err(fail)?;
+    counts
+        .into_iter()
+        .map(|count| redis::from_redis_value::<u64>(count).map_err(|error| fail(error.into())))
+        .sum()
+}
+
+/// Every lease that a node holds in one partition.
+pub async fn node_leases(hot: &Hot, partition: Partition, node: &NodeId) -> Result<Vec<Lease>, HotError> {
+    let fail = |error| HotError::of("read a node's leases", error);
+    let mut connection = hot.link().connection().await.map_err(fail)?;
+    let value = connection
+        .send(redis::cmd("SMEMBERS").arg(hot.keys().node_leases(partition, node)))
+        .await
+        .map_err(fail)?;
+    let members: Vec<String> = redis::from_redis_value(value).map_err(|error| fail(error.into()))?;
+    Ok(members.iter().filter_map(|member| Lease::decode(member)).collect())
+}

@@ -1,0 +1,416 @@
+//! Rooms and who is in them: one typed function per file of lua/rooms. Not here: what a refusal is called on the wire.
+
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
+use futures_util::StreamExt as _;
+
+use super::keys::Lease;
+use super::reply::{Reply, UnexpectedReply};
+use super::script::{self, Call, Script, script};
+use super::{COUNT_EVERY, Hot, HotError, millis, presence};
+use crate::types::{LeaveReason, Presence, Role, RoomName, RoomType, Status, UserId, Visibility};
+
+script!(CREATE = "rooms/create");
+script!(JOIN = "rooms/join");
+script!(LEAVE = "rooms/leave");
+script!(TELL = "rooms/tell");
+script!(MEMBERS = "rooms/members");
+script!(COUNT = "rooms/count");
+script!(READ = "rooms/read");
+
+pub(super) const SCRIPTS: &[&LazyLock<Script>] = &[&CREATE, &JOIN, &LEAVE, &TELL, &MEMBERS, &COUNT, &READ];
+
+/// How long a late join of an ended connection is refused.
+const TOMBSTONE_MS: u64 = 120_000;
+
+/// What is asked of a new room.
+#[derive(Debug, Clone)]
+pub struct NewRoom {
+    pub name: RoomName,
+    pub kind: RoomType,
+    pub visibility: Visibility,
+    /// `None`: no bound.
+    pub max_members: Option<u32>,
+}
+
+/// A room as the administration sees it; `members` are live users.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Room {
+    pub name: RoomName,
+    pub kind: RoomType,
+    pub visibility: Visibility,
+    pub max_members: Option<u32>,
+    pub created_ms: i64,
+    pub members: u64,
+}
+
+impl Reply {
+    /// Four values: type, visibility, most members, created_ms.
+    fn room(&mut self, name: RoomName) -> Result<Room, UnexpectedReply> {
+        Ok(Room {
+            name,
+            kind: RoomType::parse(&self.text()?).unwrap_or(RoomType::Channel),
+            visibility: Visibility::parse(&self.text()?).unwrap_or(Visibility::Secret),
+            max_members: Some(self.integer()?).filter(|&most| most > 0),
+            created_ms: self.integer()?,
+            members: 0,
+        })
+    }
+}
+
+/// Makes a room; true where it is new, false where one of that name was there, which is returned as it is.
+pub async fn create(hot: &Hot, room: &NewRoom) -> Result<(bool, Room), HotError> {
+    let mut reply = CREATE
+        .call()
+        .key(hot.keys().room(&room.name))
+        .arg(room.name.as_str())
+        .arg(uuid())
+        .arg(room.kind.as_str())
+        .arg(room.visibility.as_str())
+        .number(room.max_members.unwrap_or(0))
+        .arg(new_epoch())
+        .run(hot)
+        .await?;
+    CREATE.read(|| Ok((reply.flag()?, reply.room(room.name.clone())?)))
+}
+
+/// A random version 4 UUID: rooms are known by one in the archive.
+fn uuid() -> String {
+    let bits = (rand::random::<u128>() & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
+    let hex = format!("{bits:032x}");
+    format!(
+        "{}-{}-{}-{}-{}",
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..]
+    )
+}
+
+/// A room's epoch: random, so that no two lives of a room share one.
+fn new_epoch() -> String {
+    format!("{:016x}", rand::random::<u64>())
+}
+
+/// A join, as the domain asks for it.
+#[derive(Debug)]
+pub struct JoinRequest<'a> {
+    pub lease: &'a Lease,
+    pub room: &'a RoomName,
+    pub presence: &'a Presence,
+    /// Make the room when it is missing.
+    pub autocreate: bool,
+    /// The epoch in which the connection was a member, where a membership is registered anew: in another one the room
+    /// itself was lost, and nobody is told, since nobody saw the user leave.
+    pub known_epoch: Option<&'a str>,
+    /// How many members to return with it; 0 for none.
+    pub members: u32,
+}
+
+/// A membership, and where in the room's order it begins.
+#[derive(Debug, Clone)]
+pub struct Joined {
+    /// The user's first connection here.
+    pub first: bool,
+    pub kind: RoomType,
+    pub role: Role,
+    pub member_count: u64,
+    pub epoch: String,
+    pub seq: u64,
+    pub rev: u64,
+    pub now_ms: i64,
+    pub members: Vec<Member>,
+}
+
+/// One user in a room.
+#[derive(Debug, Clone)]
+pub struct Member {
+    pub user: UserId,
+    pub joined_ms: i64,
+    pub status: Status,
+}
+
+/// Outcome of [`join`].
+#[derive(Debug)]
+pub enum Join {
+    Joined(Joined),
+    Missing,
+    Banned,
+    Forbidden,
+    Full,
+    /// The connection has ended meanwhile.
+    Gone,
+}
+
+/// Second half of a join, in the room's partition, with the first page of members in the same round trip.
+pub async fn join(hot: &Hot, request: &JoinRequest<'_>) -> Result<Join, HotError> {
+    let (keys, room, lease) = (hot.keys(), request.room, request.lease);
+    let call = JOIN
+        .call()
+        .key(keys.room(room))
+        .key(keys.room_live(room))
+        .key(keys.room_users(room))
+        .key(keys.room_policy(room))
+        .key(keys.tombstone(room, &lease.connection))
+        .key(keys.due(super::keys::Partition::of_room(room)))
+        .key(keys.room_channel(room))
+        .arg(room.as_str())
+        .arg(lease.user.as_str())
+        .arg(lease.connection.as_str())
+        .arg(lease.member())
+        .flag(lease.user.is_anonymous())
+        .number(request.presence.version)
+        .arg(presence::encode(request.presence))
+        .arg(request.presence.status.as_str())
+        .number(hot.terms().presence_limit)
+        .number(millis(COUNT_EVERY))
+        .flag(request.autocreate)
+        .arg(uuid())
+        .arg(new_epoch())
+        .arg(request.known_epoch.unwrap_or_default());
+    let mut calls = vec![call];
+    if request.members > 0 {
+        calls.push(members_call(hot, room, None, request.members, None));
+    }
+    let mut replies = script::run_all(hot, calls).await?.into_iter();
+    let missing_reply = || HotError::reply(JOIN.name(), Reply::new(redis::Value::Nil).expect_err("nil is no array"));
+    let reply = replies.next().ok_or_else(missing_reply)??;
+    let mut outcome = joined(reply)?;
+    if let (Join::Joined(joined), Some(reply)) = (&mut outcome, replies.next())
+        && joined.member_count <= hot.terms().presence_limit
+    {
+        joined.members = page(reply?)?.map(|page| page.members).unwrap_or_default();
+    }
+    Ok(outcome)
+}
+
+fn joined(mut reply: Reply) -> Result<Join, HotError> {
+    JOIN.read(|| {
+        Ok(match &*reply.text()? {
+            "ok" => Join::Joined(Joined {
+                first: reply.flag()?,
+                kind: RoomType::parse(&reply.text()?).unwrap_or(RoomType::Channel),
+                role: Role::parse(&reply.text()?).unwrap_or(Role::Member),
+                member_count: reply.integer()?,
+                epoch: reply.text()?,
+                seq: reply.integer()?,
+                rev: reply.integer()?,
+                now_ms: reply.integer()?,
+                members: Vec::new(),
+            }),
+            "missing" => Join::Missing,
+            "banned" => Join::Banned,
+            "full" => Join::Full,
+            "gone" => Join::Gone,
+            _ => Join::Forbidden,
+        })
+    })
+}
+
+/// Why and how a connection leaves.
+#[derive(Debug, Clone)]
+pub struct LeaveRequest<'a> {
+    pub lease: &'a Lease,
+    pub room: &'a RoomName,
+    pub reason: LeaveReason,
+    /// The presence that changed with it, told with the leave.
+    pub presence: Option<&'a Presence>,
+    /// The connection has ended: a late join of it must find out.
+    pub ended: bool,
+}
+
+fn leave_call(hot: &Hot, request: &LeaveRequest<'_>) -> Call {
+    let (keys, room, lease) = (hot.keys(), request.room, request.lease);
+    LEAVE
+        .call()
+        .key(keys.room(room))
+        .key(keys.room_live(room))
+        .key(keys.room_users(room))
+        .key(keys.room_typing(room))
+        .key(keys.tombstone(room, &lease.connection))
+        .key(keys.due(super::keys::Partition::of_room(room)))
+        .key(keys.room_channel(room))
+        .arg(room.as_str())
+        .arg(lease.user.as_str())
+        .arg(lease.member())
+        .arg(request.reason.as_str())
+        .number(request.presence.map_or(0, |presence| presence.version))
+        .arg(request.presence.map(presence::encode).unwrap_or_default())
+        .number(hot.terms().presence_limit)
+        .number(millis(COUNT_EVERY))
+        .number(if request.ended { TOMBSTONE_MS } else { 0 })
+        .number(millis(hot.terms().keep))
+}
+
+/// Where in the room's order a leave stands: what is behind it is not for who left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Left {
+    /// The user's last connection here.
+    pub last: bool,
+    pub epoch: String,
+    pub seq: u64,
+}
+
+/// First half of a leave, in the room's partition. `None`: there is no such room.
+pub async fn leave(hot: &Hot, request: &LeaveRequest<'_>) -> Result<Option<Left>, HotError> {
+    let mut reply = leave_call(hot, request).run(hot).await?;
+    LEAVE.read(|| {
+        if reply.text()? == "missing" {
+            return Ok(None);
+        }
+        let _removed = reply.flag()?;
+        let last = reply.flag()?;
+        let _rev: u64 = reply.integer()?;
+        Ok(Some(Left {
+            last,
+            epoch: reply.text()?,
+            seq: reply.integer()?,
+        }))
+    })
+}
+
+/// Many leaves in few round trips; the first failure is returned after all were tried.
+pub async fn leave_all(hot: &Hot, requests: &[LeaveRequest<'_>]) -> Result<(), HotError> {
+    let replies = script::run_all(hot, requests.iter().map(|request| leave_call(hot, request)).collect()).await?;
+    replies.into_iter().try_for_each(|reply| reply.map(drop))
+}
+
+/// Tells rooms a user's presence, each once per version.
+pub async fn tell_all(hot: &Hot, user: &UserId, presence: &Presence, rooms: &[RoomName]) -> Result<(), HotError> {
+    let json = presence::encode(presence);
+    let call = |room| {
+        TELL.call()
+            .key(hot.keys().room_users(room))
+            .key(hot.keys().room_channel(room))
+            .arg(user.as_str())
+            .number(presence.version)
+            .arg(&json[..])
+            .arg(presence.status.as_str())
+            .number(hot.terms().presence_limit)
+    };
+    let replies = script::run_all(hot, rooms.iter().map(call).collect()).await?;
+    replies.into_iter().try_for_each(|reply| reply.map(drop))
+}
+
+/// A page of members, in the order of their ids.
+#[derive(Debug)]
+pub struct Page {
+    pub members: Vec<Member>,
+    /// There are more behind the last.
+    pub more: bool,
+}
+
+fn members_call(hot: &Hot, room: &RoomName, after: Option<&UserId>, limit: u32, asker: Option<&Lease>) -> Call {
+    MEMBERS
+        .call()
+        .key(hot.keys().room_live(room))
+        .key(hot.keys().room_users(room))
+        .arg(after.map(UserId::as_str).unwrap_or_default())
+        .number(limit)
+        .arg(asker.map(Lease::member).unwrap_or_default())
+}
+
+fn page(mut reply: Reply) -> Result<Option<Page>, HotError> {
+    MEMBERS.read(|| {
+        let is_member = reply.flag()?;
+        let more = reply.flag()?;
+        let mut members = Vec::new();
+        while !reply.is_empty() {
+            members.push(Member {
+                user: reply.id()?,
+                joined_ms: reply.integer()?,
+                status: Status::parse(&reply.text()?).unwrap_or(Status::Online),
+            });
+        }
+        Ok(is_member.then_some(Page { members, more }))
+    })
+}
+
+/// Reads a page for a member; the outer `None`: there is no such room, the inner: the asker is not in it.
+pub async fn members(
+    hot: &Hot,
+    room: &RoomName,
+    after: Option<&UserId>,
+    limit: u32,
+    asker: &Lease,
+) -> Result<Option<Option<Page>>, HotError> {
+    let read_room = READ.call().key(hot.keys().room(room)).key(hot.keys().room_users(room));
+    let calls = vec![read_room, members_call(hot, room, after, limit, Some(asker))];
+    let mut replies = script::run_all(hot, calls).await?.into_iter();
+    let (Some(exists), Some(found)) = (replies.next(), replies.next()) else {
+        return Ok(None);
+    };
+    if exists?.is_empty() {
+        return Ok(None);
+    }
+    page(found?).map(Some)
+}
+
+/// Tells a large room how many it is, if that is due.
+pub async fn count(hot: &Hot, room: &RoomName) -> Result<(), HotError> {
+    COUNT
+        .call()
+        .key(hot.keys().room(room))
+        .key(hot.keys().room_users(room))
+        .key(hot.keys().due(super::keys::Partition::of_room(room)))
+        .key(hot.keys().room_channel(room))
+        .arg(room.as_str())
+        .number(millis(COUNT_EVERY))
+        .run(hot)
+        .await
+        .map(drop)
+}
+
+/// Most rooms that one listing returns.
+pub const LIST_MAX: usize = 10_000;
+
+/// Every room, by name; reads keys in a scan over its own connection, so that no client waits. At most [`LIST_MAX`].
+pub async fn list(hot: &Hot) -> Result<Vec<Room>, HotError> {
+    let fail = |error| HotError::of("list rooms", error);
+    let mut connection = hot
+        .pool()
+        .get()
+        .await
+        .map_err(|error| HotError::Pool(error.to_string()))?;
+    let mut names: HashSet<String> = HashSet::new();
+    {
+        let options = redis::ScanOptions::default()
+            .with_pattern(hot.keys().room_pattern())
+            .with_count(1_000);
+        let mut found = redis::AsyncCommands::scan_options::<String>(&mut *connection, options)
+            .await
+            .map_err(fail)?;
+        while let Some(key) = found.next().await {
+            names.insert(key.map_err(fail)?);
+            if names.len() >= LIST_MAX {
+                break;
+            }
+        }
+    }
+    let marker = ":room:";
+    let rooms: Vec<RoomName> = names
+        .iter()
+        .filter_map(|key| {
+            key.find(marker)
+                .and_then(|at| RoomName::parse(&key[at + marker.len()..]).ok())
+        })
+        .collect();
+    let call = |room| READ.call().key(hot.keys().room(room)).key(hot.keys().room_users(room));
+    let mut listed = Vec::with_capacity(rooms.len());
+    for reply in script::run_all(hot, rooms.iter().map(call).collect()).await? {
+        let mut reply = reply?;
+        if reply.is_empty() {
+            continue;
+        }
+        listed.push(READ.read(|| {
+            let name = reply.id()?;
+            let mut room = reply.room(name)?;
+            room.members = reply.integer()?;
+            Ok(room)
+        })?);
+    }
+    listed.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(listed)
+}

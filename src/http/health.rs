@@ -1,0 +1,107 @@
+//! `/health` for people, `/livez` and `/readyz` for supervisors and balancers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State as Extract;
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use super::{DEPENDENCY_TIMEOUT, State};
+use crate::archive::PostgresHealth;
+use crate::hot::presence;
+
+type Answer = (StatusCode, Json<Value>);
+
+/// The process turns; nothing else is asked.
+pub(super) async fn live() -> Answer {
+    (StatusCode::OK, Json(json!({ "status": "alive" })))
+}
+
+/// Whether clients should be sent here: scripts run, the bus stands, not draining.
+pub(super) async fn ready(Extract(state): Extract<Arc<State>>) -> Answer {
+    let reason = if state.is_draining() {
+        Some("draining")
+    } else if redis_latency(&state).await.is_none() {
+        Some("redis")
+    } else if !state.bus.is_up() {
+        Some("bus")
+    } else {
+        None
+    };
+    match reason {
+        None => (StatusCode::OK, Json(json!({ "status": "ready" }))),
+        Some(reason) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            Json(json!({ "status": "unready", "reason": reason })),
+        ),
+    }
+}
+
+/// How the node and what it depends on are. Only Redis makes it unhealthy.
+pub(super) async fn health(Extract(state): Extract<Arc<State>>) -> Answer {
+    let (redis, postgres, connections) =
+        tokio::join!(redis_latency(&state), state.archive.check(), connections(&state));
+    let bus = state.bus.is_up();
+    let (code, status) = match (redis, bus, postgres) {
+        (None, ..) => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy"),
+        (Some(_), true, PostgresHealth::Off | PostgresHealth::Up) => (StatusCode::OK, "healthy"),
+        (Some(_), ..) => (StatusCode::OK, "degraded"),
+    };
+    let body = json!({
+        "status": status,
+        "timestamp": format!("{:.3}", jiff::Timestamp::now()),
+        "connections": connections,
+        "uptime": state.started.elapsed().as_secs_f64(),
+        "service": "realtime",
+        "version": state.version,
+        "node": state.node.as_str(),
+        "dependencies": {
+            "redis": redis_entry(redis),
+            "postgres": { "status": postgres_status(postgres) },
+            "bus": { "status": if bus { "connected" } else { "disconnected" } },
+        },
+    });
+    (code, Json(body))
+}
+
+fn redis_entry(latency: Option<Duration>) -> Value {
+    match latency {
+        Some(latency) => json!({ "status": "connected", "latency": latency.as_secs_f64() * 1000.0 }),
+        None => json!({ "status": "disconnected" }),
+    }
+}
+
+fn postgres_status(health: PostgresHealth) -> &'static str {
+    match health {
+        PostgresHealth::Off => "off",
+        PostgresHealth::Up => "connected",
+        PostgresHealth::NoSchema => "no schema",
+        PostgresHealth::Down => "disconnected",
+    }
+}
+
+/// How long a script took, or `None` when Redis runs none.
+async fn redis_latency(state: &State) -> Option<Duration> {
+    match tokio::time::timeout(DEPENDENCY_TIMEOUT, state.hot.check()).await {
+        Ok(Ok(latency)) => Some(latency),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "Redis runs no script");
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+/// Live connections of the whole cluster; `None` when Redis cannot say.
+async fn connections(state: &State) -> Option<u64> {
+    match tokio::time::timeout(DEPENDENCY_TIMEOUT, presence::count_connections(&state.hot)).await {
+        Ok(Ok(count)) => Some(count),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "connections cannot be counted");
+            None
+        }
+        Err(_) => None,
+    }
+}

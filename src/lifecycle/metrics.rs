@@ -1,0 +1,49 @@
+//! What the node's own work is counted by.
+
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
+
+/// The collectors of this layer; clones share them.
+#[derive(Clone)]
+pub struct Metrics {
+    pub(super) ends: IntCounterVec,
+    pub(super) amnesties: IntCounter,
+    pub(super) taken_over: IntCounter,
+    pub(super) sweeps: Histogram,
+    pub(super) renewed: Histogram,
+    pub(super) missing: IntCounter,
+}
+
+impl Metrics {
+    /// Registers the collectors; fails when they are registered already.
+    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let ends = Opts::new("realtime_ends_total", "What the sweeps of this node ended, by cause.");
+        let sweeps = HistogramOpts::new(
+            "realtime_sweep_duration_seconds",
+            "Time of one sweep over all partitions.",
+        )
+        .buckets(vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5]);
+        let renewed = HistogramOpts::new("realtime_heartbeat_leases", "Leases in one call that extends them.")
+            .buckets(vec![1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1_000.0, 2_500.0]);
+        let metrics = Self {
+            ends: IntCounterVec::new(ends, &["cause"])?,
+            amnesties: IntCounter::new(
+                "realtime_amnesties_total",
+                "Partitions that a sweep spared after a silence.",
+            )?,
+            taken_over: IntCounter::new(
+                "realtime_todo_taken_over_total",
+                "Steps that another node had left undone.",
+            )?,
+            sweeps: Histogram::with_opts(sweeps)?,
+            renewed: Histogram::with_opts(renewed)?,
+            missing: IntCounter::new("realtime_leases_missing_total", "Own leases that Redis did not have.")?,
+        };
+        registry.register(Box::new(metrics.ends.clone()))?;
+        registry.register(Box::new(metrics.amnesties.clone()))?;
+        registry.register(Box::new(metrics.taken_over.clone()))?;
+        registry.register(Box::new(metrics.sweeps.clone()))?;
+        registry.register(Box::new(metrics.renewed.clone()))?;
+        registry.register(Box::new(metrics.missing.clone()))?;
+        Ok(metrics)
+    }
+}

@@ -1,0 +1,148 @@
+//! Commands: what they print, on which stream, and with which code they end.
+
+#[path = "support/mod.rs"]
+mod support;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use jsonwebtoken::Algorithm;
+use serde_json::Value;
+
+use support::port::free_port;
+use support::redis::Redis;
+
+/// Runs the program in a directory, with this environment and no other.
+fn program(directory: &Path, args: &[&str], envs: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nself-realtime"));
+    command
+        .current_dir(directory)
+        .env_clear()
+        .envs(envs.iter().copied())
+        .args(args);
+    command.output().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn a_token_is_signed_as_the_gateway_reads_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let envs = [
+        ("REALTIME_JWT_SECRET", "a secret of at least thirty-two bytes"),
+        ("REALTIME_JWT_AUDIENCE", "chat,other"),
+    ];
+    let args = [
+        "token",
+        "ann",
+        "--ttl",
+        "60",
+        "--claim",
+        "role=\"admin\"",
+        "--claim",
+        "level=7",
+        "--claim",
+        "plain=text",
+    ];
+    let output = program(directory.path(), &args, &envs);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let token = String::from_utf8(output.stdout).unwrap();
+    let mut validation = jsonwebtoken::Validation::new(Algorithm::HS256);
+    validation.set_audience(&["chat"]);
+    let key = jsonwebtoken::DecodingKey::from_secret(envs[0].1.as_bytes());
+    let claims = jsonwebtoken::decode::<Value>(token.trim(), &key, &validation)
+        .unwrap()
+        .claims;
+    assert_eq!((&claims["sub"], &claims["userId"]), (&"ann".into(), &"ann".into()));
+    assert_eq!(
+        (&claims["role"], &claims["level"], &claims["plain"]),
+        (&"admin".into(), &7.into(), &"text".into())
+    );
+    assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 60);
+}
+
+#[test]
+fn commands_fail_with_a_line_and_a_code() {
+    let directory = tempfile::tempdir().unwrap();
+    let no_secret = program(directory.path(), &["token", "ann"], &[]);
+    assert_eq!(no_secret.status.code(), Some(2));
+    assert!(
+        stderr(&no_secret).starts_with("Error: there is no secret"),
+        "{}",
+        stderr(&no_secret)
+    );
+    assert!(no_secret.stdout.is_empty());
+    let unknown = program(directory.path(), &["dance"], &[]);
+    assert_eq!(unknown.status.code(), Some(2));
+    let bad_name = program(directory.path(), &["create-room", "a\u{7}b"], &[]);
+    assert_eq!(bad_name.status.code(), Some(2));
+    assert!(
+        stderr(&bad_name).contains("control characters"),
+        "{}",
+        stderr(&bad_name)
+    );
+}
+
+#[tokio::test]
+async fn rooms_are_created_once_and_listed() {
+    let redis = Redis::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| {
+        let output = program(directory.path(), args, &[("REALTIME_REDIS_URL", &redis.url())]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(run(&["init"]).ends_with("✓ Initialization complete\n"));
+    assert!(
+        run(&["init"]).ends_with("✓ Initialization complete\n"),
+        "it can be repeated"
+    );
+    let created = run(&[
+        "create-room",
+        "team x",
+        "-t",
+        "group",
+        "-v",
+        "private",
+        "--max-members",
+        "5",
+    ]);
+    assert_eq!(created, "✓ Room created: team x (group, private)\n");
+    let again = run(&["create-room", "team x"]);
+    assert_eq!(
+        again, "✓ Room exists: team x (group, private)\n",
+        "what is there stays as it is"
+    );
+
+    let table = run(&["rooms"]);
+    let lines: Vec<_> = table.lines().collect();
+    assert_eq!(lines[1], "Active Rooms");
+    assert!(
+        lines[3].starts_with("NAME                TYPE        VISIBILITY   CREATED"),
+        "{table}"
+    );
+    assert!(
+        lines[7].starts_with("team x               group        private      2"),
+        "{table}"
+    );
+
+    let json = run(&["rooms", "--json"]);
+    let rooms: Vec<Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let names: Vec<_> = rooms.iter().map(|room| room["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["announcements", "general", "team x"]);
+    assert_eq!(
+        (&rooms[2]["type"], &rooms[2]["memberCount"]),
+        (&"group".into(), &0.into())
+    );
+}
+
+#[test]
+fn a_redis_that_is_away_is_an_error_of_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let nobody = format!("redis://127.0.0.1:{}", free_port());
+    let output = program(directory.path(), &["rooms"], &[("REALTIME_REDIS_URL", &nobody)]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).starts_with("Error: Redis: "), "{}", stderr(&output));
+}

@@ -1,0 +1,12 @@
+//! The gateway from outside: its own binary as processes over a real Redis, spoken to by the stock clients (JavaScript,
+//! Python) and, for what those cannot do, by a bare one. Nothing here looks inside, except at Redis where a test says so.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bad_input;
+mod defects;
+mod order;
+mod redis_outage;
+mod settings;
+mod stock_clients;

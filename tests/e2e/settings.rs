@@ -1,0 +1,180 @@
+//! What settings change on the wire: features, limits, audience, and whom a token must be meant for.
+//! How settings are read is the configuration's own tests' matter.
+
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
+use crate::support::cluster::Cluster;
+use crate::support::node::binary;
+use crate::support::raw::{PATIENCE, Raw, room};
+use crate::support::token::{seconds_from_now, signed};
+
+#[tokio::test]
+async fn features_that_are_off_say_so() {
+    let settings = [
+        ("REALTIME_ENABLE_TYPING", "false"),
+        ("REALTIME_ENABLE_PRESENCE", "false"),
+    ];
+    let cluster = Cluster::start(1, &settings).await;
+    let room = room();
+    let ann = Raw::member(&cluster.nodes[0], "ann", &room).await;
+    let bob = Raw::member(&cluster.nodes[0], "bob", &room).await;
+    ann.refused("FEATURE_DISABLED", "typing:start", json!({"roomName": room}))
+        .await;
+    ann.refused("FEATURE_DISABLED", "presence:update", json!({"status": "busy"}))
+        .await;
+    ann.marker(&room, &[&bob]).await;
+    assert!(bob.all("typing:event", |_| true).is_empty());
+    assert!(bob.all("presence:changed", |_| true).is_empty());
+}
+
+#[tokio::test]
+async fn presence_is_told_to_all_where_a_setting_says_so() {
+    let cluster = Cluster::start(2, &[("REALTIME_PRESENCE_AUDIENCE", "all")]).await;
+    let stranger = Raw::enter(&cluster.nodes[0], "stranger").await;
+    let ann = Raw::enter(&cluster.nodes[1], "ann").await;
+    ann.done("presence:update", json!({"status": "busy"})).await;
+    stranger
+        .heard("presence:changed", |told| {
+            told["userId"] == "ann" && told["status"] == "busy"
+        })
+        .await;
+    ann.disconnect().await;
+    stranger
+        .heard("presence:changed", |told| {
+            told["userId"] == "ann" && told["status"] == "offline"
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_socket_is_in_so_many_rooms() {
+    let cluster = Cluster::start(2, &[("REALTIME_LIMITS", "enforce"), ("REALTIME_MAX_ROOMS", "2")]).await;
+    let ann = Raw::enter(&cluster.nodes[0], "ann").await;
+    let rooms = [room(), room(), room()];
+    ann.done("room:join", json!({"roomName": rooms[0]})).await;
+    ann.done("room:join", json!({"roomName": rooms[1]})).await;
+    ann.refused("TOO_MANY_ROOMS", "room:join", json!({"roomName": rooms[2]}))
+        .await;
+    ann.done("room:join", json!({"roomName": rooms[0]})).await; // it is in that one
+    ann.done("room:leave", json!({"roomName": rooms[0]})).await;
+    ann.done("room:join", json!({"roomName": rooms[2]})).await;
+    let tab = Raw::enter(&cluster.nodes[1], "ann").await;
+    tab.done("room:join", json!({"roomName": rooms[0]})).await; // another socket
+}
+
+#[tokio::test]
+async fn a_node_holds_so_many_connections() {
+    let cluster = Cluster::start(1, &[("REALTIME_LIMITS", "enforce"), ("REALTIME_MAX_CONNECTIONS", "2")]).await;
+    let node = &cluster.nodes[0];
+    let ann = Raw::enter(node, "ann").await;
+    let _bob = Raw::enter(node, "bob").await;
+    let url = format!("{}/socket.io/?EIO=4&transport=polling", node.url());
+    let answer = reqwest::get(&url).await.expect("the node answers");
+    assert_eq!(answer.status(), 503);
+    assert!(answer.headers().contains_key("retry-after"));
+    ann.disconnect().await;
+    crate::support::eventually("there is room again", async || {
+        reqwest::get(&url).await.is_ok_and(|answer| answer.status() == 200)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_address_connects_so_often_in_a_minute() {
+    for (mode, refused) in [("enforce", true), ("shadow", false), ("off", false)] {
+        let cluster = Cluster::start(1, &[("REALTIME_LIMITS", mode), ("REALTIME_RATE_LIMIT", "5")]).await;
+        let url = format!("{}/socket.io/?EIO=4&transport=polling", cluster.nodes[0].url());
+        let mut refusals = 0;
+        for _ in 0..30 {
+            let answer = reqwest::get(&url).await.expect("the node answers");
+            if answer.status() == 429 {
+                assert!(answer.headers().contains_key("retry-after"));
+                refusals += 1;
+            } else {
+                assert_eq!(answer.status(), 200, "{mode}");
+            }
+        }
+        assert_eq!(refusals > 0, refused, "{mode}: {refusals} of 30 were refused");
+    }
+}
+
+#[tokio::test]
+async fn who_has_no_name_may_speak_where_a_setting_says_so() {
+    let settings = [
+        ("REALTIME_ALLOW_ANONYMOUS", "true"),
+        ("REALTIME_ANONYMOUS_MAY_SEND", "true"),
+    ];
+    let cluster = Cluster::start(1, &settings).await;
+    let room = room();
+    let ann = Raw::member(&cluster.nodes[0], "ann", &room).await;
+    let ghost = Raw::open(&cluster.nodes[0]).await;
+    ghost.connect(&json!({})).await.expect("the nameless are welcome");
+    ghost.done("room:join", json!({"roomName": room})).await;
+    ghost.marker(&room, &[&ann]).await;
+    assert_eq!(
+        ann.all("message:new", |_| true)[0].get("userId"),
+        None,
+        "a nameless one has no userId"
+    );
+}
+
+#[tokio::test]
+async fn a_token_is_meant_for_this_audience_by_this_issuer() {
+    let settings = [
+        ("REALTIME_JWT_AUDIENCE", "chat,video"),
+        ("REALTIME_JWT_ISSUER", "https://issuer.test"),
+        ("REALTIME_JWT_LEEWAY", "60000"),
+    ];
+    let cluster = Cluster::start(1, &settings).await;
+    let good = json!({"sub": "ann", "aud": "chat", "iss": "https://issuer.test", "exp": seconds_from_now(-30)});
+    let with = |name: &str, value: Value| {
+        let mut claims = good.clone();
+        claims[name] = value;
+        json!({"token": signed(&claims)})
+    };
+    for auth in [with("sub", json!("ann")), with("aud", json!(["other", "video"]))] {
+        let raw = Raw::open(&cluster.nodes[0]).await;
+        raw.connect(&auth).await.expect("a good token");
+    }
+    for auth in [
+        with("aud", json!("mail")),
+        with("aud", Value::Null),
+        with("iss", json!("https://other.test")),
+        with("iss", Value::Null),
+        with("exp", json!(seconds_from_now(-90))),
+    ] {
+        let raw = Raw::open(&cluster.nodes[0]).await;
+        raw.connect(&auth).await.expect_err("this must not get in");
+    }
+}
+
+/// Strict: a value that is not understood is not guessed.
+#[tokio::test]
+async fn a_wrong_value_stops_the_start_and_is_explained() {
+    for (name, value) in [
+        ("REALTIME_PORT", "many"),
+        ("REALTIME_ALLOW_ANONYMOUS", "perhaps"),
+        ("REALTIME_PRESENCE_GRACE", "5s"),
+        ("REALTIME_LIMITS", "strict"),
+        ("REALTIME_REDIS_URL", ""),
+    ] {
+        let mut command = tokio::process::Command::from(binary());
+        command
+            .arg("serve")
+            .env("REALTIME_REDIS_URL", "redis://127.0.0.1:1")
+            .env("REALTIME_HOST", "127.0.0.1")
+            .env("REALTIME_PORT", "0")
+            .env(name, value)
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        let output = tokio::time::timeout(PATIENCE, command.output())
+            .await
+            .unwrap_or_else(|_| panic!("{name}={value:?} did not stop the start"))
+            .expect("the binary starts");
+        assert!(!output.status.success(), "{name}={value}: {output:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains(name) && said.contains(value), "{name}={value}: {said}");
+    }
+}

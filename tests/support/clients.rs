@@ -1,0 +1,73 @@
+//! Runs the stock clients' programs (tests/clients) against a cluster. Their cases are theirs; here a program that
+//! fails is a test that fails, with all that it printed.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use super::cluster::{BROADCAST_ROOM, Cluster, PRIVATE_ROOM, SECRET_ROOM};
+use super::token::SECRET;
+
+const PROGRAM_LIMIT: Duration = Duration::from_secs(180);
+
+fn clients() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
+}
+
+/// Runs tests/clients/js/scenarios/`scenario`.mjs over `transport` (websocket, polling or upgrade).
+pub async fn javascript(cluster: &Cluster, scenario: &str, transport: &str) {
+    let home = clients().join("js");
+    assert!(
+        home.join("node_modules/socket.io-client").is_dir(),
+        "the stock JavaScript client is missing: run `npm ci` in tests/clients/js (make test does)"
+    );
+    let mut command = tokio::process::Command::new("node");
+    command
+        .arg("--test-reporter=tap")
+        .arg(format!("scenarios/{scenario}.mjs"));
+    run(cluster, command, &home, scenario, transport).await;
+}
+
+/// Runs tests/clients/python/scenarios.py over `transport` (websocket or polling).
+pub async fn python(cluster: &Cluster, transport: &str) {
+    let home = clients().join("python");
+    let interpreter = home.join(".venv/bin/python");
+    assert!(
+        interpreter.exists(),
+        "python-socketio is missing: run `python3 -m venv .venv && .venv/bin/pip install -r requirements.txt` \
+         in tests/clients/python (make test does)"
+    );
+    let mut command = tokio::process::Command::new(interpreter);
+    command.arg("scenarios.py");
+    run(cluster, command, &home, "python", transport).await;
+}
+
+async fn run(cluster: &Cluster, mut command: tokio::process::Command, home: &Path, scenario: &str, transport: &str) {
+    command
+        .current_dir(home)
+        .env("NODES", cluster.urls())
+        .env("PIDS", cluster.pids())
+        .env("REDIS_PORT", cluster.redis.port().to_string())
+        .env("TRANSPORT", transport)
+        .env("JWT_SECRET", SECRET)
+        .env("PRIVATE_ROOM", PRIVATE_ROOM)
+        .env("SECRET_ROOM", SECRET_ROOM)
+        .env("BROADCAST_ROOM", BROADCAST_ROOM)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    let output = tokio::time::timeout(PROGRAM_LIMIT, command.output())
+        .await
+        .unwrap_or_else(|_| panic!("{scenario} over {transport} still runs after {PROGRAM_LIMIT:?}"))
+        .expect("node and python3 are installed");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{scenario} over {transport}:\n{text}\n{errors}"
+    );
+    // A program that ran nothing shows nothing.
+    assert!(
+        text.contains("\n# pass ") && !text.contains("\n# pass 0"),
+        "{scenario} ran no case:\n{text}"
+    );
+}
