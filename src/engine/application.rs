@@ -35,6 +35,9 @@ pub trait Application: 'static {
     /// An event came. Events of one connection run strictly one after the other, in order of arrival.
     fn event(self: Rc<Self>, socket: Socket, event: Event) -> LocalBoxFuture<'static, ()>;
 
+    /// Polling has become WebSocket; once for each accepted socket, at once or, if it happened meanwhile, after `connect`.
+    fn upgraded(self: Rc<Self>, _socket: Socket) {}
+
     /// Exactly once per accepted socket, when the events that came before have run.
     fn disconnected(self: Rc<Self>, socket: Socket, reason: CloseReason) -> LocalBoxFuture<'static, ()>;
 }

@@ -60,10 +60,11 @@ impl Drive {
     }
 
     fn read(&mut self, cx: &mut Context<'_>) {
-        let session = &self.session;
-        if let Some(upgraded) = session.upgraded.take() {
+        if let Some(upgraded) = self.session.upgraded.take() {
             self.stream = Some(*upgraded);
+            self.tell_upgrade();
         }
+        let session = &self.session;
         // What was posted before an upgrade comes before what the WebSocket brings.
         if !session.poll_post(cx) {
             session.pause();
@@ -140,6 +141,14 @@ impl Drive {
         match catch_unwind(AssertUnwindSafe(begin)) {
             Ok(work) => self.running = work,
             Err(_panic) => self.note_panic(),
+        }
+    }
+
+    fn tell_upgrade(&self) {
+        let protocol = self.session.shard().protocol().clone();
+        let connection = Connection(self.session.clone());
+        if catch_unwind(AssertUnwindSafe(|| protocol.upgraded(connection))).is_err() {
+            self.note_panic();
         }
     }
 

@@ -242,7 +242,7 @@ impl Session {
         }
     }
 
-    /// Everything that waits, counted as written.
+    /// What waits, as far as one answer takes it, counted as written.
     pub(super) fn take_payload(&self) -> Vec<u8> {
         let (payload, frames) = self.outbox.borrow_mut().take_payload();
         add(&self.shard().tally().frames_out, frames);

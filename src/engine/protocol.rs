@@ -35,6 +35,9 @@ pub trait Protocol: 'static {
         None
     }
 
+    /// Polling has become WebSocket.
+    fn upgraded(self: Rc<Self>, _connection: Connection) {}
+
     /// Exactly once per session: it is closed, and all messages that came before are done.
     fn closed(self: Rc<Self>, _connection: Connection, _reason: CloseReason) -> Work {
         None

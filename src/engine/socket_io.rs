@@ -85,6 +85,14 @@ impl Protocol for SocketIo {
         Some(self.application.clone().disconnected(socket, reason))
     }
 
+    fn upgraded(self: Rc<Self>, connection: Connection) {
+        let Some(client) = connection.data::<Client>() else {
+            return;
+        };
+        let sockets = client.sockets.borrow().clone();
+        sockets.iter().for_each(|socket| self.tell_upgrade(socket));
+    }
+
     fn closed(self: Rc<Self>, connection: Connection, reason: CloseReason) -> Work {
         let client = connection.data::<Client>()?;
         let sockets = client.sockets.take();
@@ -150,7 +158,15 @@ impl SocketIo {
         let decided = self.application.clone().connect(socket.clone(), handshake, auth);
         Some(Box::pin(async move {
             client.settle(&socket, decided.await);
+            // The client may have changed its transport before it was accepted.
+            self.tell_upgrade(&socket);
         }))
+    }
+
+    fn tell_upgrade(&self, socket: &Socket) {
+        if socket.owes_upgrade() {
+            self.application.clone().upgraded(socket.clone());
+        }
     }
 
     fn event(&self, connection: Connection, socket: Socket, args: Value, ack: Option<i64>) -> Work {

@@ -18,6 +18,7 @@ const JOINING_FRAMES_MAX: usize = 1_000;
 /// How long something waits for the bus to bring the message before it.
 const BUS_PATIENCE: Duration = Duration::from_millis(250);
 
+/// The rooms in which this shard has clients.
 #[derive(Default)]
 pub struct Rooms {
     rooms: AHashMap<RoomName, Room>,

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use futures_util::future::LocalBoxFuture;
 use nself_realtime::engine::{
     Application, CloseReason, ConnectError, Event, Fallback, Frame, Handshake, Refusal, Server, Settings, Socket,
+    Transport,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -15,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 pub enum Call {
     Connected,
     Event(String),
+    Upgraded,
     Disconnected(CloseReason),
 }
 
@@ -97,6 +99,17 @@ impl Application for App {
                     data: Some(r#"{"code":"INVALID"}"#.into()),
                 });
             }
+            match auth.as_deref() {
+                Some(r#"{"wait":"before"}"#) => drop(self.gate.clone().wait_for(|is_open| *is_open).await),
+                Some(r#"{"token":"unavailable"}"#) => {
+                    socket.close(CloseReason::Unavailable);
+                    return Err(ConnectError {
+                        message: "never told".into(),
+                        data: None,
+                    });
+                }
+                _ => {}
+            }
             socket.accept(Some("pid-1"));
             let _test_is_over = self.calls.send(Call::Connected);
             Ok(())
@@ -113,6 +126,11 @@ impl Application for App {
                 socket.ack(id, "[]");
             }
         })
+    }
+
+    fn upgraded(self: Rc<Self>, socket: Socket) {
+        assert_eq!(socket.transport(), Transport::Websocket);
+        let _test_is_over = self.calls.send(Call::Upgraded);
     }
 
     fn disconnected(self: Rc<Self>, _socket: Socket, reason: CloseReason) -> LocalBoxFuture<'static, ()> {

@@ -70,17 +70,32 @@ pub struct Poller {
 }
 
 impl Poller {
-    pub async fn connected(addr: SocketAddr) -> Self {
+    pub async fn open(addr: SocketAddr) -> Self {
         let base = format!("http://{addr}/socket.io/?EIO=4&transport=polling");
         let http = reqwest::Client::new();
         let open = http.get(&base).send().await.unwrap().text().await.unwrap();
         let open: serde_json::Value = serde_json::from_str(&open[1..]).unwrap();
         let sid = open["sid"].as_str().unwrap().to_owned();
         let url = format!("{base}&sid={sid}");
-        let poller = Self { http, url, sid };
+        Self { http, url, sid }
+    }
+
+    /// A session that is connected to `/`.
+    pub async fn connected(addr: SocketAddr) -> Self {
+        let poller = Self::open(addr).await;
         poller.post("40").await;
         assert!(poller.get().await[0].starts_with("40"));
         poller
+    }
+
+    /// A WebSocket that has taken over; what the last poll brought is dropped.
+    pub async fn upgraded(&self, addr: SocketAddr) -> Client {
+        let mut socket = Client::open(addr, Some(&self.sid)).await;
+        socket.send("2probe").await;
+        assert_eq!(socket.text().await, "3probe");
+        self.get().await;
+        socket.send("5").await;
+        socket
     }
 
     pub async fn post(&self, payload: &str) {

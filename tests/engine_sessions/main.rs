@@ -4,12 +4,13 @@
 mod app;
 mod client;
 mod hostile;
+mod polling;
 
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use app::{Call, start};
-use client::{Client, Poller};
+use client::Client;
 use futures_util::SinkExt as _;
 use nself_realtime::engine::{CloseReason, Origins, Settings};
 use tokio_tungstenite::tungstenite::Message;
@@ -165,7 +166,7 @@ async fn a_full_inbox_stops_the_reading_and_excuses_the_pong() {
     while big < 400 {
         match running.next_call().await {
             Call::Event(name) => big += u32::from(name == "big"),
-            Call::Connected => {}
+            Call::Connected | Call::Upgraded => {}
             Call::Disconnected(reason) => assert_ne!(reason, CloseReason::PingTimeout),
         }
     }
@@ -213,49 +214,6 @@ async fn a_drained_client_loses_its_transport_only() {
     client.send(r#"421["drain"]"#).await;
     assert_eq!(client.close_code().await, Some(1001));
     assert_eq!(running.end().await, CloseReason::Draining);
-}
-
-#[tokio::test]
-async fn a_kicked_poller_gets_everything_with_its_next_poll() {
-    let mut running = start(Settings::default(), 2);
-    let poller = Poller::connected(running.server.local_addr()).await;
-    poller.post("42[\"latest\"]\u{1e}42[\"kick\"]").await;
-    assert_eq!(running.end().await, CloseReason::Kicked);
-    let payload = poller.get().await;
-    assert_eq!(&payload[payload.len() - 2..], ["41", "1"]);
-    assert_eq!(payload.len(), 5);
-}
-
-#[tokio::test]
-async fn an_upgrade_in_a_stream_loses_and_reorders_nothing() {
-    // With four shards, requests of the session come in by others than its own.
-    for shards in [1, 4] {
-        let running = start(Settings::default(), shards);
-        let addr = running.server.local_addr();
-        let poller = Poller::connected(addr).await;
-        poller.post(r#"42["stream"]"#).await;
-        let mut seen = poller.get().await;
-        let mut socket = Client::open(addr, Some(&poller.sid)).await;
-        socket.send("2probe").await;
-        assert_eq!(socket.text().await, "3probe");
-        // The last poll before the change; it may still bring packets.
-        seen.extend(poller.get().await);
-        socket.send("5").await;
-        seen.retain(|packet| packet != "6");
-        let by_polling = seen.len();
-        while seen.len() < by_polling + 100 {
-            seen.push(socket.text().await);
-        }
-        running.gate.send_replace(true);
-        while !seen.last().is_some_and(|packet| packet.starts_with(r#"42["sent""#)) {
-            seen.push(socket.text().await);
-        }
-        let sent = seen.len() - 1;
-        assert_eq!(seen.pop(), Some(format!(r#"42["sent",{sent}]"#)));
-        let expected: Vec<_> = (0..sent).map(|n| format!(r#"42["n",{n}]"#)).collect();
-        assert_eq!(seen, expected);
-        assert_eq!(running.server.counters().totals().upgrades, 1);
-    }
 }
 
 #[tokio::test]

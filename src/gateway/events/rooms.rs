@@ -17,6 +17,7 @@ const JOIN_MEMBERS: u32 = 100;
 const PAGE_DEFAULT: u32 = 100;
 const PAGE_MAX: u32 = 1_000;
 
+/// `room:join`: in the room from now on; the ack enters the room's order.
 pub async fn join(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let room = incoming.object()?.room()?;
     turn.shard.rooms.borrow_mut().begin_join(&room, turn.client);
@@ -88,6 +89,7 @@ fn refused(refusal: JoinRefusal) -> Failure {
     }
 }
 
+/// `room:leave`: out of the room, behind what was said before.
 pub async fn leave(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let room = incoming.object()?.room()?;
     let left = rooms::leave(&turn.shard.hot, &turn.client.lease(), &room).await;
@@ -107,6 +109,7 @@ pub async fn leave(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     }
 }
 
+/// `room:members`: one page of who is in the room.
 pub async fn members(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let mut fields = incoming.object()?;
     let (room, limit) = (fields.room()?, fields.limit(PAGE_DEFAULT, PAGE_MAX)?);
