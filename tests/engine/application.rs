@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use http::StatusCode;
 use nself_realtime::engine::{
-    Application, CloseReason, ConnectError, Event, Frame, Handshake, Refusal, Server, Settings, Socket,
+    Application, CloseReason, ConnectError, Event, Frame, Handshake, Refusal, Server, Settings, Socket, Transport,
 };
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
@@ -103,6 +103,10 @@ impl Application for Probe {
             }
         }
         .boxed_local()
+    }
+
+    fn upgraded(self: Rc<Self>, socket: Socket) {
+        self.saw(format!("upgraded {}", socket.transport() == Transport::Websocket));
     }
 
     fn disconnected(self: Rc<Self>, socket: Socket, reason: CloseReason) -> LocalBoxFuture<'static, ()> {
@@ -291,11 +295,12 @@ async fn a_kick_says_disconnect_and_a_close_does_not() {
     probed.end().await;
 }
 
-/// A stock client drops what follows a close packet, whether a poll waits for it or comes later.
+/// A stock client drops what follows a close packet, and hears the close before the packets of the same payload: so what
+/// waits goes first, and the close is an answer of its own, whether a poll waits for it or comes later.
 #[tokio::test]
 async fn over_polling_what_waits_comes_before_the_farewell() {
     for is_polling in [false, true] {
-        for (end, farewell) in [("kick", &["41", "1"][..]), ("close", &["1"])] {
+        for (end, farewell) in [("kick", &["41"][..]), ("close", &[])] {
             let mut probed = Probed::start();
             let session = Polling::open(probed.target).await;
             session.send("40").await;
@@ -316,9 +321,28 @@ async fn over_polling_what_waits_comes_before_the_farewell() {
                 poller.await
             };
             assert_eq!(packets, expected, "polling meanwhile: {is_polling}");
+            assert_eq!(session.packets().await, ["1"]);
             assert_eq!(session.get().await.status, 400);
         }
     }
+}
+
+#[tokio::test]
+async fn an_upgrade_is_told_once_and_before_what_comes_by_it() {
+    let mut probed = Probed::start();
+    let session = Polling::open(probed.target).await;
+    session.send("40").await;
+    assert!(session.packets().await[0].starts_with("40{"));
+    probed.saw("connect EIO=4&transport=polling").await;
+    let mut ws = session.upgrade().await;
+    ws.probe().await;
+    ws.send_all(["5".to_owned(), r#"421["by WebSocket"]"#.to_owned()]).await;
+    assert_eq!(ws.text().await, "431[]");
+    probed.saw("upgraded true").await;
+    probed.saw(r#"event ["by WebSocket"]"#).await;
+    ws.send("1").await;
+    probed.saw("disconnected transport_close").await;
+    probed.end().await;
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use nself_realtime::engine::CloseReason;
 use tokio::time::sleep;
 
-use crate::client::{MAX_PAYLOAD, PING_INTERVAL, Polling, Received, Ws, within};
+use crate::client::{Connections, MAX_PAYLOAD, PING_INTERVAL, Polling, Received, Ws, within};
 use crate::ours::{self, Own};
 use crate::wire::{self, CONTINUATION, TEXT, WEBSOCKET_HEADERS, Wire, http_request};
 
@@ -341,4 +341,22 @@ async fn shutdown_closes_every_transport_before_its_deadline() {
     assert_eq!(within("the poll", poll).await.expect("no panic"), 200);
     assert_eq!(counters.closes(CloseReason::Shutdown), 2);
     assert_eq!(counters.connections(), 0);
+}
+
+/// Whoever polls comes back over a new TCP connection, and must still find what waits for it.
+#[tokio::test]
+async fn shutdown_gives_polling_sessions_what_waits_for_them() {
+    let server = ours::engine_echo_with(|settings| settings.ping_interval = Duration::from_secs(60));
+    let session = Polling::open_with(server.target, Connections::OnePerRequest).await;
+    session.send("4last words").await;
+    let begin = Instant::now();
+    let shutdown = tokio::spawn(server.shutdown(Duration::from_secs(10)));
+    assert_eq!(session.packets().await, ["4last words"]);
+    assert_eq!(session.packets().await, ["1"]);
+    within("the shutdown", shutdown).await.expect("no panic");
+    assert!(
+        begin.elapsed() < Duration::from_secs(10),
+        "ended after {:?}",
+        begin.elapsed()
+    );
 }
