@@ -65,31 +65,39 @@ pub async fn sweep(hot: &Hot) -> Result<Swept, HotError> {
         taken_over: todo.len() as u64,
         amnesties: u64::from(amnesties),
     };
+    // One entry that fails must not keep the others waiting; whatever failed is found again by the next sweep.
+    let mut failure = None;
     for due in &due {
-        match due {
-            Due::Typing(room) => drop(hot::typing::expire(hot, room).await?),
-            Due::Count(room) => hot::rooms::count(hot, room).await?,
-            Due::CustomStatus(user) => presence::expire(hot, user).await?,
-        }
+        let ended = match due {
+            Due::Typing(room) => hot::typing::expire(hot, room).await.map(drop),
+            Due::Count(room) => hot::rooms::count(hot, room).await,
+            Due::CustomStatus(user) => presence::expire(hot, user).await,
+        };
+        failure = failure.or(ended.err());
     }
     for step in &todo {
-        take(hot, step).await?;
+        failure = failure.or(take(hot, step).await.err());
     }
-    Ok(swept)
+    failure.map_or(Ok(swept), Err)
 }
 
 async fn finish_all(hot: &Hot, due: &[(Lease, i64)]) -> Result<u64, HotError> {
     if due.is_empty() {
         return Ok(0);
     }
-    let mut ended = 0;
+    let (mut ended, mut failure) = (0, None);
     for ((lease, _), finished) in due.iter().zip(hot::presence::finish_due(hot, due).await?) {
-        if let Some(finished) = finished? {
-            ended += 1;
-            leave_rooms(hot, lease, &finished).await?;
-        }
+        let left = match finished {
+            Ok(Some(finished)) => {
+                ended += 1;
+                leave_rooms(hot, lease, &finished).await
+            }
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        failure = failure.or(left.err());
     }
-    Ok(ended)
+    failure.map_or(Ok(ended), Err)
 }
 
 async fn leave_rooms(hot: &Hot, lease: &Lease, finished: &Finished) -> Result<(), HotError> {

@@ -56,6 +56,11 @@ impl Application for Shard {
         .boxed_local()
     }
 
+    fn upgraded(self: Rc<Self>, socket: Socket) {
+        let Some(client) = socket.data::<Client>() else { return };
+        tokio::task::spawn_local(async move { self.show_transport(&client).await });
+    }
+
     fn disconnected(self: Rc<Self>, socket: Socket, reason: CloseReason) -> LocalBoxFuture<'static, ()> {
         async move {
             if let Some(client) = socket.data::<Client>() {

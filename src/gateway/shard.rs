@@ -12,8 +12,8 @@ use std::time::Duration;
 use ahash::AHashMap;
 use futures_util::future::join_all;
 use rand::Rng as _;
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::interval;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{interval, timeout};
 
 use super::client::Client;
 use super::fanout::{Delivery, Inbox, News, Order};
@@ -103,6 +103,8 @@ impl Node {
     }
 }
 
+/// How long a newcomer waits until the shard hears everybody's presence, right after the start.
+const LISTEN_PATIENCE: Duration = Duration::from_secs(2);
 /// Clients of a node that goes away are spread over this long.
 const RECONNECT_WITHIN_MS: u64 = 1_000;
 
@@ -129,6 +131,8 @@ pub struct Shard {
     /// By the end of the token, Unix seconds.
     expiries: RefCell<BTreeMap<(i64, u64), Weak<Client>>>,
     next_key: Cell<u64>,
+    /// With presence told to everybody: whether this shard hears it yet.
+    hears_all: watch::Sender<bool>,
 }
 
 /// Who hears a user's own channel.
@@ -155,6 +159,7 @@ impl Shard {
             told: RefCell::default(),
             expiries: RefCell::default(),
             next_key: Cell::new(0),
+            hears_all: watch::Sender::new(false),
         });
         let deliverer = Rc::clone(&shard);
         tokio::task::spawn_local(async move {
@@ -191,6 +196,7 @@ impl Shard {
         if unconfirmed > 0 {
             tracing::warn!(unconfirmed, "presence is heard as soon as the bus stands");
         }
+        self.hears_all.send_replace(true);
     }
 
     fn answer(self: &Rc<Self>, ask: Ask) {
@@ -249,7 +255,9 @@ impl Shard {
     /// followed by [`Shard::listening`].
     pub(super) async fn listen(&self, user: &UserId) -> Result<(), HotError> {
         if self.node.settings.presence_to_all {
-            return Ok(());
+            let mut hears_all = self.hears_all.subscribe();
+            let heard = timeout(LISTEN_PATIENCE, hears_all.wait_for(|hears| *hears)).await;
+            return heard.map(drop).map_err(|_| HotError::Bus);
         }
         self.users.borrow_mut().entry(user.clone()).or_default().pending += 1;
         self.node.bus.subscribe(Topic::User(user.clone()), self.index).await

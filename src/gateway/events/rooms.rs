@@ -24,7 +24,12 @@ pub async fn join(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let outcome = subscribe_and_join(turn, &room).await;
     let answered = match outcome {
         Ok(Ok(joined)) => complete(turn, &room, &joined),
-        Ok(Err(refusal)) => Err(refused(refusal)),
+        Ok(Err(refusal)) => {
+            // Whoever was in the room and may no longer be hears nothing more of it.
+            turn.client.rooms.borrow_mut().remove(&room);
+            turn.shard.leave_room(&room, turn.client);
+            Err(refused(refusal))
+        }
         Err(error) => Err(turn.unavailable(error)),
     };
     if turn.shard.rooms.borrow_mut().end_join(&room, turn.client) {
