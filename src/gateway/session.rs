@@ -58,7 +58,7 @@ impl Application for Shard {
 
     fn upgraded(self: Rc<Self>, socket: Socket) {
         let Some(client) = socket.data::<Client>() else { return };
-        tokio::task::spawn_local(async move { self.show_transport(&client).await });
+        tokio::task::spawn_local(async move { self.show(&client).await });
     }
 
     fn disconnected(self: Rc<Self>, socket: Socket, reason: CloseReason) -> LocalBoxFuture<'static, ()> {
@@ -93,6 +93,7 @@ impl Shard {
             about: Box::new(guest.about),
             expires_at: Cell::new(guest.identity.as_ref().and_then(|identity| identity.expires_at)),
             shown_transport: Cell::new(socket.transport()),
+            shown_latency_ms: Cell::new(None),
             rooms: RefCell::default(),
             watching: RefCell::default(),
             turn: Mutex::new(()),
@@ -179,7 +180,7 @@ impl Shard {
             }
             Err(failure) => self.fail(client, event.ack, &failure),
         }
-        self.show_transport(client).await;
+        self.show(client).await;
         self.node
             .metrics
             .durations
@@ -201,15 +202,16 @@ impl Shard {
         }
     }
 
-    /// Writes the transport down where it has changed.
-    pub(super) async fn show_transport(&self, client: &Client) {
-        let transport = client.socket.transport();
-        if client.shown_transport.replace(transport) != transport {
-            let latency_ms = client.socket.latency().map(|latency| latency.as_millis() as u64);
-            let lease = client.lease();
-            if let Err(error) = presence::note(&self.hot, &lease, transport_name(transport), latency_ms).await {
-                tracing::debug!(error = %error, connection = %lease.connection, "transport not written down");
-            }
+    /// Writes the transport and the latency down, where what is written is no longer true.
+    pub(super) async fn show(&self, client: &Client) {
+        if !client.is_record_stale() {
+            return;
+        }
+        let (lease, transport, latency_ms) = (client.lease(), client.socket.transport(), client.latency_ms());
+        client.shown_transport.set(transport);
+        client.shown_latency_ms.set(latency_ms);
+        if let Err(error) = presence::note(&self.hot, &lease, transport_name(transport), latency_ms).await {
+            tracing::debug!(error = %error, connection = %lease.connection, "the connection's record is not up to date");
         }
     }
 

@@ -318,12 +318,16 @@ impl Shard {
     }
 
     /// The leases of this shard in one partition; on the way, what the engine's pings told is recorded.
-    fn leases(&self, partition: Partition) -> Vec<Lease> {
+    fn leases(self: &Rc<Self>, partition: Partition) -> Vec<Lease> {
         let clients = self.clients.borrow();
         let clients = clients[partition.index()].values();
         let heard = |client: &Rc<Client>| {
             if let Some(latency) = client.socket.latency() {
                 self.node.metrics.latency.observe(latency.as_secs_f64());
+            }
+            if client.is_record_stale() {
+                let (shard, client) = (Rc::clone(self), Rc::clone(client));
+                tokio::task::spawn_local(async move { shard.show(&client).await });
             }
             client.lease()
         };
