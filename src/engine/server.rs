@@ -131,17 +131,22 @@ impl Server {
         Remote(self.mailboxes.clone())
     }
 
-    /// Stops taking connections; those that stand are served on.
+    /// Stops taking connections; those that stand are served on. Polling clients may not come through any more.
     pub fn stop_accepting(&self) {
         self.acceptor.cancel();
     }
 
     /// Closes every transport, waits for the `disconnected` handlers and ends the threads, at the latest at the deadline. A
-    /// thread that a handler blocks beyond it is left behind.
+    /// thread that a handler blocks beyond it is left behind. Connections are accepted until the last session is gone, since a
+    /// polling client fetches its farewell by a new one; new sessions are answered 503 meanwhile.
     pub async fn shutdown(mut self, deadline: Duration) {
         let deadline = Instant::now() + deadline;
-        self.stop_accepting();
-        self.stop_shards(deadline);
+        let (farewell, mut over) = mpsc::channel(1);
+        self.tell_shards(|| Mail::Close(farewell.clone()));
+        drop(farewell);
+        // Nothing is ever sent: the end of the channel is what is waited for, and the deadline as good.
+        let _over_or_too_late = tokio::time::timeout_at(deadline, over.recv()).await;
+        self.end(deadline);
         for thread in std::mem::take(&mut self.threads) {
             // The sender is dropped, never used: an error is the end.
             let ended = tokio::time::timeout_at(deadline, thread.ended).await;
@@ -151,9 +156,14 @@ impl Server {
         }
     }
 
-    fn stop_shards(&self, deadline: Instant) {
+    fn end(&self, deadline: Instant) {
+        self.stop_accepting();
+        self.tell_shards(|| Mail::End(deadline));
+    }
+
+    fn tell_shards(&self, mail: impl Fn() -> Mail) {
         for mailbox in self.mailboxes.iter() {
-            let _has_ended = mailbox.send(Mail::Stop(deadline));
+            let _has_ended = mailbox.send(mail());
         }
     }
 
@@ -171,8 +181,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.stop_accepting();
-        self.stop_shards(Instant::now());
+        self.end(Instant::now());
     }
 }
 
