@@ -10,8 +10,8 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use app::{Call, start};
-use client::Client;
-use futures_util::SinkExt as _;
+use client::{Client, Poller};
+use futures_util::{SinkExt as _, StreamExt as _};
 use nself_realtime::engine::{CloseReason, Origins, Settings};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -42,6 +42,24 @@ async fn a_connection_carries_the_pid_and_an_error_its_data() {
     assert_eq!(client.text().await, refused);
     client.send(r#"40{"token":"good"}"#).await;
     assert!(client.text().await.ends_with(r#","pid":"pid-1"}"#));
+}
+
+/// The stock client gives up on CONNECT_ERROR; for what passes it must come back, and so sees a lost transport.
+#[tokio::test]
+async fn a_connect_that_is_unavailable_only_closes() {
+    let running = start(Settings::default(), 1);
+    let addr = running.server.local_addr();
+    let connect = r#"40{"token":"unavailable"}"#;
+    let mut client = Client::open(addr, None).await;
+    assert!(client.text().await.starts_with('0'));
+    client.send(connect).await;
+    let end = tokio::time::timeout(PATIENCE, client.0.next()).await.unwrap();
+    assert!(matches!(end, Some(Ok(Message::Close(_)))), "{end:?}");
+
+    let poller = Poller::open(addr).await;
+    poller.post(connect).await;
+    assert_eq!(poller.get().await, ["1"]);
+    assert_eq!(running.server.counters().closes(CloseReason::Unavailable), 2);
 }
 
 #[tokio::test]
