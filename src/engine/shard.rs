@@ -30,8 +30,8 @@ const SCRATCH_BYTES: usize = 64 << 10;
 /// Time to write the answers to the last requests; by then no session is left that could keep one waiting.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
-/// What a shard is asked to do. The queue has no bound of its own: connections and forwarded requests are bounded by
-/// `http_connections`, closures by whoever sends them.
+/// What a shard is asked to do. The queue has no bound of its own, what it holds has: connections and forwarded requests by
+/// `http_connections`, closures by `Remote`.
 pub(super) enum Mail {
     Connection(std::net::TcpStream, SocketAddr, Slot),
     Run(Box<dyn FnOnce() + Send>),

@@ -6,7 +6,8 @@ mod client;
 mod hostile;
 mod polling;
 
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use app::{Call, start};
@@ -295,4 +296,32 @@ async fn a_shutdown_leaves_a_handler_that_does_not_end() {
     let begun = Instant::now();
     running.server.shutdown(Duration::from_millis(300)).await;
     assert!(begun.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn closures_for_a_shard_are_bounded() {
+    let running = start(Settings::default(), 1);
+    let (began, begins) = tokio::sync::oneshot::channel();
+    let (go_on, goes_on) = std::sync::mpsc::channel::<()>();
+    let hold = move || {
+        began.send(()).unwrap();
+        goes_on.recv().unwrap();
+    };
+    running.server.run_on(0, hold).unwrap();
+    begins.await.unwrap();
+    let ran = Arc::new(AtomicUsize::new(0));
+    let count = || {
+        let ran = ran.clone();
+        move || {
+            ran.fetch_add(1, SeqCst);
+        }
+    };
+    let mut taken = 0;
+    while running.server.run_on(0, count()).is_ok() {
+        taken += 1;
+    }
+    assert_eq!(taken, 1_024);
+    go_on.send(()).unwrap();
+    running.server.shutdown(PATIENCE).await;
+    assert_eq!(ran.load(SeqCst), taken);
 }
