@@ -124,3 +124,35 @@ async fn an_upgrade_before_the_socket_was_accepted_is_told_afterwards() {
         assert_eq!(running.next_call().await, call);
     }
 }
+
+#[tokio::test]
+async fn a_shutdown_answers_the_last_polls_and_refuses_new_sessions() {
+    // The requests come in by any shard, also by those that have no session left.
+    let mut running = start(Settings::default(), 4);
+    let addr = running.server.local_addr();
+    let poller = Poller::connected(addr).await;
+    poller.post(r#"42["latest"]"#).await;
+    assert_eq!(running.next_call().await, Call::Connected);
+    assert_eq!(running.next_call().await, Call::Event("latest".into()));
+    let stopping = tokio::spawn(running.server.shutdown(PATIENCE));
+    let end = Call::Disconnected(CloseReason::Shutdown);
+    let told = tokio::time::timeout(PATIENCE, running.calls.recv()).await;
+    assert_eq!(told.unwrap(), Some(end));
+
+    // One that came before its shard heard of the end may still be let in.
+    let mut refusal = Poller::try_open(addr).await;
+    while refusal.is_ok() {
+        refusal = Poller::try_open(addr).await;
+    }
+    let refusal = refusal.err().unwrap();
+    assert_eq!(refusal.status(), 503);
+    assert_eq!(refusal.headers()["retry-after"], "1");
+
+    assert_eq!(poller.get().await.len(), 3, "what waited");
+    assert_eq!(poller.get().await, ["1"]);
+    let begun = Instant::now();
+    tokio::time::timeout(PATIENCE, stopping).await.unwrap().unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    let late = tokio::net::TcpStream::connect(addr).await;
+    assert!(late.is_err(), "the listener is closed");
+}
