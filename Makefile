@@ -9,7 +9,7 @@ help: ## Say what there is
 
 dev: ## Build, and run two gateways with a Redis and a Postgres of their own; ARGS="--nodes 3"
 	@scripts/need rust redis postgres
-	@$(CARGO) run --locked --quiet -- dev $(ARGS)
+	@$(CARGO) run --locked -- dev $(ARGS)
 
 test: ## Run all tests, on real servers and with real clients
 	@scripts/need rust redis postgres clients

@@ -20,7 +20,15 @@ impl Protocol for Echo {
 }
 
 fn main() -> std::io::Result<()> {
-    let settings = Settings {
+    let _server = start(listen()?, shards(), settings())?;
+    loop {
+        std::thread::park();
+    }
+}
+
+/// What the protocol suite expects.
+pub fn settings() -> Settings {
+    Settings {
         path: "/engine.io/".into(),
         ping_interval: Duration::from_millis(300),
         ping_timeout: Duration::from_millis(200),
@@ -28,11 +36,12 @@ fn main() -> std::io::Result<()> {
         connect_timeout: Duration::from_secs(1),
         origins: Origins::Any,
         ..Settings::default()
-    };
-    let _server = Server::start_protocol(listen()?, settings, shards(), |_| Rc::new(Echo), nothing())?;
-    loop {
-        std::thread::park();
     }
+}
+
+/// Starts the server; it serves as long as the value is held.
+pub fn start(listener: TcpListener, shards: usize, settings: Settings) -> std::io::Result<Server> {
+    Server::start_protocol(listener, settings, shards, |_| Rc::new(Echo), nothing())
 }
 
 fn listen() -> std::io::Result<TcpListener> {

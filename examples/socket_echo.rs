@@ -1,6 +1,7 @@
 //! Socket.IO alone: sends `auth` with the handshake's auth, answers `message` by `message-back` and `message-with-ack` by an ack,
 //! attachments included. The server that socket.io's Socket.IO protocol suite expects, on `PORT` (3000).
 
+use std::borrow::Cow;
 use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -48,13 +49,14 @@ fn answer(socket: &Socket, event: &Event) {
     let Some((name, args)) = args.split_first() else {
         return;
     };
+    let name: Cow<'_, str> = serde_json::from_str(name.get()).expect("the engine checked that it is a string");
     let args: Vec<&str> = args.iter().map(|arg| arg.get()).collect();
-    match (name.get(), event.ack) {
-        (r#""message""#, _) => {
+    match (name.as_ref(), event.ack) {
+        ("message", _) => {
             let back = [&[r#""message-back""#], args.as_slice()].concat().join(",");
             socket.emit(&format!("[{back}]"), &event.attachments);
         }
-        (r#""message-with-ack""#, Some(id)) => {
+        ("message-with-ack", Some(id)) => {
             socket.ack_with(id, &format!("[{}]", args.join(",")), &event.attachments);
         }
         _ => {}
@@ -62,18 +64,27 @@ fn answer(socket: &Socket, event: &Event) {
 }
 
 fn main() -> std::io::Result<()> {
-    let settings = Settings {
+    let _server = start(listen()?, shards(), settings())?;
+    loop {
+        std::thread::park();
+    }
+}
+
+/// What the protocol suite expects.
+pub fn settings() -> Settings {
+    Settings {
         ping_interval: Duration::from_millis(300),
         ping_timeout: Duration::from_millis(200),
         max_payload: 1_000_000,
         connect_timeout: Duration::from_secs(1),
         origins: Origins::Any,
         ..Settings::default()
-    };
-    let _server = Server::start(listen()?, settings, shards(), |_| Rc::new(Echo), nothing())?;
-    loop {
-        std::thread::park();
     }
+}
+
+/// Starts the server; it serves as long as the value is held.
+pub fn start(listener: TcpListener, shards: usize, settings: Settings) -> std::io::Result<Server> {
+    Server::start(listener, settings, shards, |_| Rc::new(Echo), nothing())
 }
 
 fn listen() -> std::io::Result<TcpListener> {

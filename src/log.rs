@@ -125,23 +125,25 @@ where
 }
 
 impl<W> Lines<W> {
+    /// Who and when first, for people who read raw lines.
     fn json(&self, level: Level, target: &str, around: Map<String, Value>, fields: Map<String, Value>) -> String {
-        let mut line = Map::new();
-        line.insert("timestamp".into(), now().into());
-        line.insert("level".into(), level.as_str().to_ascii_lowercase().into());
-        line.insert("target".into(), target.into());
-        line.insert("node".into(), self.node.as_str().into());
-        line.extend(around);
-        // The line's own fields never hide who wrote it.
-        let taken: Vec<_> = line.keys().cloned().collect();
-        line.extend(fields.into_iter().map(|(name, value)| {
-            if taken.contains(&name) && !INHERITED.contains(&name.as_str()) {
-                (format!("field_{name}"), value)
-            } else {
-                (name, value)
-            }
-        }));
-        format!("{}\n", Value::Object(line))
+        let own = [
+            ("timestamp", now()),
+            ("level", level.as_str().to_ascii_lowercase()),
+            ("node", self.node.clone()),
+            ("target", target.to_owned()),
+        ];
+        let mut line = String::from("{");
+        for (name, text) in &own {
+            push_pair(&mut line, name, &Value::from(text.as_str()));
+        }
+        for (name, value) in around.into_iter().chain(fields) {
+            // A field never hides who wrote the line.
+            let taken = own.iter().any(|(own, _)| *own == name);
+            push_pair(&mut line, &if taken { format!("field_{name}") } else { name }, &value);
+        }
+        line.push_str("}\n");
+        line
     }
 
     fn pretty(
@@ -164,6 +166,12 @@ impl<W> Lines<W> {
         line.push('\n');
         line
     }
+}
+
+/// `"name":value`, with a comma unless it is the first. Writing into a String cannot fail.
+fn push_pair(line: &mut String, name: &str, value: &Value) {
+    let comma = if line.len() > 1 { "," } else { "" };
+    let _infallible = write!(line, "{comma}{}:{value}", Value::from(name));
 }
 
 fn now() -> String {

@@ -52,7 +52,7 @@ fn a_token_is_signed_as_the_gateway_reads_it() {
     let mut validation = jsonwebtoken::Validation::new(Algorithm::HS256);
     validation.set_audience(&["chat"]);
     let key = jsonwebtoken::DecodingKey::from_secret(envs[0].1.as_bytes());
-    let claims = jsonwebtoken::decode::<serde_json::Value>(token.trim(), &key, &validation)
+    let claims = jsonwebtoken::decode::<Value>(token.trim(), &key, &validation)
         .unwrap()
         .claims;
     assert_eq!((&claims["sub"], &claims["userId"]), (&"ann".into(), &"ann".into()));

@@ -13,6 +13,7 @@ local function read_presence(user_key, conns_key, now_ms)
   local until_ms = tonumber(field[4] or "0")
   if until_ms == 0 or until_ms > now_ms then
     presence.text, presence.emoji = field[2] or nil, field[3] or nil
+    presence.until_ms = until_ms > 0 and until_ms or nil
   end
   presence.live = redis.call("HLEN", conns_key) > 0
   presence.chosen = field[1] or nil
@@ -23,7 +24,10 @@ end
 
 -- The JSON that travels in replies and on the bus.
 local function encode_presence(presence)
-  return cjson.encode({ status = presence.status, text = presence.text, emoji = presence.emoji, seen = presence.seen })
+  return cjson.encode({
+    status = presence.status, chosen = presence.chosen, text = presence.text, emoji = presence.emoji,
+    ["until"] = presence.until_ms, seen = presence.seen,
+  })
 end
 
 -- Versions only rise, also over a clock that went back.

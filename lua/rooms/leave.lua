@@ -18,7 +18,7 @@
 -- ARGV[8] count_every_ms
 -- ARGV[9] tombstone_ms, 0 where the connection lives on
 -- ARGV[10] keep_ms of an empty room that was made by joining it
--- RETURNS {"missing"} or {"ok", removed: 0|1, last: 0|1, rev}
+-- RETURNS {"missing"} or {"ok", removed: 0|1, last: 0|1, rev, epoch, seq}
 --
 -- One script, because "the user's last connection here" has to be asked in the moment of the
 -- removal: two tabs that leave at once would both, or neither, be the last.
@@ -28,15 +28,15 @@
 if tonumber(ARGV[9]) > 0 then
   redis.call("SET", KEYS[5], "1", "PX", ARGV[9])
 end
-local room = redis.call("HMGET", KEYS[1], "epoch", "rev", "auto")
+local room = redis.call("HMGET", KEYS[1], "epoch", "rev", "auto", "seq")
 if not room[1] then
   return { "missing" }
 end
 if redis.call("ZREM", KEYS[2], ARGV[3]) == 0 then
-  return { "ok", 0, 0, tonumber(room[2]) }
+  return { "ok", 0, 0, tonumber(room[2]), room[1], tonumber(room[4]) }
 end
 if is_live(KEYS[2], ARGV[2]) then
-  return { "ok", 1, 0, tonumber(room[2]) }
+  return { "ok", 1, 0, tonumber(room[2]), room[1], tonumber(room[4]) }
 end
 
 local now_ms = clock_ms()
@@ -70,4 +70,4 @@ end
 if room[3] and count == 1 then
   redis.call("PEXPIRE", KEYS[1], ARGV[10])
 end
-return { "ok", 1, 1, rev }
+return { "ok", 1, 1, rev, room[1], tonumber(room[4]) }

@@ -6,7 +6,7 @@ use crate::hot::rooms::{Join, JoinRequest, LeaveRequest, Page};
 use crate::hot::{self, Hot, HotError};
 use crate::types::{LeaveReason, RoomName, UserId};
 
-pub use crate::hot::rooms::{Joined, LIST_MAX, Member, NewRoom, Room};
+pub use crate::hot::rooms::{Joined, Known, LIST_MAX, Left, Member, NewRoom, Room};
 
 /// What [`create`] found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,11 +44,11 @@ pub enum JoinRefusal {
 
 /// How a connection joins.
 #[derive(Debug, Clone, Copy)]
-pub struct JoinOptions {
+pub struct JoinOptions<'a> {
     /// Make the room when it is missing.
     pub autocreate: bool,
-    /// Tell nobody.
-    pub quiet: bool,
+    /// What the node knows, where a membership is registered anew.
+    pub known: Option<&'a Known>,
     /// Members to return, at most.
     pub members: u32,
 }
@@ -58,7 +58,7 @@ pub async fn join(
     hot: &Hot,
     lease: &Lease,
     room: &RoomName,
-    options: JoinOptions,
+    options: JoinOptions<'_>,
 ) -> Result<Result<Joined, JoinRefusal>, HotError> {
     let presence = match hot::presence::enter(hot, lease, room).await? {
         Enter::Entered(presence) => presence,
@@ -67,7 +67,7 @@ pub async fn join(
     };
     let JoinOptions {
         autocreate,
-        quiet,
+        known,
         members,
     } = options;
     let request = JoinRequest {
@@ -75,7 +75,7 @@ pub async fn join(
         room,
         presence: &presence,
         autocreate,
-        quiet,
+        known,
         members,
     };
     let refusal = match hot::rooms::join(hot, &request).await? {
@@ -91,8 +91,8 @@ pub async fn join(
     Ok(Err(refusal))
 }
 
-/// Leaves, of the connection's own will. False: there is no such room.
-pub async fn leave(hot: &Hot, lease: &Lease, room: &RoomName) -> Result<bool, HotError> {
+/// Leaves, of the connection's own will. `None`: there is no such room.
+pub async fn leave(hot: &Hot, lease: &Lease, room: &RoomName) -> Result<Option<Left>, HotError> {
     let request = LeaveRequest {
         lease,
         room,
@@ -100,9 +100,9 @@ pub async fn leave(hot: &Hot, lease: &Lease, room: &RoomName) -> Result<bool, Ho
         presence: None,
         ended: false,
     };
-    let found = hot::rooms::leave(hot, &request).await?;
+    let left = hot::rooms::leave(hot, &request).await?;
     hot::presence::exit(hot, &lease.user, &lease.connection, room).await?;
-    Ok(found)
+    Ok(left)
 }
 
 /// Why a page of members is not given.

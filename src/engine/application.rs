@@ -24,7 +24,8 @@ pub trait Application: 'static {
     }
 
     /// A client asked to CONNECT. `auth` is the JSON object that came with it. On `Ok` CONNECT is answered, unless
-    /// [`Socket::accept`] did; on `Err` CONNECT_ERROR, and the socket never was.
+    /// [`Socket::accept`] did; on `Err` CONNECT_ERROR, and the socket never was. Stock clients give up on CONNECT_ERROR: for what
+    /// passes, [`Socket::close`] before an `Err` closes the transport without a word, and they come back.
     fn connect(
         self: Rc<Self>,
         socket: Socket,
@@ -34,6 +35,9 @@ pub trait Application: 'static {
 
     /// An event came. Events of one connection run strictly one after the other, in order of arrival.
     fn event(self: Rc<Self>, socket: Socket, event: Event) -> LocalBoxFuture<'static, ()>;
+
+    /// Polling has become WebSocket; once for each accepted socket, at once or, if it happened meanwhile, after `connect`.
+    fn upgraded(self: Rc<Self>, _socket: Socket) {}
 
     /// Exactly once per accepted socket, when the events that came before have run.
     fn disconnected(self: Rc<Self>, socket: Socket, reason: CloseReason) -> LocalBoxFuture<'static, ()>;

@@ -25,8 +25,6 @@ pub(super) struct Drive {
     stream: Option<websocket::Stream>,
     /// The handler that has begun and not ended; it is boxed only while it runs.
     running: Option<LocalBoxFuture<'static, ()>>,
-    /// Reading stopped because the inbox was full.
-    is_paused: bool,
     /// The layer above knows of the end.
     is_told: bool,
     farewell: Farewell,
@@ -47,7 +45,6 @@ impl Drive {
             session,
             stream,
             running: None,
-            is_paused: false,
             is_told: false,
             farewell: Farewell::Unsaid,
         }
@@ -57,25 +54,27 @@ impl Drive {
         self.read(cx);
         self.run(cx);
         self.write(cx);
+        self.session.has_written();
         self.part(cx);
         self.session.poll_get(cx);
     }
 
     fn read(&mut self, cx: &mut Context<'_>) {
-        let session = &self.session;
-        if let Some(upgraded) = session.upgraded.take() {
+        if let Some(upgraded) = self.session.upgraded.take() {
             self.stream = Some(*upgraded);
+            self.tell_upgrade();
         }
+        let session = &self.session;
         // What was posted before an upgrade comes before what the WebSocket brings.
         if !session.poll_post(cx) {
-            self.is_paused = true;
+            session.pause();
             return;
         }
         let Some(stream) = self.stream.as_mut().filter(|_| session.is_open()) else {
             return;
         };
         if !session.has_room() {
-            self.is_paused = true;
+            session.pause();
             return;
         }
         let limits = session.shard().limits();
@@ -89,7 +88,7 @@ impl Drive {
             }
         });
         match read {
-            Poll::Ready(Ok(())) => self.is_paused = true,
+            Poll::Ready(Ok(())) => session.pause(),
             Poll::Ready(Err(end)) => session.ended(end),
             Poll::Pending => {}
         }
@@ -109,10 +108,7 @@ impl Drive {
             if !self.start_next() {
                 return;
             }
-            if self.is_paused && self.session.has_room() {
-                self.is_paused = false;
-                self.session.wake();
-            }
+            self.session.resume();
         }
         self.session.wake();
     }
@@ -148,13 +144,21 @@ impl Drive {
         }
     }
 
+    fn tell_upgrade(&self) {
+        let protocol = self.session.shard().protocol().clone();
+        let connection = Connection(self.session.clone());
+        if catch_unwind(AssertUnwindSafe(|| protocol.upgraded(connection))).is_err() {
+            self.note_panic();
+        }
+    }
+
     fn note_panic(&self) {
         add(&self.session.shard().tally().panics, 1);
         tracing::error!(
-            sid = self.session.sid().as_str(),
+            remote = %self.session.remote(),
             "a handler panicked; its connection is closed"
         );
-        self.session.close(CloseReason::Internal);
+        self.session.reject(CloseReason::Internal);
     }
 
     fn drop_running(&mut self) {
@@ -213,8 +217,10 @@ impl Drive {
                         session.wake();
                     }
                     Farewell::Lingering => {
+                        let limits = session.shard().limits();
                         let mut scratch = session.shard().scratch();
-                        if stream.poll_discard(cx, &mut scratch).is_ready() {
+                        let farewell = stream.poll_farewell(cx, &mut scratch, limits);
+                        if farewell.is_ready() {
                             session.sever();
                         }
                     }
@@ -246,13 +252,13 @@ impl Future for Drive {
         let this = self.get_mut();
         this.session.enter(cx);
         for _ in 0..ROUNDS_PER_TURN {
-            this.session.take_dirt();
+            this.session.begin_round();
             this.round(cx);
             if this.is_finished() {
                 this.session.leave();
                 return Poll::Ready(());
             }
-            if !this.session.take_dirt() {
+            if !this.session.is_dirty() {
                 this.session.leave();
                 return Poll::Pending;
             }

@@ -25,7 +25,7 @@ impl Frame {
 
     /// An Engine.IO binary message.
     pub fn binary(data: &[u8]) -> Frame {
-        Frame::framed(BINARY, &[data])
+        Frame::framed(BINARY, data, &[])
     }
 
     /// A Socket.IO EVENT in namespace `/`; `array` is a JSON array that starts with the event's name.
@@ -35,10 +35,7 @@ impl Frame {
 
     /// The same from pieces, which together are the array, without joining them first.
     pub fn event_parts(parts: &[&[u8]]) -> Frame {
-        let mut all: Vec<&[u8]> = Vec::with_capacity(parts.len() + 1);
-        all.push(b"42");
-        all.extend_from_slice(parts);
-        Frame::text(&all)
+        Frame::framed(TEXT, b"42", parts)
     }
 
     /// A Socket.IO ACK in namespace `/`; `array` is the JSON array of the answer's arguments.
@@ -57,17 +54,17 @@ impl Frame {
 
     /// A WebSocket control frame; its payload is at most 125 bytes, as that of the frame it answers.
     pub(super) fn control(first: u8, payload: &[u8]) -> Frame {
-        Frame::framed(first, &[payload])
+        Frame::framed(first, payload, &[])
     }
 
     /// WebSocket's farewell.
     pub(super) fn close(code: u16) -> Frame {
-        Frame::framed(Frame::CLOSE, &[&code.to_be_bytes()])
+        Frame::framed(Frame::CLOSE, &code.to_be_bytes(), &[])
     }
 
     /// An Engine.IO packet from pieces, its type included.
     pub(super) fn text(parts: &[&[u8]]) -> Frame {
-        Frame::framed(TEXT, parts)
+        Frame::framed(TEXT, b"", parts)
     }
 
     /// The finished WebSocket frame.
@@ -90,8 +87,8 @@ impl Frame {
         self.wire()[0] == BINARY
     }
 
-    fn framed(first: u8, parts: &[&[u8]]) -> Frame {
-        let len: usize = parts.iter().map(|part| part.len()).sum();
+    fn framed(first: u8, prefix: &[u8], parts: &[&[u8]]) -> Frame {
+        let len = prefix.len() + parts.iter().map(|part| part.len()).sum::<usize>();
         let mut plain = Vec::with_capacity(len + LONGEST_HEADER);
         plain.push(first);
         match len {
@@ -105,6 +102,7 @@ impl Frame {
                 plain.extend_from_slice(&(len as u64).to_be_bytes());
             }
         }
+        plain.extend_from_slice(prefix);
         parts.iter().for_each(|part| plain.extend_from_slice(part));
         Frame(Arc::new(Encoded { plain }))
     }

@@ -127,6 +127,11 @@ impl Clock {
         }
     }
 
+    /// Waits for the pong as long again.
+    pub(super) fn excuse(&self, now: Instant, settings: &Settings) {
+        self.beat.set(now + settings.ping_timeout);
+    }
+
     pub(super) fn latency(&self) -> Option<Duration> {
         let latency_us = self.latency_us.get();
         (latency_us > 0).then(|| Duration::from_micros(latency_us.into()))

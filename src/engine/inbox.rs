@@ -28,6 +28,10 @@ impl Inbox {
         self.waiting.push_back(input);
     }
 
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
     /// The oldest input; an empty queue keeps no memory.
     pub(super) fn pop(&mut self) -> Option<Input> {
         let Some(input) = self.waiting.pop_front() else {

@@ -9,6 +9,9 @@ use base64::prelude::BASE64_STANDARD;
 use super::Frame;
 
 const PACKET_SEPARATOR: u8 = 0x1e;
+/// Packets in one answer to a poll: python-engineio's stock client gives its transport up when there are more
+/// (`Payload.max_decode_packets`). The next poll brings the rest.
+const PACKETS_PER_POLL: usize = 16;
 /// Frames that an empty queue may keep room for.
 const KEPT_ROOM: usize = 8;
 
@@ -112,10 +115,15 @@ impl Outbox {
         self.written > 0
     }
 
-    /// Everything that waits as one polling payload, and how many frames that was.
+    /// What waits, or the first part of it, as one polling payload, and how many frames that was.
     pub(super) fn take_payload(&mut self) -> (Vec<u8>, usize) {
-        let mut payload = Vec::with_capacity(self.bytes);
-        for (_, frame) in &self.waiting {
+        debug_assert!(!self.is_cut(), "only a WebSocket takes a part of a frame");
+        let count = self.waiting.len().min(PACKETS_PER_POLL);
+        // A frame's header has the room that the separator needs.
+        let bytes = self.waiting.iter().take(count).map(|(_, frame)| frame.wire().len());
+        let mut payload = Vec::with_capacity(bytes.sum());
+        for (_, frame) in self.waiting.drain(..count) {
+            self.bytes -= frame.wire().len();
             if !payload.is_empty() {
                 payload.push(PACKET_SEPARATOR);
             }
@@ -126,8 +134,9 @@ impl Outbox {
                 payload.extend_from_slice(frame.payload());
             }
         }
-        let count = self.waiting.len();
-        *self = Self::default();
+        if self.waiting.is_empty() {
+            *self = Self::default();
+        }
         (payload, count)
     }
 
@@ -204,6 +213,16 @@ mod tests {
         let rest = written(&mut outbox);
         assert!(rest.starts_with(&Frame::message("old").wire()[1..]));
         assert!(rest.ends_with(Frame::message("pong").wire()));
+    }
+
+    #[test]
+    fn a_payload_has_no_more_packets_than_a_stock_client_takes() {
+        let mut outbox = outbox(&["a"; PACKETS_PER_POLL + 1]);
+        let one = Frame::message("a").wire().len();
+        assert_eq!(outbox.take_payload().1, PACKETS_PER_POLL);
+        assert_eq!(outbox.bytes, one);
+        assert_eq!(outbox.take_payload(), (b"4a".to_vec(), 1));
+        assert!(outbox.is_empty() && outbox.bytes == 0);
     }
 
     #[test]

@@ -35,6 +35,9 @@ pub trait Protocol: 'static {
         None
     }
 
+    /// Polling has become WebSocket.
+    fn upgraded(self: Rc<Self>, _connection: Connection) {}
+
     /// Exactly once per session: it is closed, and all messages that came before are done.
     fn closed(self: Rc<Self>, _connection: Connection, _reason: CloseReason) -> Work {
         None
@@ -85,6 +88,11 @@ impl Connection {
     /// Closes the transport. What waits is sent first where the reason allows it, within `close_timeout`.
     pub fn close(&self, reason: CloseReason) {
         self.0.close(reason);
+    }
+
+    /// Closes because of the message at hand; what came after it is not handed over.
+    pub fn reject(&self, reason: CloseReason) {
+        self.0.reject(reason);
     }
 
     /// Has [`Protocol::signalled`] run when the messages that wait now are done.

@@ -1,11 +1,13 @@
 //! One Engine.IO session: what both its handles and its task see. Everything here is a short, synchronous step on the shard's
 //! thread; what takes time is done by the task (`drive`), which each step wakes.
 
+mod lifetime;
+
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -13,7 +15,7 @@ use engineioxide_core::Packet;
 use tokio::time::Instant;
 
 use super::counters::add;
-use super::heartbeat::{Beat, Clock};
+use super::heartbeat::Clock;
 use super::id::Sid;
 use super::inbox::{Inbox, Input};
 use super::outbox::{Full, Key, Outbox};
@@ -30,7 +32,9 @@ pub(super) struct Session {
     transport: Cell<Transport>,
     /// The WebSocket close code, when the reason alone does not say it.
     close_code: Cell<Option<u16>>,
-    is_driven: Cell<bool>,
+    /// Nothing is read because the inbox is full.
+    is_paused: Cell<bool>,
+    turn: Cell<Turn>,
     is_dirty: Cell<bool>,
     waker: Cell<Option<Waker>>,
     clock: Clock,
@@ -53,6 +57,15 @@ pub(super) enum Phase {
     Severed(CloseReason),
 }
 
+/// Where the session's task is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Away,
+    /// At work, and has not written yet.
+    Working,
+    Written,
+}
+
 impl Session {
     pub(super) fn new(shard: Rc<Shard>, transport: Transport, remote: SocketAddr) -> Rc<Self> {
         let polling = matches!(transport, Transport::Polling).then(Box::default);
@@ -63,7 +76,8 @@ impl Session {
             phase: Cell::new(Phase::Open),
             transport: Cell::new(transport),
             close_code: Cell::new(None),
-            is_driven: Cell::new(false),
+            is_paused: Cell::new(false),
+            turn: Cell::new(Turn::Away),
             is_dirty: Cell::new(false),
             waker: Cell::new(None),
             outbox: RefCell::default(),
@@ -161,7 +175,7 @@ impl Session {
         let (frames, bytes) = (settings.out_frames, settings.out_bytes);
         let pushed = self.outbox.borrow_mut().push(key, frame, frames, bytes);
         match pushed {
-            Ok(()) => self.wake(),
+            Ok(()) => self.wake_to_write(),
             Err(Full) => self.close(CloseReason::SlowConsumer),
         }
     }
@@ -182,6 +196,25 @@ impl Session {
         let settings = self.shard.settings();
         let inbox = self.inbox.borrow();
         inbox.has_room(settings.in_events, settings.max_payload)
+    }
+
+    /// Reading stops until there is room again.
+    pub(super) fn pause(&self) {
+        self.is_paused.set(true);
+    }
+
+    /// Has the task read on if it had stopped, and there is room.
+    pub(super) fn resume(&self) {
+        if self.is_paused.get() && self.has_room() {
+            self.is_paused.set(false);
+            self.wake();
+        }
+    }
+
+    /// Closes, and forgets what came after the message at hand.
+    pub(super) fn reject(self: &Rc<Self>, reason: CloseReason) {
+        self.inbox.borrow_mut().clear();
+        self.close(reason);
     }
 
     pub(super) fn signal(&self) {
@@ -247,108 +280,11 @@ impl Session {
     }
 }
 
-// Its end, its time, its task.
+// Its task.
 impl Session {
-    /// Begins the end; the first reason stays.
-    pub(super) fn close(self: &Rc<Self>, reason: CloseReason) {
-        if !self.is_open() {
-            return;
-        }
-        add(&self.shard.tally().closes[reason.index()], 1);
-        self.gauge().fetch_sub(1, Relaxed);
-        if reason.flushes() {
-            self.phase.set(Phase::Closing(reason));
-            let limit = Instant::now() + self.shard.settings().close_timeout;
-            self.clock.limit.set(Some(limit));
-        } else {
-            self.phase.set(Phase::Severed(reason));
-        }
-        self.rearm();
-        self.wake();
-    }
-
-    /// Gives the transport up.
-    pub(super) fn sever(&self) {
-        if let Phase::Closing(reason) = self.phase() {
-            self.phase.set(Phase::Severed(reason));
-            self.wake();
-        }
-    }
-
-    pub(super) fn close_after(self: &Rc<Self>, time: Option<Duration>) {
-        if self.is_open() {
-            self.clock.limit.set(time.map(|time| Instant::now() + time));
-            self.rearm();
-        }
-    }
-
-    /// The nearest deadline may have come.
-    pub(super) fn tick(self: &Rc<Self>, now: Instant) {
-        let settings = self.shard.settings();
-        let is_over = |limit: Instant| limit <= now;
-        match self.phase() {
-            Phase::Open if self.clock.limit.get().is_some_and(is_over) => {
-                self.close(CloseReason::ConnectTimeout);
-            }
-            Phase::Open if self.is_stalled(now) => self.close(CloseReason::WriteStalled),
-            Phase::Open => match self.clock.beat(now, settings) {
-                Beat::Rest => {}
-                Beat::Ping => self.send(self.shard.ping()),
-                Beat::TimedOut => self.close(CloseReason::PingTimeout),
-            },
-            Phase::Closing(_) if self.clock.limit.get().is_none_or(is_over) => self.sever(),
-            Phase::Closing(_) | Phase::Severed(_) => {}
-        }
-        self.rearm();
-    }
-
-    fn is_stalled(&self, now: Instant) -> bool {
-        let since = self.clock.stalled.get();
-        since.is_some_and(|since| since + self.shard.settings().write_stall <= now)
-    }
-
-    /// Notes whether the last write was stopped, and whether it got anything through before.
-    pub(super) fn note_write(self: &Rc<Self>, is_stopped: bool, progressed: bool) {
-        let stalled = &self.clock.stalled;
-        if !is_stopped {
-            stalled.set(None);
-        } else if progressed || stalled.get().is_none() {
-            stalled.set(Some(Instant::now()));
-            self.rearm();
-        }
-    }
-
-    fn rearm(self: &Rc<Self>) {
-        let next = match self.phase() {
-            Phase::Open => Some(self.clock.next(self.shard.settings())),
-            Phase::Closing(_) => self.clock.limit.get(),
-            Phase::Severed(_) => None,
-        };
-        if let Some(next) = next {
-            self.shard.wheel().arm(self, next);
-        }
-    }
-
-    /// The WebSocket takes over from polling.
-    pub(super) fn upgrade(&self, stream: websocket::Stream) {
-        self.gauge().fetch_sub(1, Relaxed);
-        self.transport.set(Transport::Websocket);
-        self.gauge().fetch_add(1, Relaxed);
-        add(&self.shard.tally().upgrades, 1);
-        self.upgraded.set(Some(Box::new(stream)));
-        self.wake();
-    }
-
-    fn gauge(&self) -> &AtomicI64 {
-        match self.transport() {
-            Transport::Polling => &self.shard.tally().polling,
-            Transport::Websocket => &self.shard.tally().websocket,
-        }
-    }
-
     /// Has the task look again; at once, or in its present turn.
     pub(super) fn wake(&self) {
-        if self.is_driven.get() {
+        if self.turn.get() != Turn::Away {
             self.is_dirty.set(true);
         } else if let Some(waker) = self.waker.take() {
             waker.wake_by_ref();
@@ -356,21 +292,39 @@ impl Session {
         }
     }
 
+    /// The same for something to be written, which the task does in its present turn anyway, if it has not yet.
+    fn wake_to_write(&self) {
+        if self.turn.get() != Turn::Working {
+            self.wake();
+        }
+    }
+
     /// The task begins its turn.
     pub(super) fn enter(&self, cx: &Context<'_>) {
-        self.is_driven.set(true);
         let known = self.waker.take();
         let known = known.filter(|waker| waker.will_wake(cx.waker()));
         self.waker.set(known.or_else(|| Some(cx.waker().clone())));
     }
 
-    /// Whether something asked for the task's attention since this was last asked.
-    pub(super) fn take_dirt(&self) -> bool {
-        self.is_dirty.take()
+    /// The task begins a round of its turn, in which it will write.
+    pub(super) fn begin_round(&self) {
+        self.turn.set(Turn::Working);
+        self.is_dirty.set(false);
     }
 
+    /// The task has written in this round; what is sent from now on needs another.
+    pub(super) fn has_written(&self) {
+        self.turn.set(Turn::Written);
+    }
+
+    /// Whether something asks for another round.
+    pub(super) fn is_dirty(&self) -> bool {
+        self.is_dirty.get()
+    }
+
+    /// The task ends its turn.
     pub(super) fn leave(&self) {
-        self.is_driven.set(false);
+        self.turn.set(Turn::Away);
     }
 }
 

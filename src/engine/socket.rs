@@ -31,6 +31,8 @@ struct Inner {
     namespace: Option<Box<str>>,
     connection: Connection,
     state: Cell<State>,
+    /// The transport that the application knows of.
+    known_transport: Cell<Transport>,
     data: RefCell<Option<Rc<dyn Any>>>,
 }
 
@@ -51,8 +53,9 @@ impl Socket {
         Self(Rc::new(Inner {
             id: Id::draw(),
             namespace: (namespace != "/").then(|| namespace.into()),
-            connection,
             state: Cell::new(State::Connecting),
+            known_transport: Cell::new(connection.transport()),
+            connection,
             data: RefCell::new(None),
         }))
     }
@@ -172,6 +175,12 @@ impl Socket {
             self.set_state(State::Over);
         }
         self.state() == State::Over
+    }
+
+    /// Whether the application is to be told of an upgrade; once.
+    pub(super) fn owes_upgrade(&self) -> bool {
+        let transport = self.transport();
+        self.state() == State::Accepted && self.0.known_transport.replace(transport) != transport
     }
 
     pub(super) fn state(&self) -> State {

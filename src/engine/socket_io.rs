@@ -72,7 +72,7 @@ impl Protocol for SocketIo {
             Ok(packet) => self.packet(connection, client, packet),
             Err(ParseError::NeedsMoreBinaryData) => None,
             Err(ParseError::AttachmentsTooHeavy { .. }) => {
-                connection.close(CloseReason::PayloadTooLarge);
+                connection.reject(CloseReason::PayloadTooLarge);
                 None
             }
             Err(_) => malformed(&connection),
@@ -83,6 +83,14 @@ impl Protocol for SocketIo {
         let client = connection.data::<Client>()?;
         let (socket, reason) = client.take_ended()?;
         Some(self.application.clone().disconnected(socket, reason))
+    }
+
+    fn upgraded(self: Rc<Self>, connection: Connection) {
+        let Some(client) = connection.data::<Client>() else {
+            return;
+        };
+        let sockets = client.sockets.borrow().clone();
+        sockets.iter().for_each(|socket| self.tell_upgrade(socket));
     }
 
     fn closed(self: Rc<Self>, connection: Connection, reason: CloseReason) -> Work {
@@ -150,7 +158,15 @@ impl SocketIo {
         let decided = self.application.clone().connect(socket.clone(), handshake, auth);
         Some(Box::pin(async move {
             client.settle(&socket, decided.await);
+            // The client may have changed its transport before it was accepted.
+            self.tell_upgrade(&socket);
         }))
+    }
+
+    fn tell_upgrade(&self, socket: &Socket) {
+        if socket.owes_upgrade() {
+            self.application.clone().upgraded(socket.clone());
+        }
     }
 
     fn event(&self, connection: Connection, socket: Socket, args: Value, ack: Option<i64>) -> Work {
@@ -270,6 +286,6 @@ fn text(value: Value) -> Option<String> {
 
 /// The client does not speak the protocol, or not in this order.
 fn malformed(connection: &Connection) -> Work {
-    connection.close(CloseReason::ParseError);
+    connection.reject(CloseReason::ParseError);
     None
 }

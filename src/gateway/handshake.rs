@@ -43,7 +43,7 @@ pub fn admit(shard: &Shard, _request: &Parts, _remote: SocketAddr) -> Result<(),
     if node.connections.load(Ordering::Relaxed) >= node.settings.max_connections {
         return refuse("full", "This node is full", RETRY_LATER);
     }
-    if !shard.hot.is_up() {
+    if !node.hot.is_up() {
         return refuse("redis", "Try again in a moment", RETRY_SOON);
     }
     Ok(())

@@ -27,6 +27,7 @@ pub fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
 
+/// `connected`: the first thing that a socket hears.
 pub fn connected(socket_id: &str) -> Frame {
     let payload = json!({
         "socketId": socket_id, "serverTime": iso(now_ms()), "protocolVersion": PROTOCOL_VERSION, "recovered": false,
@@ -34,6 +35,7 @@ pub fn connected(socket_id: &str) -> Frame {
     frame(event::CONNECTED, &payload)
 }
 
+/// `authenticated`: who the socket is, and the user's live rooms.
 pub fn authenticated(user: &UserId, session: &str, rooms: &[RoomName]) -> Frame {
     let rooms: Vec<&str> = rooms.iter().map(RoomName::as_str).collect();
     frame(
@@ -42,6 +44,7 @@ pub fn authenticated(user: &UserId, session: &str, rooms: &[RoomName]) -> Frame 
     )
 }
 
+/// `auth:error`: why a token is not, or no longer, believed.
 pub fn auth_error(failure: &Failure) -> Frame {
     frame(
         event::AUTH_ERROR,
@@ -49,14 +52,17 @@ pub fn auth_error(failure: &Failure) -> Frame {
     )
 }
 
+/// `error`: a failure that no ack waits for.
 pub fn error(failure: &Failure) -> Frame {
     frame(event::ERROR, &json!(failure))
 }
 
+/// `pong`: the server's time, Unix ms.
 pub fn pong(now_ms: i64) -> Frame {
     frame(event::PONG, &json!({ "timestamp": now_ms }))
 }
 
+/// `server:draining`: the node goes away; come back after this many ms.
 pub fn draining(reconnect_in_ms: u64) -> Frame {
     frame(event::SERVER_DRAINING, &json!({ "reconnectInMs": reconnect_in_ms }))
 }
@@ -78,6 +84,7 @@ struct Membership<'a> {
     reason: Option<&'static str>,
 }
 
+/// `user:joined`: a user's first connection is in the room.
 pub fn user_joined(room: &RoomName, user: &UserId, at_ms: i64, rev: u64) -> Frame {
     let (room_name, user_id, timestamp) = (room.as_str(), named(user), iso(at_ms));
     frame(
@@ -92,6 +99,7 @@ pub fn user_joined(room: &RoomName, user: &UserId, at_ms: i64, rev: u64) -> Fram
     )
 }
 
+/// `user:left`: a user's last connection is no longer in the room, and why.
 pub fn user_left(room: &RoomName, user: &UserId, at_ms: i64, rev: u64, reason: LeaveReason) -> Frame {
     let (room_name, user_id, timestamp) = (room.as_str(), named(user), iso(at_ms));
     frame(
@@ -106,6 +114,7 @@ pub fn user_left(room: &RoomName, user: &UserId, at_ms: i64, rev: u64, reason: L
     )
 }
 
+/// `room:count`: how many users a large room has.
 pub fn room_count(room: &RoomName, members: u64) -> Frame {
     frame(
         event::ROOM_COUNT,
@@ -156,6 +165,7 @@ pub fn message_id(epoch: &str, seq: u64) -> String {
     format!("{epoch}-{seq}")
 }
 
+/// `message:new`: the object that [`message_body`] began, with its place in the room's order.
 pub fn message_new(body: &str, epoch: &str, seq: u64, sent_ms: i64) -> Frame {
     let end = format!(
         r#","messageId":"{epoch}-{seq}","epoch":"{epoch}","seq":{seq},"timestamp":"{}"}}]"#,
@@ -165,6 +175,7 @@ pub fn message_new(body: &str, epoch: &str, seq: u64, sent_ms: i64) -> Frame {
     Frame::event_parts(&[name.as_bytes(), body.as_bytes(), end.as_bytes()])
 }
 
+/// `typing:event`: who types now, with the start of each, Unix ms.
 pub fn typing_event(room: &RoomName, thread: Option<&str>, room_type: Option<&str>, users: &[(UserId, i64)]) -> Frame {
     let users: Vec<Value> = users
         .iter()
@@ -206,10 +217,12 @@ pub fn presence(user: &UserId, presence: &Presence, shape: CustomStatusShape) ->
     written
 }
 
+/// `presence:changed`: how a user is now.
 pub fn presence_changed(user: &UserId, changed: &Presence, shape: CustomStatusShape) -> Frame {
     frame(event::PRESENCE_CHANGED, &presence(user, changed, shape))
 }
 
+/// `presence:bulk`: presences as [`presence`] writes them.
 pub fn presence_bulk(presences: &[Value]) -> Frame {
     frame(event::PRESENCE_BULK, &json!({ "presences": presences }))
 }

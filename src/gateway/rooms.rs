@@ -6,21 +6,24 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use ahash::AHashMap;
+use tokio::sync::oneshot;
 
 use super::client::Client;
 use super::fanout::Order;
+use crate::domain::rooms::{Joined, Known};
 use crate::engine::Frame;
 use crate::types::RoomName;
 
 /// What a client may miss while its join is under way; beyond, the join fails and is tried again.
 const JOINING_FRAMES_MAX: usize = 1_000;
-/// How long an ack waits for its own message to come through the bus.
-const ACK_PATIENCE: Duration = Duration::from_millis(250);
+/// How long something waits for the bus to bring the message before it.
+const BUS_PATIENCE: Duration = Duration::from_millis(250);
 
+/// The rooms in which this shard has clients.
 #[derive(Default)]
 pub struct Rooms {
     rooms: AHashMap<RoomName, Room>,
-    /// Rooms in which acks wait, oldest first.
+    /// Rooms in which something waits, oldest first.
     waiting: VecDeque<(Instant, RoomName)>,
 }
 
@@ -31,7 +34,7 @@ struct Room {
     joining: u32,
     /// The last message that came.
     heard: Option<(String, u64)>,
-    acks: VecDeque<WaitingAck>,
+    waiting: VecDeque<Waiting>,
 }
 
 struct Member {
@@ -48,27 +51,48 @@ enum State {
 /// Where a membership begins in the room's order.
 #[derive(Debug, Clone)]
 pub struct Position {
-    pub epoch: String,
+    pub known: Known,
     pub seq: u64,
     pub rev: u64,
 }
 
 impl Position {
+    /// Where a join was.
+    pub fn of(joined: &Joined) -> Self {
+        let (kind, visibility, max_members) = (joined.kind, joined.visibility, joined.max_members);
+        let known = Known {
+            epoch: joined.epoch.clone(),
+            kind,
+            visibility,
+            max_members,
+        };
+        Self {
+            known,
+            seq: joined.seq,
+            rev: joined.rev,
+        }
+    }
+
     fn is_before(&self, order: &Order) -> bool {
         match order {
-            Order::Seq { epoch, seq } => *epoch != self.epoch || *seq > self.seq,
-            Order::Rev { epoch, rev } => *epoch != self.epoch || *rev > self.rev,
+            Order::Seq { epoch, seq } => *epoch != self.known.epoch || *seq > self.seq,
+            Order::Rev { epoch, rev } => *epoch != self.known.epoch || *rev > self.rev,
             Order::None => true,
         }
     }
 }
 
-struct WaitingAck {
+/// What has its place behind a message.
+struct Waiting {
     epoch: String,
     seq: u64,
     since: Instant,
-    client: Rc<Client>,
-    frame: Frame,
+    what: Behind,
+}
+
+enum Behind {
+    Ack(Rc<Client>, Frame),
+    Signal(oneshot::Sender<()>),
 }
 
 impl Rooms {
@@ -115,6 +139,14 @@ impl Rooms {
         true
     }
 
+    /// What is known of a room that the client is in, in the epoch in which it is.
+    pub fn known(&self, name: &RoomName, client: &Client) -> Option<Known> {
+        match &self.rooms.get(name)?.members.get(&client.key)?.state {
+            State::Live(position) => Some(position.known.clone()),
+            State::Joining(_) => None,
+        }
+    }
+
     /// A membership was registered anew: it goes on from the position. True: in another epoch than the one known.
     pub fn go_on(&mut self, name: &RoomName, client: &Client, position: Position) -> bool {
         let Some(member) = self
@@ -125,7 +157,7 @@ impl Rooms {
             return false;
         };
         match &mut member.state {
-            State::Live(known) if known.epoch != position.epoch => {
+            State::Live(known) if known.known.epoch != position.known.epoch => {
                 *known = position;
                 true
             }
@@ -163,8 +195,8 @@ impl Rooms {
             .rooms
             .get(name)
             .is_some_and(|room| room.members.is_empty() && room.joining == 0);
-        if empty {
-            self.rooms.remove(name);
+        if empty && let Some(mut room) = self.rooms.remove(name) {
+            room.release(|_| true);
         }
         empty
     }
@@ -198,43 +230,48 @@ impl Rooms {
         }
         if let Order::Seq { epoch, seq } = order {
             room.heard = Some((epoch.clone(), *seq));
-            room.release_acks(|ack| ack.epoch != *epoch || ack.seq <= *seq);
+            room.release(|waiting| waiting.epoch != *epoch || waiting.seq <= *seq);
         }
         delivered
     }
 
     /// Sends a message's ack behind the message: at once if it came already, else when it comes.
     pub fn ack_behind(&mut self, name: &RoomName, epoch: &str, seq: u64, client: &Rc<Client>, frame: Frame) {
-        let heard = |room: &Room| {
-            room.heard
-                .as_ref()
-                .is_some_and(|(known, last)| known == epoch && *last >= seq)
-        };
+        self.put_behind(name, epoch, seq, Behind::Ack(Rc::clone(client), frame));
+    }
+
+    /// Resolves when the room has heard everything up to `seq`, or the bus did not bring it in time.
+    pub fn heard(&mut self, name: &RoomName, epoch: &str, seq: u64) -> oneshot::Receiver<()> {
+        let (signal, heard) = oneshot::channel();
+        self.put_behind(name, epoch, seq, Behind::Signal(signal));
+        heard
+    }
+
+    fn put_behind(&mut self, name: &RoomName, epoch: &str, seq: u64, what: Behind) {
         match self.rooms.get_mut(name) {
-            Some(room) if !heard(room) => {
-                let since = Instant::now();
-                room.acks.push_back(WaitingAck {
-                    epoch: epoch.to_owned(),
+            Some(room) if !room.has_heard(epoch, seq) => {
+                let (epoch, since) = (epoch.to_owned(), Instant::now());
+                room.waiting.push_back(Waiting {
+                    epoch,
                     seq,
                     since,
-                    client: Rc::clone(client),
-                    frame,
+                    what,
                 });
                 self.waiting.push_back((since, name.clone()));
             }
-            _ => client.socket.send(&frame),
+            _ => what.go(),
         }
     }
 
-    /// Sends the acks whose messages the bus did not bring in time; how many.
+    /// Lets go what the bus did not bring the message of in time; how much that was.
     pub fn release_overdue(&mut self) -> usize {
         let mut released = 0;
         while let Some((since, name)) = self.waiting.front() {
-            if since.elapsed() < ACK_PATIENCE {
+            if since.elapsed() < BUS_PATIENCE {
                 break;
             }
             if let Some(room) = self.rooms.get_mut(name) {
-                released += room.release_acks(|ack| ack.since.elapsed() >= ACK_PATIENCE);
+                released += room.release(|waiting| waiting.since.elapsed() >= BUS_PATIENCE);
             }
             self.waiting.pop_front();
         }
@@ -243,14 +280,31 @@ impl Rooms {
 }
 
 impl Room {
-    fn release_acks(&mut self, ready: impl Fn(&WaitingAck) -> bool) -> usize {
-        let before = self.acks.len();
-        while self.acks.front().is_some_and(&ready) {
-            if let Some(ack) = self.acks.pop_front() {
-                ack.client.socket.send(&ack.frame);
+    /// Whether everything up to `seq` came, or was before every member's time.
+    fn has_heard(&self, epoch: &str, seq: u64) -> bool {
+        self.heard
+            .as_ref()
+            .is_some_and(|(known, last)| known == epoch && *last >= seq)
+    }
+
+    fn release(&mut self, ready: impl Fn(&Waiting) -> bool) -> usize {
+        let before = self.waiting.len();
+        while self.waiting.front().is_some_and(&ready) {
+            if let Some(waiting) = self.waiting.pop_front() {
+                waiting.what.go();
             }
         }
-        before - self.acks.len()
+        before - self.waiting.len()
+    }
+}
+
+impl Behind {
+    fn go(self) {
+        match self {
+            Self::Ack(client, frame) => client.socket.send(&frame),
+            // Whoever waited may have gone.
+            Self::Signal(signal) => signal.send(()).unwrap_or_default(),
+        }
     }
 }
 

@@ -13,6 +13,7 @@ const MEMORY: Duration = Duration::from_secs(10);
 /// Changes that are remembered at most; beyond, the oldest is forgotten early.
 const CHANGES_MAX: usize = 10_000;
 
+/// Who was told which version lately.
 #[derive(Default)]
 pub struct Told {
     changes: AHashMap<UserId, Change>,

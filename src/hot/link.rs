@@ -2,7 +2,7 @@
 //! never waits longer than [`PATIENCE`], and not at all while Redis is known to be silent. Not here: pub/sub (`bus`).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rand::Rng as _;
@@ -17,6 +17,10 @@ use super::script;
 /// Longest wait of one call, for the connection or for the reply. Below two seconds, so that a client hears
 /// `UNAVAILABLE` in time.
 pub const PATIENCE: Duration = Duration::from_millis(1_500);
+
+/// How long a call waits while Redis is known to be silent: whoever has just seen it answer elsewhere is not turned away
+/// because this connection finds out a moment later.
+const SILENCE_PATIENCE: Duration = Duration::from_millis(250);
 
 const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
 const BACKOFF_MIN_MS: u64 = 50;
@@ -41,8 +45,8 @@ struct State {
     current: watch::Sender<Option<MultiplexedConnection>>,
     /// Raised with each connection, so that an old error does not break a new one.
     generation: AtomicU64,
-    /// Redis did not answer in time, and has not since: calls fail at once.
-    silent: AtomicBool,
+    /// Redis did not answer in time, and has not since: calls fail almost at once.
+    silent: watch::Sender<bool>,
     troubled: Notify,
 }
 
@@ -59,7 +63,7 @@ impl Link {
         let state = Arc::new(State {
             current: watch::Sender::new(None),
             generation: AtomicU64::new(0),
-            silent: AtomicBool::new(false),
+            silent: watch::Sender::new(false),
             troubled: Notify::new(),
         });
         let keeper = tokio::spawn(keep(client, Arc::clone(&state)));
@@ -70,13 +74,17 @@ impl Link {
     }
 
     pub fn is_up(&self) -> bool {
-        self.state.current.borrow().is_some() && !self.state.silent.load(Ordering::Relaxed)
+        self.state.current.borrow().is_some() && !*self.state.silent.borrow()
     }
 
-    /// The connection, once there is one; fails after [`PATIENCE`], or at once while Redis is silent.
+    /// The connection, once there is one; fails after [`PATIENCE`], or after [`SILENCE_PATIENCE`] while Redis is silent.
     pub async fn connection(&self) -> Result<Connection, RedisError> {
-        if self.state.silent.load(Ordering::Relaxed) {
-            return Err(away("Redis does not answer"));
+        if *self.state.silent.borrow() {
+            let mut silent = self.state.silent.subscribe();
+            let answers = timeout(SILENCE_PATIENCE, silent.wait_for(|silent| !silent)).await;
+            if !matches!(answers, Ok(Ok(_))) {
+                return Err(away("Redis does not answer"));
+            }
         }
         let generation = self.state.generation.load(Ordering::Acquire);
         if let Some(inner) = self.state.current.borrow().clone() {
@@ -97,7 +105,7 @@ impl Link {
             _ => {
                 // Whoever comes next need not find out by waiting. The keeper takes the mark back; it is called, since
                 // it may have connected in this very moment.
-                self.state.silent.store(true, Ordering::Relaxed);
+                self.state.silent.send_replace(true);
                 self.state.troubled.notify_one();
                 Err(away("Redis is not reachable"))
             }
@@ -135,7 +143,7 @@ impl Connection {
     fn noticed<T>(&self, result: Result<T, RedisError>) -> Result<T, RedisError> {
         if let Err(error) = &result {
             if error.is_timeout() {
-                self.state.silent.store(true, Ordering::Relaxed);
+                self.state.silent.send_replace(true);
                 self.state.troubled.notify_one();
             } else if error.is_unrecoverable_error() && self.generation == self.state.generation.load(Ordering::Acquire)
             {
@@ -149,23 +157,25 @@ impl Connection {
 
 /// Dials, watches, dials again, for as long as there is a [`Link`].
 async fn keep(client: Client, state: Arc<State>) {
+    // Host and port, or a path; never the password.
+    let address = client.get_connection_info().addr().to_string();
     let mut failures: u32 = 0;
     loop {
         match dial(&client).await {
             Ok(connection) => {
                 failures = 0;
                 state.generation.fetch_add(1, Ordering::AcqRel);
-                state.silent.store(false, Ordering::Relaxed);
+                state.silent.send_replace(false);
                 state.current.send_replace(Some(connection.clone()));
-                tracing::info!("Redis is connected");
+                tracing::info!(%address, "Redis is connected");
                 watch_over(connection, &state).await;
                 state.current.send_replace(None);
-                tracing::warn!("Redis connection lost; dialling again");
+                tracing::warn!(%address, "Redis connection lost; dialling again");
             }
             Err(error) => {
                 failures = failures.saturating_add(1);
                 if failures == 1 || failures.is_multiple_of(10) {
-                    tracing::warn!(failures, error = %error, "Redis is not reachable; retrying");
+                    tracing::warn!(%address, failures, error = %error, "Redis is not reachable; retrying");
                 }
                 sleep(backoff(failures)).await;
             }
@@ -194,7 +204,7 @@ async fn watch_over(mut connection: MultiplexedConnection, state: &State) {
         if state.current.borrow().is_none() {
             return;
         }
-        if !state.silent.load(Ordering::Relaxed) {
+        if !*state.silent.borrow() {
             continue;
         }
         tracing::warn!("Redis does not answer; probing");
@@ -210,7 +220,7 @@ async fn watch_over(mut connection: MultiplexedConnection, state: &State) {
         if !recovered.await.unwrap_or(false) {
             return;
         }
-        state.silent.store(false, Ordering::Relaxed);
+        state.silent.send_replace(false);
         tracing::info!("Redis answers again");
     }
 }

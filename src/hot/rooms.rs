@@ -94,6 +94,16 @@ fn new_epoch() -> String {
     format!("{:016x}", rand::random::<u64>())
 }
 
+/// A room as its members' nodes know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    pub epoch: String,
+    pub kind: RoomType,
+    pub visibility: Visibility,
+    /// `None`: no bound.
+    pub max_members: Option<u32>,
+}
+
 /// A join, as the domain asks for it.
 #[derive(Debug)]
 pub struct JoinRequest<'a> {
@@ -102,8 +112,8 @@ pub struct JoinRequest<'a> {
     pub presence: &'a Presence,
     /// Make the room when it is missing.
     pub autocreate: bool,
-    /// Tell nobody: a membership that Redis lost is registered anew.
-    pub quiet: bool,
+    /// What the node knows of a membership that is registered anew; where Redis has lost the room, it is put back.
+    pub known: Option<&'a Known>,
     /// How many members to return with it; 0 for none.
     pub members: u32,
 }
@@ -120,6 +130,8 @@ pub struct Joined {
     pub seq: u64,
     pub rev: u64,
     pub now_ms: i64,
+    pub visibility: Visibility,
+    pub max_members: Option<u32>,
     pub members: Vec<Member>,
 }
 
@@ -168,7 +180,10 @@ pub async fn join(hot: &Hot, request: &JoinRequest<'_>) -> Result<Join, HotError
         .flag(request.autocreate)
         .arg(uuid())
         .arg(new_epoch())
-        .flag(request.quiet);
+        .arg(request.known.map_or("", |known| &known.epoch))
+        .arg(request.known.map_or("", |known| known.kind.as_str()))
+        .arg(request.known.map_or("", |known| known.visibility.as_str()))
+        .number(request.known.and_then(|known| known.max_members).unwrap_or(0));
     let mut calls = vec![call];
     if request.members > 0 {
         calls.push(members_call(hot, room, None, request.members, None).reading());
@@ -197,6 +212,8 @@ fn joined(mut reply: Reply) -> Result<Join, HotError> {
                 seq: reply.integer()?,
                 rev: reply.integer()?,
                 now_ms: reply.integer()?,
+                visibility: Visibility::parse(&reply.text()?).unwrap_or(Visibility::Secret),
+                max_members: Some(reply.integer()?).filter(|&most| most > 0),
                 members: Vec::new(),
             }),
             "missing" => Join::Missing,
@@ -243,10 +260,31 @@ fn leave_call(hot: &Hot, request: &LeaveRequest<'_>) -> Call {
         .number(millis(hot.terms().keep))
 }
 
-/// First half of a leave, in the room's partition. False: there is no such room.
-pub async fn leave(hot: &Hot, request: &LeaveRequest<'_>) -> Result<bool, HotError> {
+/// Where in the room's order a leave stands: what is behind it is not for who left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Left {
+    /// The user's last connection here.
+    pub last: bool,
+    pub epoch: String,
+    pub seq: u64,
+}
+
+/// First half of a leave, in the room's partition. `None`: there is no such room.
+pub async fn leave(hot: &Hot, request: &LeaveRequest<'_>) -> Result<Option<Left>, HotError> {
     let mut reply = leave_call(hot, request).run(hot).await?;
-    LEAVE.read(|| Ok(reply.text()? != "missing"))
+    LEAVE.read(|| {
+        if reply.text()? == "missing" {
+            return Ok(None);
+        }
+        let _removed = reply.flag()?;
+        let last = reply.flag()?;
+        let _rev: u64 = reply.integer()?;
+        Ok(Some(Left {
+            last,
+            epoch: reply.text()?,
+            seq: reply.integer()?,
+        }))
+    })
 }
 
 /// Many leaves in few round trips; the first failure is returned after all were tried.

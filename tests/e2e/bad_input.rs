@@ -253,6 +253,10 @@ async fn posted_packet_over_the_limit() {
     if let Ok(answer) = posted {
         assert!(answer.status().is_client_error(), "{}", answer.status()); // 413, unless the connection was cut first
     }
+    let farewell = client.get(&url).send().await.unwrap();
+    if farewell.status() == 200 {
+        assert_eq!(farewell.text().await.unwrap(), "1", "nothing but a close");
+    }
     let poll = client.get(&url).send().await.unwrap();
     assert_eq!(poll.status(), 400, "the session is gone");
     let after = closes_for_size(&node.get("/metrics", "text/plain").await.unwrap().1);

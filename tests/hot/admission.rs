@@ -173,7 +173,7 @@ async fn an_ended_connection_cannot_join_late() {
         room: &lobby,
         presence: &seen,
         autocreate: true,
-        quiet: false,
+        known: None,
         members: 0,
     };
     for _ in 0..2 {

@@ -44,7 +44,9 @@ async fn a_redis_that_was_killed_fails_calls_in_time_until_it_is_back() {
     works_again(&stage.hot).await;
     // An emptied Redis has no scripts either.
     let alice = lease("alice", 1);
-    let connected = presence::connect(&stage.hot, &alice, &Facts::default()).await.unwrap();
+    let connected = presence::connect(&stage.hot, &alice, &Facts::default(), None)
+        .await
+        .unwrap();
     assert!(matches!(connected, Connect::Connected { .. }));
 }
 
@@ -74,7 +76,7 @@ async fn a_call_that_timed_out_has_an_unknown_outcome_and_may_be_repeated() {
     let alice = lease("alice", 1);
     stage.hot.check().await.unwrap();
     redis.pause();
-    presence::connect(&stage.hot, &alice, &Facts::default())
+    presence::connect(&stage.hot, &alice, &Facts::default(), None)
         .await
         .unwrap_err();
     redis.resume();
@@ -127,7 +129,7 @@ async fn an_error_names_the_script_and_keeps_the_connection() {
     let stage = Stage::new().await;
     let alice = lease("alice", 1);
     let () = stage.ask("SET", (stage.keys().user(&alice.user), "no hash")).await;
-    let error = presence::connect(&stage.hot, &alice, &Facts::default())
+    let error = presence::connect(&stage.hot, &alice, &Facts::default(), None)
         .await
         .unwrap_err();
     assert!(error.to_string().starts_with("presence/connect: "), "{error}");

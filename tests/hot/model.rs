@@ -322,13 +322,13 @@ async fn a_crowd_that_comes_and_goes_at_once_is_told_in_turns() {
                     connection: ConnectionId::parse(&format!("{}-{}.{life}", tab.0, tab.1)).unwrap(),
                     ..lease(USERS[tab.0], tab.1)
                 };
-                presence::connect(&hot, &lease, &presence::Facts::default())
+                presence::connect(&hot, &lease, &presence::Facts::default(), None)
                     .await
                     .unwrap();
                 for room in &rooms {
                     let options = rooms::JoinOptions {
                         autocreate: false,
-                        quiet: false,
+                        known: None,
                         members: 0,
                     };
                     rooms::join(&hot, &lease, room, options).await.unwrap().unwrap();

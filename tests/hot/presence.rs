@@ -7,7 +7,7 @@ use nself_realtime::domain::endings;
 use nself_realtime::hot::bus::Topic;
 use nself_realtime::hot::keys::Lease;
 use nself_realtime::hot::presence::{self, Connect, Enter, Facts};
-use nself_realtime::types::Status;
+use nself_realtime::types::{Presence, Status};
 
 use crate::ear::{Ear, words};
 use crate::stage::{GRACE, ODD_NAMES, Stage, lease, now_ms, partition, room, user};
@@ -40,7 +40,7 @@ async fn a_connection_is_a_lease_with_a_record() {
         session: "s1".into(),
     };
     let before_ms = now_ms();
-    let connected = presence::connect(&stage.hot, &alice, &facts).await.unwrap();
+    let connected = presence::connect(&stage.hot, &alice, &facts, None).await.unwrap();
     let Connect::Connected {
         presence,
         now_ms: at_ms,
@@ -119,7 +119,9 @@ async fn one_user_has_so_many_connections_and_no_more() {
         stage.connect(&lease("alice", number)).await;
     }
     let third = lease("alice", 3);
-    let refused = presence::connect(&stage.hot, &third, &Facts::default()).await.unwrap();
+    let refused = presence::connect(&stage.hot, &third, &Facts::default(), None)
+        .await
+        .unwrap();
     assert!(matches!(refused, Connect::Full));
     assert_eq!(leased_until(&stage, &third).await, None);
     stage.connect(&lease("alice", 2)).await; // a repeat is not another one
@@ -435,4 +437,40 @@ async fn odd_user_ids_are_people_like_others() {
         joined.chain(left).collect::<Vec<_>>()
     );
     stage.assert_only_lasting_keys_last().await;
+}
+
+#[tokio::test]
+async fn what_the_node_knows_of_a_user_is_put_back_where_redis_has_lost_it() {
+    let stage = Stage::new().await;
+    let (first, second) = (lease("alice", 1), lease("alice", 2));
+    let known = Presence {
+        version: 7,
+        status: Status::Busy,
+        chosen: Some(Status::Busy),
+        text: Some("Lunch".to_owned()),
+        until_ms: Some(now_ms() + 60_000),
+        ..Presence::UNKNOWN
+    };
+    let mut ear = Ear::of_user(&stage, &first.user).await;
+    for lease in [&first, &second] {
+        let Connect::Connected { presence, .. } = presence::connect(&stage.hot, lease, &Facts::default(), Some(&known))
+            .await
+            .unwrap()
+        else {
+            panic!("there is room");
+        };
+        assert_eq!(presence, known);
+    }
+    assert_eq!(ear.heard_of(&stage, &first.user).await, [], "nobody was told of a loss");
+
+    let other = Presence {
+        version: 99,
+        chosen: Some(Status::Away),
+        ..known
+    };
+    presence::connect(&stage.hot, &lease("alice", 3), &Facts::default(), Some(&other))
+        .await
+        .unwrap();
+    let (now, _) = presence::read_all(&stage.hot, &[first.user]).await.unwrap().remove(0);
+    assert_eq!(now.status, Status::Busy, "what Redis knows counts");
 }

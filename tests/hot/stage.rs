@@ -100,7 +100,10 @@ impl Stage {
     }
 
     pub async fn connect(&self, lease: &Lease) -> Presence {
-        match presence::connect(&self.hot, lease, &Facts::default()).await.unwrap() {
+        match presence::connect(&self.hot, lease, &Facts::default(), None)
+            .await
+            .unwrap()
+        {
             Connect::Connected { presence, .. } => presence,
             Connect::Full => panic!("{} has too many connections", lease.user),
         }
@@ -125,7 +128,7 @@ impl Stage {
     pub async fn try_join(&self, lease: &Lease, room: &RoomName, autocreate: bool) -> Result<Joined, JoinRefusal> {
         let options = JoinOptions {
             autocreate,
-            quiet: false,
+            known: None,
             members: 10,
         };
         rooms::join(&self.hot, lease, room, options).await.unwrap()

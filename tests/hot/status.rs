@@ -86,7 +86,7 @@ async fn only_the_registered_choose() {
         .await
         .unwrap();
     assert!(told.is_none());
-    assert_eq!(seen(&stage, "alice").await, Presence::unknown());
+    assert_eq!(seen(&stage, "alice").await, Presence::UNKNOWN);
     assert_eq!(stage.keys_left().await, []);
 }
 

@@ -15,12 +15,15 @@ use super::{Decoder, Item, Limits, Violation};
 /// Frames given to one vectored write.
 const FRAMES_PER_WRITE: usize = 64;
 
+/// An open WebSocket.
 pub struct Stream {
     tcp: TcpStream,
     decoder: Decoder,
     /// Bytes that were read and not yet decoded, because whoever reads had enough.
     backlog: Vec<u8>,
     decoded: usize,
+    /// Nothing that still comes can be understood.
+    is_garbled: bool,
 }
 
 /// Why nothing more will be read.
@@ -39,6 +42,7 @@ impl Stream {
             decoder: Decoder::default(),
             backlog: read_ahead.to_vec(),
             decoded: 0,
+            is_garbled: false,
         }
     }
 
@@ -84,8 +88,18 @@ impl Stream {
         }
     }
 
-    /// Reads and forgets, until the peer has closed its side.
-    pub fn poll_discard(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<()> {
+    /// Reads and forgets, until the peer has said its farewell or closed its side.
+    pub fn poll_farewell(&mut self, cx: &mut Context<'_>, scratch: &mut [u8], limits: Limits) -> Poll<()> {
+        if !self.is_garbled {
+            let is_close = |item| match item {
+                Item::Close(_) => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            };
+            match ready!(self.poll_items(cx, scratch, limits, is_close)) {
+                Ok(()) | Err(Ended::Eof | Ended::Failed) => return Poll::Ready(()),
+                Err(Ended::Violated(_)) => {}
+            }
+        }
         loop {
             let mut buf = ReadBuf::new(scratch);
             match ready!(Pin::new(&mut self.tcp).poll_read(cx, &mut buf)) {
@@ -138,7 +152,10 @@ impl Stream {
         let mut taken = 0;
         while taken < input.len() {
             let decoded = self.decoder.next(&mut input[taken..], limits);
-            let (len, item) = decoded.map_err(Ended::Violated)?;
+            let (len, item) = decoded.map_err(|violation| {
+                self.is_garbled = true;
+                Ended::Violated(violation)
+            })?;
             taken += len;
             if let Some(item) = item
                 && sink(item).is_break()

@@ -9,6 +9,7 @@ use super::{Handled, Outcome, Turn};
 use crate::domain::messages::{self, Send, SendRequest, Sent};
 use crate::types::RoomName;
 
+/// `message:send`: says something in a room.
 pub async fn send(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let said = decode(turn, incoming)?;
     let listens_only = turn.client.user.is_anonymous() && !turn.shard.node.settings.anonymous_may_send;

@@ -15,6 +15,7 @@ const USERS_MAX: usize = 200;
 /// Users that one socket watches.
 const WATCHED_MAX: usize = 1_000;
 
+/// `presence:update`: the user chooses a status, and what stands beside it.
 pub async fn update(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let choice = decode_choice(incoming)?;
     require_presence(turn)?;
@@ -50,6 +51,7 @@ fn decode_choice(incoming: &Incoming<'_>) -> Result<Choice, Failure> {
     })
 }
 
+/// `presence:subscribe`: hears of users from now on, as far as rooms are shared.
 pub async fn subscribe(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let users = decode_users(turn, &mut incoming.object()?)?;
     let (shard, client) = (turn.shard, turn.client);
@@ -76,12 +78,14 @@ pub async fn subscribe(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     Ok(Outcome::Done(Some(json!({ "presences": presences }).to_string())))
 }
 
+/// `presence:unsubscribe`: no longer hears of users.
 pub fn unsubscribe(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let users = decode_users(turn, &mut incoming.object()?)?;
     users.iter().for_each(|user| turn.shard.unwatch(user, turn.client));
     Ok(Outcome::Done(None))
 }
 
+/// `presence:get`: how users are now.
 pub async fn get(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let users = decode_users(turn, &mut incoming.object()?)?;
     let presences = look_up(turn, &users, false).await?;
@@ -112,7 +116,7 @@ async fn look_up(turn: &Turn<'_>, users: &[UserId], shared_only: bool) -> Result
     let shares = |rooms: &[RoomName]| rooms.iter().any(|room| joined.contains(room));
     let presences = users.iter().zip(found).map(|(user, (presence, rooms))| {
         let visible = !shared_only || *user == turn.client.user || shares(&rooms);
-        written(turn, user, if visible { &presence } else { HIDDEN })
+        written(turn, user, if visible { &presence } else { &Presence::UNKNOWN })
     });
     Ok(presences.map(with_last_seen).collect())
 }
@@ -124,14 +128,6 @@ fn with_last_seen(mut presence: Value) -> Value {
     }
     presence
 }
-
-const HIDDEN: &Presence = &Presence {
-    version: 0,
-    status: Status::Offline,
-    text: None,
-    emoji: None,
-    seen_ms: None,
-};
 
 fn written(turn: &Turn<'_>, user: &UserId, presence: &Presence) -> Value {
     outgoing::presence(user, presence, turn.shard.node.settings.custom_status_shape)

@@ -17,13 +17,19 @@ const JOIN_MEMBERS: u32 = 100;
 const PAGE_DEFAULT: u32 = 100;
 const PAGE_MAX: u32 = 1_000;
 
+/// `room:join`: in the room from now on; the ack enters the room's order.
 pub async fn join(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let room = incoming.object()?.room()?;
     turn.shard.rooms.borrow_mut().begin_join(&room, turn.client);
     let outcome = subscribe_and_join(turn, &room).await;
     let answered = match outcome {
         Ok(Ok(joined)) => complete(turn, &room, &joined),
-        Ok(Err(refusal)) => Err(refused(refusal)),
+        Ok(Err(refusal)) => {
+            // Whoever was in the room and may no longer be hears nothing more of it.
+            turn.client.rooms.borrow_mut().remove(&room);
+            turn.shard.leave_room(&room, turn.client);
+            Err(refused(refusal))
+        }
         Err(error) => Err(turn.unavailable(error)),
     };
     if turn.shard.rooms.borrow_mut().end_join(&room, turn.client) {
@@ -39,7 +45,7 @@ async fn subscribe_and_join(turn: &Turn<'_>, room: &RoomName) -> Result<Result<J
     let autocreate = !turn.client.user.is_anonymous() && shard.node.settings.room_autocreate.matches(room.as_str());
     let options = JoinOptions {
         autocreate,
-        quiet: false,
+        known: None,
         members: JOIN_MEMBERS,
     };
     let joined = rooms::join(&shard.hot, &turn.client.lease(), room, options).await?;
@@ -60,11 +66,7 @@ fn complete(turn: &Turn<'_>, room: &RoomName, joined: &Joined) -> Handled {
     }
     turn.client.rooms.borrow_mut().insert(room.clone());
     let answer = turn.ack_frame(&ack(Some(&data.to_string())));
-    let position = Position {
-        epoch: joined.epoch.clone(),
-        seq: joined.seq,
-        rev: joined.rev,
-    };
+    let position = Position::of(joined);
     if turn
         .shard
         .rooms
@@ -88,19 +90,27 @@ fn refused(refusal: JoinRefusal) -> Failure {
     }
 }
 
+/// `room:leave`: out of the room, behind what was said before.
 pub async fn leave(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let room = incoming.object()?.room()?;
-    let found = rooms::leave(&turn.shard.hot, &turn.client.lease(), &room).await;
-    let found = found.map_err(|error| turn.unavailable(error))?;
+    let left = rooms::leave(&turn.shard.hot, &turn.client.lease(), &room).await;
+    let left = left.map_err(|error| turn.unavailable(error))?;
+    if let Some(left) = &left {
+        // What was said before the leave is still for this client, its own messages first of all.
+        let heard = turn.shard.rooms.borrow_mut().heard(&room, &left.epoch, left.seq);
+        // The shard answers every time, so there is no error to be told.
+        heard.await.unwrap_or_default();
+    }
     turn.client.rooms.borrow_mut().remove(&room);
     turn.shard.leave_room(&room, turn.client);
-    if found {
+    if left.is_some() {
         Ok(Outcome::Done(None))
     } else {
         Err(Failure::room_not_found())
     }
 }
 
+/// `room:members`: one page of who is in the room.
 pub async fn members(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let mut fields = incoming.object()?;
     let (room, limit) = (fields.room()?, fields.limit(PAGE_DEFAULT, PAGE_MAX)?);

@@ -7,6 +7,7 @@ use crate::domain::typing::{self, Mark, Typing};
 use crate::hot::HotError;
 use crate::types::RoomName;
 
+/// `typing:start`: sets or extends the user's mark.
 pub async fn start(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let place = decode(turn, incoming)?;
     let lease = turn.client.lease();
@@ -14,6 +15,7 @@ pub async fn start(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     answer(turn, typing::start(&turn.shard.hot, &place.mark(&lease), lasts).await)
 }
 
+/// `typing:stop`: takes the mark back.
 pub async fn stop(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let place = decode(turn, incoming)?;
     let lease = turn.client.lease();

@@ -168,7 +168,7 @@ async def presence_is_told_to_those_who_share_a_room(stage):
     await ann.done("presence:update", {"status": "busy", "customStatus": {"text": "deep work", "emoji": "🎧"}})
     chosen = {"userId": ann.id, "status": "busy", "customStatus": "deep work", "customEmoji": "🎧"}
     await bob.heard("presence:changed", chosen)
-    tab = await stage.enter("ann", node=1)
+    tab = await stage.member("ann", room, node=1)
     got = await bob.done("presence:get", {"userIds": [ann.id, unique("nobody")]})
     statuses = {presence["userId"]: presence["status"] for presence in got["presences"]}
     assert statuses.pop(ann.id) == "busy" and list(statuses.values()) == ["offline"], got

@@ -121,6 +121,22 @@ async fn defect_15_back_within_the_grace_nobody_sees_a_flap() {
     );
 }
 
+/// Who says goodbye is gone at once, whatever the grace.
+#[tokio::test]
+async fn defect_15_a_farewell_needs_no_grace() {
+    let cluster = Cluster::start(2, &[("REALTIME_PRESENCE_GRACE", "60000")]).await;
+    let room = room();
+    let bob = Raw::member(&cluster.nodes[1], "bob", &room).await;
+    let ann = Raw::member(&cluster.nodes[0], "ann", &room).await;
+    ann.disconnect().await;
+    let left = bob.heard("user:left", |left| left["userId"] == "ann").await;
+    assert_eq!(left["reason"], json!("disconnected"), "{left}");
+    bob.heard("presence:changed", |told| {
+        told["userId"] == "ann" && told["status"] == "offline"
+    })
+    .await;
+}
+
 /// Leaving on one tab keeps the other's membership; leaving twice, or without having joined, is told to nobody.
 #[tokio::test]
 async fn defect_15_leaving_on_one_tab_keeps_the_other() {

@@ -1,0 +1,73 @@
+//! The events of one connection run in the order in which they came, without an ack being awaited in between; each is
+//! answered, whatever the next one does.
+
+use serde_json::json;
+
+use crate::support::cluster::Cluster;
+use crate::support::raw::{Raw, room, unique};
+
+const ROUNDS: usize = 200;
+
+#[tokio::test]
+async fn join_send_leave_send_without_waiting() {
+    let cluster = Cluster::shared().await;
+    let ann = Raw::enter(&cluster.nodes[0], &unique("ann")).await;
+    for round in 0..ROUNDS {
+        let room = room();
+        let join = ann.pose("room:join", &[json!({"roomName": room})]);
+        let within = ann.pose("message:send", &[json!({"roomName": room, "content": "within"})]);
+        let leave = ann.pose("room:leave", &[json!({"roomName": room})]);
+        let after = ann.pose("message:send", &[json!({"roomName": room, "content": "after"})]);
+        assert_eq!(
+            ann.answer(join).await["success"],
+            json!(true),
+            "round {round}: room:join"
+        );
+        assert_eq!(
+            ann.answer(after).await["error"]["code"],
+            json!("NOT_A_MEMBER"),
+            "round {round}: after"
+        );
+        assert_eq!(
+            ann.answer(leave).await["success"],
+            json!(true),
+            "round {round}: room:leave"
+        );
+        let sent = ann.answer(within).await;
+        assert_eq!(sent["data"]["seq"], json!(1), "round {round}: message:send: {sent}");
+    }
+}
+
+#[tokio::test]
+async fn a_burst_of_every_kind_is_answered_in_its_order() {
+    let cluster = Cluster::shared().await;
+    let room = room();
+    let ann = Raw::member(&cluster.nodes[0], &unique("ann"), &room).await;
+    let bob = Raw::member(&cluster.nodes[1], &unique("bob"), &room).await;
+    let mut questions = Vec::new();
+    for n in 0..ROUNDS {
+        let (event, payload) = match n % 5 {
+            0 => ("message:send", json!({"roomName": room, "content": n.to_string()})),
+            1 => ("typing:start", json!({"roomName": room})),
+            2 => ("room:join", json!({"roomName": room})),
+            3 => ("ping", json!({"timestamp": n})),
+            _ => ("typing:stop", json!({"roomName": room})),
+        };
+        questions.push((event, ann.pose(event, &[payload])));
+    }
+    for (event, id) in questions {
+        let ack = ann.answer(id).await;
+        assert_eq!(ack["success"], json!(true), "{event}: {ack}");
+    }
+    bob.heard("message:new", |message| {
+        message["content"] == (ROUNDS - 5).to_string().as_str()
+    })
+    .await;
+    let heard: Vec<_> = bob
+        .all("message:new", |_| true)
+        .iter()
+        .map(|message| message["content"].clone())
+        .collect();
+    let said: Vec<_> = (0..ROUNDS).step_by(5).map(|n| json!(n.to_string())).collect();
+    assert_eq!(heard, said);
+}
