@@ -439,3 +439,32 @@ fn files_are_short_and_say_what_they_are() {
     }
     nothing(complaints);
 }
+
+/// The tests that ARCHITECTURE.md names: `<binary> <module>::…::<function>`, in backquotes.
+fn named_tests(text: &str) -> Vec<(&str, &str)> {
+    let quoted = text.split('`').skip(1).step_by(2);
+    let is_test = |(binary, _): &(&str, &str)| ["hot", "e2e", "engine", "engine_sessions"].contains(binary);
+    quoted.filter_map(|name| name.split_once(' ')).filter(is_test).collect()
+}
+
+#[test]
+fn the_tests_that_hold_the_invariants_exist() {
+    let architecture = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("there is a map");
+    let named = named_tests(&architecture);
+    assert!(named.len() > 20, "the table of invariants names its tests");
+    let missing = |(binary, path): &(&str, &str)| {
+        let function = path.rsplit("::").next().unwrap_or(path);
+        let stands = |source: &Source| source.text.contains(&format!("fn {function}("));
+        let directory = format!("tests/{binary}/");
+        !sources(&["tests"])
+            .iter()
+            .any(|source| source.path.starts_with(&directory) && stands(source))
+    };
+    nothing(
+        named
+            .into_iter()
+            .filter(missing)
+            .map(|(binary, path)| format!("{binary} {path} does not exist"))
+            .collect(),
+    );
+}
