@@ -349,7 +349,7 @@ async fn a_change_in_the_middle_of_a_join_reaches_the_room() {
         room: &lobby,
         presence: &before,
         autocreate: false,
-        quiet: false,
+        known: None,
         members: 0,
     };
     rooms::join(&stage.hot, &request).await.unwrap();
