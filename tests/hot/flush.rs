@@ -142,7 +142,7 @@ pub async fn call_every_script(stage: &Stage, forgetful: bool) {
     );
     forget().await;
     nodes::bury(hot, &alice.node, GRACE).await.unwrap();
-    stage.forget_scripts().await;
+    forget().await;
     hot.check().await.unwrap();
 
     let (called, failed) = stage.calls();
