@@ -138,6 +138,6 @@ async fn tell(hot: &Hot, user: &UserId, presence: &Presence, rooms: &[RoomName])
     if hot.terms().presence_to_all {
         Ok(())
     } else {
-        hot::rooms::tell_all(hot, user, presence, rooms).await
+        hot::rooms::tell_all(hot, user, presence, rooms).await.map(drop)
     }
 }

@@ -36,14 +36,14 @@ pub async fn expire(hot: &Hot, user: &UserId) -> Result<(), HotError> {
     }
 }
 
-/// The second step of a change. Whoever dies here leaves the `todo` record to the others.
+/// The second step of a change. Whoever dies here leaves the `todo` record to the others; so does whoever finds a join
+/// half done, since its second half brings the presence from before the change: the sweep tells it once more.
 async fn tell(hot: &Hot, user: &UserId, told: &Told) -> Result<(), HotError> {
-    if !hot.terms().presence_to_all {
-        hot::rooms::tell_all(hot, user, &told.presence, &told.rooms).await?;
-    }
+    let everywhere =
+        hot.terms().presence_to_all || hot::rooms::tell_all(hot, user, &told.presence, &told.rooms).await?;
     match &told.todo {
-        Some(id) => hot::sweep::done(hot, Partition::of_user(user), id).await,
-        None => Ok(()),
+        Some(id) if everywhere => hot::sweep::done(hot, Partition::of_user(user), id).await,
+        _ => Ok(()),
     }
 }
 

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::client::About;
-use super::shard::{Node, Shard};
+use super::node::Node;
+use super::shard::Shard;
 use crate::domain::identity::Identity;
 use crate::engine::{ConnectError, Handshake, Refusal};
 use crate::types::UserId;

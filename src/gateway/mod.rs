@@ -4,7 +4,9 @@
 mod client;
 pub mod fanout;
 mod handshake;
+mod listeners;
 pub mod metrics;
+pub mod node;
 mod outgoing;
 mod payload;
 pub mod protocol;
@@ -16,4 +18,5 @@ mod events;
 mod session;
 
 pub use fanout::{Dispatcher, Inbox};
-pub use shard::{Ask, Node, Settings, Shard};
+pub use node::{Node, Settings};
+pub use shard::{Ask, Shard};

@@ -262,7 +262,7 @@ impl Shard {
 
     fn go_on(&self, client: &Client, room: &RoomName, joined: &Joined) {
         let reset = outgoing::room_reset(room, &joined.epoch, joined.seq, joined.rev, "epoch_changed");
-        let position = Position::of(&joined);
+        let position = Position::of(joined);
         if self.rooms.borrow_mut().go_on(room, client, position) {
             client.socket.send(&reset);
         }

@@ -6,105 +6,28 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::OccupiedEntry;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ahash::AHashMap;
-use futures_util::future::join_all;
 use rand::Rng as _;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{interval, timeout};
+use tokio::time::interval;
 
 use super::client::Client;
 use super::fanout::{Delivery, Inbox, News, Order};
-use super::metrics::Metrics;
+use super::listeners::Listeners;
+use super::node::Node;
 use super::outgoing;
 use super::protocol::{ErrorCode, Failure};
 use super::rooms::Rooms;
 use super::told::Told;
-use crate::config::{CustomStatusShape, NamePatterns, Networks};
-use crate::domain::identity::Verifier;
 use crate::engine::CloseReason;
-use crate::hot::bus::{Bus, Topic};
+use crate::hot::Hot;
+use crate::hot::bus::Topic;
 use crate::hot::keys::{Lease, PARTITIONS, Partition};
-use crate::hot::{Hot, HotError};
-use crate::types::{ConnectionId, NodeId, Presence, RoomName, UserId};
+use crate::types::{RoomName, UserId};
 
-/// What the gateway was told.
-pub struct Settings {
-    pub allow_anonymous: bool,
-    pub anonymous_may_send: bool,
-    pub enable_presence: bool,
-    pub enable_typing: bool,
-    pub typing_timeout: Duration,
-    /// From the loss of a transport to the end of the lease.
-    pub grace: Duration,
-    /// The same where the node went away.
-    pub drain_grace: Duration,
-    /// Bytes of a message's content.
-    pub max_content: usize,
-    pub room_autocreate: NamePatterns,
-    pub presence_to_all: bool,
-    pub custom_status_shape: CustomStatusShape,
-    pub trusted_proxies: Networks,
-    /// Sockets that this node holds at most.
-    pub max_connections: u64,
-}
-
-/// What all shards of a node share; immutable but for counters.
-pub struct Node {
-    pub id: NodeId,
-    pub settings: Settings,
-    pub verifier: Verifier,
-    pub bus: Bus,
-    /// The node's own connection, which readiness asks too: whoever is told that the node is ready is let in.
-    pub hot: Hot,
-    pub metrics: Metrics,
-    pub draining: Arc<AtomicBool>,
-    pub connections: AtomicU64,
-    incarnations: AtomicU64,
-}
-
-impl Node {
-    /// A node without sockets yet; `draining` turns newcomers away once it is set.
-    pub fn new(
-        id: NodeId,
-        settings: Settings,
-        verifier: Verifier,
-        bus: Bus,
-        hot: Hot,
-        metrics: Metrics,
-        draining: Arc<AtomicBool>,
-    ) -> Self {
-        let (connections, incarnations) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self {
-            id,
-            settings,
-            verifier,
-            bus,
-            hot,
-            metrics,
-            draining,
-            connections,
-            incarnations,
-        }
-    }
-
-    /// A lease for one life of a socket; its connection id was never used and never will be.
-    pub(super) fn new_lease(&self, socket_id: &str, user: &UserId) -> Lease {
-        let incarnation = self.incarnations.fetch_add(1, Ordering::Relaxed);
-        let connection = ConnectionId::parse(&format!("{socket_id}.{incarnation}"))
-            .expect("a socket id is short and has no control characters");
-        Lease {
-            connection,
-            node: self.id.clone(),
-            user: user.clone(),
-        }
-    }
-}
-
-/// How long a newcomer waits until the shard hears everybody's presence, right after the start.
-const LISTEN_PATIENCE: Duration = Duration::from_secs(2);
 /// Clients of a node that goes away are spread over this long.
 const RECONNECT_WITHIN_MS: u64 = 1_000;
 
@@ -125,25 +48,14 @@ pub struct Shard {
     pub hot: Hot,
     pub(super) rooms: RefCell<Rooms>,
     /// By partition of the user, as leases are renewed.
-    clients: RefCell<Vec<AHashMap<u64, Rc<Client>>>>,
-    users: RefCell<AHashMap<UserId, Listeners>>,
-    told: RefCell<Told>,
+    pub(super) clients: RefCell<Vec<AHashMap<u64, Rc<Client>>>>,
+    pub(super) users: RefCell<AHashMap<UserId, Listeners>>,
+    pub(super) told: RefCell<Told>,
     /// By the end of the token, Unix seconds.
     expiries: RefCell<BTreeMap<(i64, u64), Weak<Client>>>,
     next_key: Cell<u64>,
     /// With presence told to everybody: whether this shard hears it yet.
-    hears_all: watch::Sender<bool>,
-}
-
-/// Who hears a user's own channel.
-#[derive(Default)]
-struct Listeners {
-    own: AHashMap<u64, Rc<Client>>,
-    watchers: AHashMap<u64, Rc<Client>>,
-    /// What was last heard of the user; put back where Redis loses it.
-    known: Option<Arc<Presence>>,
-    /// Subscriptions under way.
-    pending: u32,
+    pub(super) hears_all: watch::Sender<bool>,
 }
 
 impl Shard {
@@ -186,17 +98,6 @@ impl Shard {
             }
         });
         shard
-    }
-
-    /// Hears everybody's presence from now on. What the bus does not confirm in time it goes on asking for.
-    async fn listen_to_all(self: Rc<Self>) {
-        let bus = &self.node.bus;
-        let asked = Partition::all().map(|partition| bus.subscribe(Topic::Presence(partition), self.index));
-        let unconfirmed = join_all(asked).await.into_iter().filter(Result::is_err).count();
-        if unconfirmed > 0 {
-            tracing::warn!(unconfirmed, "presence is heard as soon as the bus stands");
-        }
-        self.hears_all.send_replace(true);
     }
 
     fn answer(self: &Rc<Self>, ask: Ask) {
@@ -248,72 +149,6 @@ impl Shard {
     pub(super) fn leave_room(&self, room: &RoomName, client: &Client) {
         if self.rooms.borrow_mut().leave(room, client) {
             self.node.bus.release(Topic::Room(room.clone()), self.index);
-        }
-    }
-
-    /// Hears a user's own channel from now on, on behalf of a client of the user's or of a watcher. Each call is
-    /// followed by [`Shard::listening`].
-    pub(super) async fn listen(&self, user: &UserId) -> Result<(), HotError> {
-        if self.node.settings.presence_to_all {
-            let mut hears_all = self.hears_all.subscribe();
-            let heard = timeout(LISTEN_PATIENCE, hears_all.wait_for(|hears| *hears)).await;
-            return heard.map(drop).map_err(|_| HotError::Bus);
-        }
-        self.users.borrow_mut().entry(user.clone()).or_default().pending += 1;
-        self.node.bus.subscribe(Topic::User(user.clone()), self.index).await
-    }
-
-    /// A subscription that [`Shard::listen`] began has come to its end; whoever is to stay has been entered.
-    pub(super) fn listening(&self, user: &UserId) {
-        if !self.node.settings.presence_to_all {
-            self.drop_listener(user, |listeners| {
-                listeners.pending = listeners.pending.saturating_sub(1)
-            });
-        }
-    }
-
-    pub(super) fn watch(&self, user: &UserId, client: &Rc<Client>) {
-        client.watching.borrow_mut().insert(user.clone());
-        self.users
-            .borrow_mut()
-            .entry(user.clone())
-            .or_default()
-            .watchers
-            .insert(client.key, Rc::clone(client));
-    }
-
-    pub(super) fn unwatch(&self, user: &UserId, client: &Client) {
-        if client.watching.borrow_mut().remove(user) {
-            self.drop_listener(user, |listeners| drop(listeners.watchers.remove(&client.key)));
-        }
-    }
-
-    /// What this shard last heard of a user's presence.
-    pub(super) fn known_presence(&self, user: &UserId) -> Option<Arc<Presence>> {
-        self.users.borrow().get(user)?.known.clone()
-    }
-
-    /// Keeps what was heard of a user who has sockets here, unless something newer is known.
-    pub(super) fn keep_presence(&self, user: &UserId, presence: Arc<Presence>) {
-        if let Some(listeners) = self.users.borrow_mut().get_mut(user)
-            && listeners
-                .known
-                .as_ref()
-                .is_none_or(|known| known.version < presence.version)
-        {
-            listeners.known = Some(presence);
-        }
-    }
-
-    fn drop_listener(&self, user: &UserId, drop_one: impl FnOnce(&mut Listeners)) {
-        let mut users = self.users.borrow_mut();
-        let Some(listeners) = users.get_mut(user) else { return };
-        drop_one(listeners);
-        if listeners.own.is_empty() && listeners.watchers.is_empty() && listeners.pending == 0 {
-            users.remove(user);
-            if !self.node.settings.presence_to_all {
-                self.node.bus.release(Topic::User(user.clone()), self.index);
-            }
         }
     }
 
@@ -379,37 +214,6 @@ impl Shard {
         self.rooms
             .borrow_mut()
             .deliver(room, &Order::None, Some(news.key), &news.frame, hears)
-    }
-
-    fn tell_listeners(&self, origin: Option<&str>, rooms: &[RoomName], news: &News) -> usize {
-        let users = self.users.borrow();
-        let Some(listeners) = users.get(&news.user) else {
-            return 0;
-        };
-        let shares = |client: &&Rc<Client>| {
-            let joined = client.rooms.borrow();
-            rooms.iter().any(|room| joined.contains(room))
-        };
-        let watchers = listeners.watchers.values().filter(shares);
-        self.tell(listeners.own.values().chain(watchers), origin, news)
-    }
-
-    fn tell_everybody(&self, origin: Option<&str>, news: &News) -> usize {
-        let clients = self.clients.borrow();
-        self.tell(clients.iter().flat_map(|partition| partition.values()), origin, news)
-    }
-
-    fn tell<'a>(&self, clients: impl Iterator<Item = &'a Rc<Client>>, origin: Option<&str>, news: &News) -> usize {
-        let mut told = self.told.borrow_mut();
-        let mut delivered = 0;
-        for client in clients {
-            let is_origin = origin.is_some_and(|origin| client.is_connection(origin));
-            if !is_origin && told.is_news(&news.user, news.presence.version, client.key) {
-                client.socket.send_latest(news.key, &news.frame);
-                delivered += 1;
-            }
-        }
-        delivered
     }
 
     /// Each socket gets a moment of its own, so that they do not come back all at once.

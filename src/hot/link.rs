@@ -77,7 +77,7 @@ impl Link {
         self.state.current.borrow().is_some() && !*self.state.silent.borrow()
     }
 
-    /// The connection, once there is one; fails after [`PATIENCE`], or after [`SILENCE_PATIENCE`] while Redis is silent.
+    /// The connection, once there is one; fails after [`PATIENCE`], or much earlier while Redis is silent.
     pub async fn connection(&self) -> Result<Connection, RedisError> {
         if *self.state.silent.borrow() {
             let mut silent = self.state.silent.subscribe();

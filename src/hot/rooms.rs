@@ -293,8 +293,8 @@ pub async fn leave_all(hot: &Hot, requests: &[LeaveRequest<'_>]) -> Result<(), H
     replies.into_iter().try_for_each(|reply| reply.map(drop))
 }
 
-/// Tells rooms a user's presence, each once per version.
-pub async fn tell_all(hot: &Hot, user: &UserId, presence: &Presence, rooms: &[RoomName]) -> Result<(), HotError> {
+/// Tells rooms a user's presence, each once per version. False: in one of them the user is not, or not yet.
+pub async fn tell_all(hot: &Hot, user: &UserId, presence: &Presence, rooms: &[RoomName]) -> Result<bool, HotError> {
     let json = presence::encode(presence);
     let call = |room| {
         TELL.call()
@@ -307,7 +307,11 @@ pub async fn tell_all(hot: &Hot, user: &UserId, presence: &Presence, rooms: &[Ro
             .number(hot.terms().presence_limit)
     };
     let replies = script::run_all(hot, rooms.iter().map(call).collect()).await?;
-    replies.into_iter().try_for_each(|reply| reply.map(drop))
+    replies.into_iter().try_fold(true, |everywhere, reply| {
+        let mut reply = reply?;
+        let _told = TELL.read(|| reply.flag())?;
+        Ok(everywhere & TELL.read(|| reply.flag())?)
+    })
 }
 
 /// A page of members, in the order of their ids.

@@ -82,7 +82,10 @@ async fn a_call_that_timed_out_has_an_unknown_outcome_and_may_be_repeated() {
     redis.resume();
     works_again(&stage.hot).await;
     // Redis ran it after all, when it woke up.
-    assert_eq!(presence::count_connections(&stage.hot).await.unwrap(), 1);
+    eventually("the lease is there", async || {
+        presence::count_connections(&stage.hot).await.unwrap() == 1
+    })
+    .await;
     let before = stage
         .ask::<String>("HGET", (stage.keys().user(&alice.user), "version"))
         .await;

@@ -86,10 +86,10 @@ async fn a_join_and_a_leave_are_told_once_per_user() {
     assert!(domain::leave(&stage.hot, &second, &lobby).await.unwrap().is_some());
     assert!(domain::leave(&stage.hot, &second, &lobby).await.unwrap().is_some());
     assert!(
-        !domain::leave(&stage.hot, &second, &room("nowhere"))
+        domain::leave(&stage.hot, &second, &room("nowhere"))
             .await
             .unwrap()
-            .is_some()
+            .is_none()
     );
     assert_eq!(
         words(&ear.heard_in(&stage, &lobby).await),
@@ -148,6 +148,10 @@ async fn joining_makes_a_room_only_where_that_is_allowed() {
     );
     let back = stage.try_join(&alice, &den, false).await.unwrap();
     assert_eq!((back.epoch, ttl().await), (joined.epoch, -1));
+    let bob = people(&stage, &["bob"]).await.remove(0);
+    stage.join(&bob, &den).await;
+    domain::leave(&stage.hot, &bob, &den).await.unwrap();
+    assert_eq!(ttl().await, -1, "somebody is still there");
     domain::leave(&stage.hot, &alice, &den).await.unwrap();
     stage.room("den").await;
     assert_eq!(ttl().await, -1, "a room that an administrator makes stays");

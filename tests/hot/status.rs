@@ -3,7 +3,8 @@
 use std::slice;
 
 use nself_realtime::domain::{endings, presence as domain};
-use nself_realtime::hot::presence::{self, Choice};
+use nself_realtime::hot::presence::{self, Choice, Enter};
+use nself_realtime::hot::rooms::JoinRequest;
 use nself_realtime::hot::{rooms, sweep};
 use nself_realtime::types::{Presence, Status};
 
@@ -331,4 +332,33 @@ async fn a_telling_that_was_left_undone_is_taken_over() {
         .await
         .unwrap();
     assert_eq!(words(&ear.heard_in(&stage, &lobby).await), ["busy alice"]);
+}
+
+#[tokio::test]
+async fn a_change_in_the_middle_of_a_join_reaches_the_room() {
+    let stage = Stage::new().await;
+    let (alice, lobby) = (lease("alice", 1), stage.room("lobby").await);
+    stage.connect(&alice).await;
+    let Enter::Entered(before) = presence::enter(&stage.hot, &alice, &lobby).await.unwrap() else {
+        panic!("it lives");
+    };
+    domain::choose(&stage.hot, &alice, &choice(Status::Busy)).await.unwrap();
+    let mut ear = Ear::of_room(&stage, &lobby).await;
+    let request = JoinRequest {
+        lease: &alice,
+        room: &lobby,
+        presence: &before,
+        autocreate: false,
+        quiet: false,
+        members: 0,
+    };
+    rooms::join(&stage.hot, &request).await.unwrap();
+    stage.make_todos_old(&alice.user).await;
+    stage.sweep().await;
+    stage.sweep().await;
+    assert_eq!(
+        words(&ear.heard_in(&stage, &lobby).await),
+        ["joined alice", "busy alice"]
+    );
+    assert_eq!(stage.todo_length(&alice.user).await, 0);
 }

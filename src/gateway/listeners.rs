@@ -1,0 +1,142 @@
+//! Who of a shard hears whose presence: a user's own sockets, and those who asked to watch the user. Not here: the rooms,
+//! which are told as rooms.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ahash::AHashMap;
+use futures_util::future::join_all;
+use tokio::time::timeout;
+
+use super::client::Client;
+use super::fanout::News;
+use super::shard::Shard;
+use crate::hot::HotError;
+use crate::hot::bus::Topic;
+use crate::hot::keys::Partition;
+use crate::types::{Presence, RoomName, UserId};
+
+/// How long a newcomer waits until the shard hears everybody's presence, right after the start.
+const LISTEN_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Who hears a user's own channel.
+#[derive(Default)]
+pub(super) struct Listeners {
+    pub(super) own: AHashMap<u64, Rc<Client>>,
+    pub(super) watchers: AHashMap<u64, Rc<Client>>,
+    /// What was last heard of the user; put back where Redis loses it.
+    known: Option<Arc<Presence>>,
+    /// Subscriptions under way.
+    pending: u32,
+}
+
+impl Shard {
+    /// Hears everybody's presence from now on. What the bus does not confirm in time it goes on asking for.
+    pub(super) async fn listen_to_all(self: Rc<Self>) {
+        let bus = &self.node.bus;
+        let asked = Partition::all().map(|partition| bus.subscribe(Topic::Presence(partition), self.index));
+        let unconfirmed = join_all(asked).await.into_iter().filter(Result::is_err).count();
+        if unconfirmed > 0 {
+            tracing::warn!(unconfirmed, "presence is heard as soon as the bus stands");
+        }
+        self.hears_all.send_replace(true);
+    }
+
+    /// Hears a user's own channel from now on, on behalf of a client of the user's or of a watcher. Each call is
+    /// followed by [`Shard::listening`].
+    pub(super) async fn listen(&self, user: &UserId) -> Result<(), HotError> {
+        if self.node.settings.presence_to_all {
+            let mut hears_all = self.hears_all.subscribe();
+            let heard = timeout(LISTEN_PATIENCE, hears_all.wait_for(|hears| *hears)).await;
+            return heard.map(drop).map_err(|_| HotError::Bus);
+        }
+        self.users.borrow_mut().entry(user.clone()).or_default().pending += 1;
+        self.node.bus.subscribe(Topic::User(user.clone()), self.index).await
+    }
+
+    /// A subscription that [`Shard::listen`] began has come to its end; whoever is to stay has been entered.
+    pub(super) fn listening(&self, user: &UserId) {
+        if !self.node.settings.presence_to_all {
+            self.drop_listener(user, |listeners| {
+                listeners.pending = listeners.pending.saturating_sub(1)
+            });
+        }
+    }
+
+    pub(super) fn watch(&self, user: &UserId, client: &Rc<Client>) {
+        client.watching.borrow_mut().insert(user.clone());
+        self.users
+            .borrow_mut()
+            .entry(user.clone())
+            .or_default()
+            .watchers
+            .insert(client.key, Rc::clone(client));
+    }
+
+    pub(super) fn unwatch(&self, user: &UserId, client: &Client) {
+        if client.watching.borrow_mut().remove(user) {
+            self.drop_listener(user, |listeners| drop(listeners.watchers.remove(&client.key)));
+        }
+    }
+
+    /// What this shard last heard of a user's presence.
+    pub(super) fn known_presence(&self, user: &UserId) -> Option<Arc<Presence>> {
+        self.users.borrow().get(user)?.known.clone()
+    }
+
+    /// Keeps what was heard of a user who has sockets here, unless something newer is known.
+    pub(super) fn keep_presence(&self, user: &UserId, presence: Arc<Presence>) {
+        if let Some(listeners) = self.users.borrow_mut().get_mut(user)
+            && listeners
+                .known
+                .as_ref()
+                .is_none_or(|known| known.version < presence.version)
+        {
+            listeners.known = Some(presence);
+        }
+    }
+
+    pub(super) fn drop_listener(&self, user: &UserId, drop_one: impl FnOnce(&mut Listeners)) {
+        let mut users = self.users.borrow_mut();
+        let Some(listeners) = users.get_mut(user) else { return };
+        drop_one(listeners);
+        if listeners.own.is_empty() && listeners.watchers.is_empty() && listeners.pending == 0 {
+            users.remove(user);
+            if !self.node.settings.presence_to_all {
+                self.node.bus.release(Topic::User(user.clone()), self.index);
+            }
+        }
+    }
+
+    pub(super) fn tell_listeners(&self, origin: Option<&str>, rooms: &[RoomName], news: &News) -> usize {
+        let users = self.users.borrow();
+        let Some(listeners) = users.get(&news.user) else {
+            return 0;
+        };
+        let shares = |client: &&Rc<Client>| {
+            let joined = client.rooms.borrow();
+            rooms.iter().any(|room| joined.contains(room))
+        };
+        let watchers = listeners.watchers.values().filter(shares);
+        self.tell(listeners.own.values().chain(watchers), origin, news)
+    }
+
+    pub(super) fn tell_everybody(&self, origin: Option<&str>, news: &News) -> usize {
+        let clients = self.clients.borrow();
+        self.tell(clients.iter().flat_map(|partition| partition.values()), origin, news)
+    }
+
+    fn tell<'a>(&self, clients: impl Iterator<Item = &'a Rc<Client>>, origin: Option<&str>, news: &News) -> usize {
+        let mut told = self.told.borrow_mut();
+        let mut delivered = 0;
+        for client in clients {
+            let is_origin = origin.is_some_and(|origin| client.is_connection(origin));
+            if !is_origin && told.is_news(&news.user, news.presence.version, client.key) {
+                client.socket.send_latest(news.key, &news.frame);
+                delivered += 1;
+            }
+        }
+        delivered
+    }
+}

@@ -1,0 +1,86 @@
+//! What all shards of a node share: what the gateway was told, and the services that it stands on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::metrics::Metrics;
+use crate::config::{CustomStatusShape, NamePatterns, Networks};
+use crate::domain::identity::Verifier;
+use crate::hot::Hot;
+use crate::hot::bus::Bus;
+use crate::hot::keys::Lease;
+use crate::types::{ConnectionId, NodeId, UserId};
+
+/// What the gateway was told.
+pub struct Settings {
+    pub allow_anonymous: bool,
+    pub anonymous_may_send: bool,
+    pub enable_presence: bool,
+    pub enable_typing: bool,
+    pub typing_timeout: Duration,
+    /// From the loss of a transport to the end of the lease.
+    pub grace: Duration,
+    /// The same where the node went away.
+    pub drain_grace: Duration,
+    /// Bytes of a message's content.
+    pub max_content: usize,
+    pub room_autocreate: NamePatterns,
+    pub presence_to_all: bool,
+    pub custom_status_shape: CustomStatusShape,
+    pub trusted_proxies: Networks,
+    /// Sockets that this node holds at most.
+    pub max_connections: u64,
+}
+
+/// What all shards of a node share; immutable but for counters.
+pub struct Node {
+    pub id: NodeId,
+    pub settings: Settings,
+    pub verifier: Verifier,
+    pub bus: Bus,
+    /// The node's own connection, which readiness asks too: whoever is told that the node is ready is let in.
+    pub hot: Hot,
+    pub metrics: Metrics,
+    pub draining: Arc<AtomicBool>,
+    pub connections: AtomicU64,
+    incarnations: AtomicU64,
+}
+
+impl Node {
+    /// A node without sockets yet; `draining` turns newcomers away once it is set.
+    pub fn new(
+        id: NodeId,
+        settings: Settings,
+        verifier: Verifier,
+        bus: Bus,
+        hot: Hot,
+        metrics: Metrics,
+        draining: Arc<AtomicBool>,
+    ) -> Self {
+        let (connections, incarnations) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self {
+            id,
+            settings,
+            verifier,
+            bus,
+            hot,
+            metrics,
+            draining,
+            connections,
+            incarnations,
+        }
+    }
+
+    /// A lease for one life of a socket; its connection id was never used and never will be.
+    pub(super) fn new_lease(&self, socket_id: &str, user: &UserId) -> Lease {
+        let incarnation = self.incarnations.fetch_add(1, Ordering::Relaxed);
+        let connection = ConnectionId::parse(&format!("{socket_id}.{incarnation}"))
+            .expect("a socket id is short and has no control characters");
+        Lease {
+            connection,
+            node: self.id.clone(),
+            user: user.clone(),
+        }
+    }
+}
