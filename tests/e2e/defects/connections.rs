@@ -206,7 +206,7 @@ async fn defect_18_transport_and_latency_are_true() {
     )
     .await;
     let node = &cluster.nodes[0];
-    let _ann = Raw::enter(node, "ann").await;
+    let ann = Raw::enter(node, "ann").await;
     let redis = cluster.redis.connection().await;
     let record = &connections_of(&redis, "ann").await[0];
     assert_eq!(
@@ -221,14 +221,22 @@ async fn defect_18_transport_and_latency_are_true() {
         records.first().is_some_and(|record| record["transport"] == "websocket")
     })
     .await;
-    // Measured by the engine's own ping: no client says `pong` by itself.
-    eventually("the record says a latency", async || {
-        let records = connections_of(&redis, "ann").await;
-        records
-            .first()
-            .is_some_and(|record| record.get("latency").is_some_and(|ms| ms.parse::<u32>().is_ok()))
-    })
-    .await;
+    // Ann echoes the server's timestamp; bob, as a stock client, answers the engine's own pings alone.
+    ann.done("ping", json!({})).await;
+    let pong = ann.heard("pong", |_| true).await;
+    ann.done("pong", pong).await;
+    for user in ["ann", "bob"] {
+        eventually("the record says a latency", async || {
+            let records = connections_of(&redis, user).await;
+            records
+                .first()
+                .is_some_and(|record| record.get("latency").is_some_and(|ms| ms.parse::<u32>().is_ok()))
+        })
+        .await;
+    }
+    let metrics = node.get("/metrics", "text/plain").await.unwrap().1;
+    let measured = |line: &str| line.contains("latency") && line.contains("_count") && !line.ends_with(" 0");
+    assert!(metrics.lines().any(measured), "{metrics}");
 }
 
 /// The address is the client's: what a trusted proxy says, and only what a trusted one says.
