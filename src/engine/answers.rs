@@ -39,7 +39,14 @@ impl Problem {
     pub(super) fn response(self) -> Response<Body> {
         let (status, code, message) = self.parts();
         let body = format!(r#"{{"code":{code},"message":"{message}"}}"#);
-        respond(status, "application/json", body)
+        let mut response = respond(status, "application/json", body);
+        if self == Problem::Stopping {
+            // By then the proxy in front has found another node.
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
     }
 }
 

@@ -24,7 +24,8 @@ pub trait Application: 'static {
     }
 
     /// A client asked to CONNECT. `auth` is the JSON object that came with it. On `Ok` CONNECT is answered, unless
-    /// [`Socket::accept`] did; on `Err` CONNECT_ERROR, and the socket never was.
+    /// [`Socket::accept`] did; on `Err` CONNECT_ERROR, and the socket never was. Stock clients give up on CONNECT_ERROR: for what
+    /// passes, [`Socket::close`] before an `Err` closes the transport without a word, and they come back.
     fn connect(
         self: Rc<Self>,
         socket: Socket,

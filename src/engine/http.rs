@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 
 use axum::body::Body;
@@ -48,19 +49,29 @@ pub(super) async fn serve(shard: Rc<Shard>, tcp: TcpStream, remote: SocketAddr, 
         remote,
         successor: &successor,
     };
-    let service = service_fn(async |request| Ok::<_, Infallible>(exchange.answer(request).await));
-    let served = hyper::server::conn::http1::Builder::new()
+    // Boxed, so that a connection between two requests does not keep room for the answering of one.
+    let service = service_fn(|request| Box::pin(async move { Ok::<_, Infallible>(exchange.answer(request).await) }));
+    let mut connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(shard.settings().header_read_timeout)
         .max_buf_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(tcp), service)
-        .without_shutdown()
-        .await;
+        .serve_connection(TokioIo::new(tcp), service);
+    let mut ending = std::pin::pin!(shard.ending().cancelled());
+    let mut is_ending = false;
+    let served = std::future::poll_fn(|cx| {
+        if !is_ending && ending.as_mut().poll(cx).is_ready() {
+            is_ending = true;
+            Pin::new(&mut connection).graceful_shutdown();
+        }
+        connection.poll_without_shutdown(cx)
+    });
+    let served = served.await;
     drop(slot);
     // A connection that failed has nobody left to tell.
-    let (Ok(parts), Some(successor)) = (served, successor.take()) else {
+    let (Ok(()), Some(successor)) = (served, successor.take()) else {
         return;
     };
+    let parts = connection.into_parts();
     let stream = websocket::Stream::new(parts.io.into_inner(), &parts.read_buf);
     match successor {
         Successor::Session(handshake) => shard.open_websocket(stream, handshake),

@@ -38,6 +38,6 @@ pub use close::CloseReason;
 pub use counters::{Counters, Totals};
 pub use frame::Frame;
 pub use protocol::{Connection, Message, Protocol, Work};
-pub use server::{Fallback, Remote, Server};
+pub use server::{Busy, Fallback, Remote, Server};
 pub use settings::{Origins, Settings};
 pub use socket::{Socket, Transport};

@@ -18,7 +18,6 @@ use super::{CloseReason, Transport};
 
 const NOOP: &[u8] = b"6";
 const CLOSE: &[u8] = b"1";
-const AND_CLOSE: &[u8] = b"\x1e1";
 
 /// What answers a GET: a payload, or why there is none.
 pub(super) type Payload = Result<Vec<u8>, Problem>;
@@ -201,12 +200,13 @@ impl Session {
             }
             if let Some(payload) = self.payload(is_upgraded, polling.owes_noop) {
                 polling.owes_noop = false;
+                let is_last = payload == CLOSE;
                 let sent = polling.get.take().map(|get| get.send(Ok(payload)));
                 drop(slot);
                 if let Some(Err(_lost_payload)) = sent {
                     self.lose_get(is_upgraded);
                 }
-                if matches!(self.phase(), Phase::Closing(_)) {
+                if is_last {
                     self.sever();
                 }
                 return;
@@ -221,6 +221,7 @@ impl Session {
     fn lose_get(self: &Rc<Self>, is_upgraded: bool) {
         if !is_upgraded {
             self.close(CloseReason::TransportClose);
+            self.sever();
         }
     }
 
@@ -231,12 +232,9 @@ impl Session {
         match self.phase() {
             Phase::Open if self.outbox.borrow().is_empty() => owes_noop.then(|| NOOP.to_vec()),
             Phase::Open => Some(self.take_payload()),
+            // A stock client acts on the close packet before it hands out the packets in front of it, so it gets a poll of its own.
             Phase::Closing(_) if self.outbox.borrow().is_empty() => Some(CLOSE.to_vec()),
-            Phase::Closing(_) => {
-                let mut payload = self.take_payload();
-                payload.extend_from_slice(AND_CLOSE);
-                Some(payload)
-            }
+            Phase::Closing(_) => Some(self.take_payload()),
             Phase::Severed(CloseReason::TransportClose) => Some(NOOP.to_vec()),
             Phase::Severed(_) => Some(CLOSE.to_vec()),
         }

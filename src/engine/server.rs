@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use socket2::SockRef;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +18,9 @@ use super::protocol::Protocol;
 use super::shard::{self, Common, Mail, Mailbox};
 use super::socket_io::SocketIo;
 use super::{Application, Counters, Settings, acceptor};
+
+/// Closures that may wait for one shard. They are an exception to what a shard does by itself, and each should be short.
+const CLOSURES_PER_SHARD: usize = 1_024;
 
 /// Answers whatever is not under the engine's path. The request carries the peer's address as axum's `ConnectInfo<SocketAddr>`.
 pub type Fallback = Arc<
@@ -28,7 +31,7 @@ pub type Fallback = Arc<
 pub struct Server {
     local_addr: SocketAddr,
     counters: Arc<Counters>,
-    mailboxes: Arc<[Mailbox]>,
+    remote: Remote,
     acceptor: CancellationToken,
     threads: Vec<Thread>,
 }
@@ -84,7 +87,7 @@ impl Server {
         let mut server = Server {
             local_addr,
             counters: common.counters.clone(),
-            mailboxes: common.mailboxes.clone(),
+            remote: Remote::new(common.mailboxes.clone()),
             acceptor: stop.clone(),
             threads: Vec::with_capacity(shards + 1),
         };
@@ -117,31 +120,38 @@ impl Server {
 
     /// How many shards there are.
     pub fn shards(&self) -> usize {
-        self.mailboxes.len()
+        self.remote.mailboxes.len()
     }
 
-    /// Runs a closure on a shard's thread, inside its runtime; it may `spawn_local`. Nothing bounds how many wait: the caller
-    /// does. After the shard's end the closure is dropped.
-    pub fn run_on(&self, shard: usize, f: impl FnOnce() + Send + 'static) {
-        self.remote().run_on(shard, f);
+    /// As [`Remote::run_on`].
+    ///
+    /// # Errors
+    /// When too many closures wait for the shard already.
+    pub fn run_on(&self, shard: usize, f: impl FnOnce() + Send + 'static) -> Result<(), Busy> {
+        self.remote.run_on(shard, f)
     }
 
     /// A handle that can be given away, to run closures on shards.
     pub fn remote(&self) -> Remote {
-        Remote(self.mailboxes.clone())
+        self.remote.clone()
     }
 
-    /// Stops taking connections; those that stand are served on.
+    /// Stops taking connections; those that stand are served on. Polling clients may not come through any more.
     pub fn stop_accepting(&self) {
         self.acceptor.cancel();
     }
 
     /// Closes every transport, waits for the `disconnected` handlers and ends the threads, at the latest at the deadline. A
-    /// thread that a handler blocks beyond it is left behind.
+    /// thread that a handler blocks beyond it is left behind. Connections are accepted until the last session is gone, since a
+    /// polling client fetches its farewell by a new one; new sessions are answered 503 meanwhile.
     pub async fn shutdown(mut self, deadline: Duration) {
         let deadline = Instant::now() + deadline;
-        self.stop_accepting();
-        self.stop_shards(deadline);
+        let (farewell, mut over) = mpsc::channel(1);
+        self.tell_shards(|| Mail::Close(farewell.clone()));
+        drop(farewell);
+        // Nothing is ever sent: the end of the channel is what is waited for, and the deadline as good.
+        let _over_or_too_late = tokio::time::timeout_at(deadline, over.recv()).await;
+        self.end(deadline);
         for thread in std::mem::take(&mut self.threads) {
             // The sender is dropped, never used: an error is the end.
             let ended = tokio::time::timeout_at(deadline, thread.ended).await;
@@ -151,9 +161,14 @@ impl Server {
         }
     }
 
-    fn stop_shards(&self, deadline: Instant) {
-        for mailbox in self.mailboxes.iter() {
-            let _has_ended = mailbox.send(Mail::Stop(deadline));
+    fn end(&self, deadline: Instant) {
+        self.stop_accepting();
+        self.tell_shards(|| Mail::End(deadline));
+    }
+
+    fn tell_shards(&self, mail: impl Fn() -> Mail) {
+        for mailbox in self.remote.mailboxes.iter() {
+            let _has_ended = mailbox.send(mail());
         }
     }
 
@@ -171,19 +186,47 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.stop_accepting();
-        self.stop_shards(Instant::now());
+        self.end(Instant::now());
     }
 }
 
-/// Runs closures on the shards of a server.
+/// Runs closures on the shards of a server, from any thread.
 #[derive(Clone)]
-pub struct Remote(Arc<[Mailbox]>);
+pub struct Remote {
+    mailboxes: Arc<[Mailbox]>,
+    /// For each shard, how many more closures may wait.
+    places: Arc<[Arc<Semaphore>]>,
+}
+
+/// A shard has not begun the closures that it was given before, and takes no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("too many closures wait for the shard")]
+pub struct Busy;
 
 impl Remote {
-    /// As [`Server::run_on`].
-    pub fn run_on(&self, shard: usize, f: impl FnOnce() + Send + 'static) {
-        let _has_ended = self.0[shard].send(Mail::Run(Box::new(f)));
+    fn new(mailboxes: Arc<[Mailbox]>) -> Self {
+        let places = mailboxes.iter().map(|_| Arc::new(Semaphore::new(CLOSURES_PER_SHARD)));
+        Self {
+            places: places.collect(),
+            mailboxes,
+        }
+    }
+
+    /// Runs a closure on a shard's thread, inside its runtime; it may `spawn_local`. After the shard's end the closure is dropped.
+    ///
+    /// # Errors
+    /// When 1,024 closures wait for the shard already; this one was not taken.
+    ///
+    /// # Panics
+    /// When there is no such shard.
+    pub fn run_on(&self, shard: usize, f: impl FnOnce() + Send + 'static) -> Result<(), Busy> {
+        let place = self.places[shard].clone().try_acquire_owned().map_err(|_| Busy)?;
+        let run = move || {
+            drop(place);
+            f();
+        };
+        let _has_ended = self.mailboxes[shard].send(Mail::Run(Box::new(run)));
+        Ok(())
     }
 }
 

@@ -2,14 +2,18 @@
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::acceptor::Slot;
 use super::counters::{Tally, add};
@@ -23,19 +27,26 @@ use super::{CloseReason, Counters, Frame, Handshake, Settings, Transport, http, 
 
 /// Bytes read at once; what one read brings is decoded before the next connection reads.
 const SCRATCH_BYTES: usize = 64 << 10;
+/// Time to write the answers to the last requests; by then no session is left that could keep one waiting.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
-/// What a shard is asked to do. The queue has no bound of its own: connections and forwarded requests are bounded by
-/// `http_connections`, closures by whoever sends them.
+/// What a shard is asked to do. The queue has no bound of its own, what it holds has: connections and forwarded requests by
+/// `http_connections`, closures by `Remote`.
 pub(super) enum Mail {
     Connection(std::net::TcpStream, SocketAddr, Slot),
     Run(Box<dyn FnOnce() + Send>),
     /// Run with the shard itself.
     Visit(Visit),
-    /// Close everything, and end when the handlers are done, or then.
-    Stop(Instant),
+    /// Close the sessions and open no other; requests are answered on, also for the sessions of other shards.
+    Close(Farewell),
+    /// End, when the requests at hand are answered, or at the latest then.
+    End(Instant),
 }
 
 type Visit = Box<dyn FnOnce(&Rc<Shard>) + Send>;
+
+/// Dropped by a shard when its last session is gone and its last handler is done.
+pub(super) type Farewell = mpsc::Sender<Infallible>;
 
 pub(super) type Mailbox = mpsc::UnboundedSender<Mail>;
 
@@ -57,7 +68,10 @@ pub(super) struct Shard {
     scratch: RefCell<Box<[u8]>>,
     ping: Frame,
     is_stopping: Cell<bool>,
-    emptied: Notify,
+    farewell: Cell<Option<Farewell>>,
+    /// The HTTP connections, each of which ends with the answer at hand when `ending` is cancelled.
+    http: TaskTracker,
+    ending: CancellationToken,
 }
 
 /// Runs a shard until it is told to stop. `ready` hears whether it could start.
@@ -99,31 +113,41 @@ impl Shard {
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
             ping: Frame::text(&[b"2"]),
             is_stopping: Cell::new(false),
-            emptied: Notify::new(),
+            farewell: Cell::new(None),
+            http: TaskTracker::new(),
+            ending: CancellationToken::new(),
         })
     }
 
-    /// Handles mail until `Stop`, and then until the sessions are gone or the deadline has come.
+    /// Handles mail until `End`, and then until the last requests are answered.
     async fn serve(self: &Rc<Self>, mail: &mut mpsc::UnboundedReceiver<Mail>) {
         let deadline = loop {
             match mail.recv().await {
-                Some(Mail::Stop(deadline)) => break deadline,
+                Some(Mail::End(deadline)) => break deadline,
                 Some(mail) => self.handle(mail),
                 None => return,
             }
         };
-        self.is_stopping.set(true);
-        let sessions: Vec<_> = self.sessions.borrow().values().cloned().collect();
-        sessions
-            .into_iter()
-            .for_each(|session| session.close(CloseReason::Shutdown));
-        let mut too_late = std::pin::pin!(tokio::time::sleep_until(deadline));
-        while !self.sessions.borrow().is_empty() {
+        self.close_all();
+        self.ending.cancel();
+        self.http.close();
+        let mut answered = std::pin::pin!(self.http.wait());
+        let too_late = tokio::time::sleep_until(deadline.min(Instant::now() + LAST_ANSWERS));
+        let mut too_late = std::pin::pin!(too_late);
+        loop {
             tokio::select! {
-                () = self.emptied.notified() => {}
+                () = &mut answered => return,
                 () = &mut too_late => return,
                 Some(mail) = mail.recv() => self.handle(mail),
             }
+        }
+    }
+
+    fn close_all(&self) {
+        self.is_stopping.set(true);
+        let sessions: Vec<_> = self.sessions.borrow().values().cloned().collect();
+        for session in sessions {
+            session.close(CloseReason::Shutdown);
         }
     }
 
@@ -131,13 +155,19 @@ impl Shard {
         match mail {
             Mail::Connection(tcp, remote, slot) => match TcpStream::from_std(tcp) {
                 Ok(tcp) => {
-                    tokio::task::spawn_local(http::serve(self.clone(), tcp, remote, slot));
+                    let serving = http::serve(self.clone(), tcp, remote, slot);
+                    tokio::task::spawn_local(self.http.track_future(serving));
                 }
                 Err(error) => tracing::warn!(%error, "an accepted connection was lost"),
             },
             Mail::Run(f) => f(),
             Mail::Visit(f) => f(self),
-            Mail::Stop(_) => {}
+            Mail::Close(farewell) => {
+                self.farewell.set(Some(farewell));
+                self.close_all();
+                self.say_farewell();
+            }
+            Mail::End(_) => {}
         }
     }
 }
@@ -187,6 +217,11 @@ impl Shard {
 
     pub(super) fn is_stopping(&self) -> bool {
         self.is_stopping.get()
+    }
+
+    /// Cancelled when HTTP connections are to end.
+    pub(super) fn ending(&self) -> &CancellationToken {
+        &self.ending
     }
 
     pub(super) fn session(&self, sid: &Sid) -> Option<Rc<Session>> {
@@ -239,10 +274,13 @@ impl Shard {
     /// The session's task has ended.
     pub(super) fn forget(&self, session: &Session) {
         self.wheel.disarm(session);
-        let mut sessions = self.sessions.borrow_mut();
-        sessions.remove(session.sid());
-        if sessions.is_empty() {
-            self.emptied.notify_one();
+        self.sessions.borrow_mut().remove(session.sid());
+        self.say_farewell();
+    }
+
+    fn say_farewell(&self) {
+        if self.sessions.borrow().is_empty() {
+            drop(self.farewell.take());
         }
     }
 

@@ -71,13 +71,23 @@ pub struct Poller {
 
 impl Poller {
     pub async fn open(addr: SocketAddr) -> Self {
+        Self::try_open(addr).await.unwrap()
+    }
+
+    /// The answer, when it is an error.
+    pub async fn try_open(addr: SocketAddr) -> Result<Self, reqwest::Response> {
         let base = format!("http://{addr}/socket.io/?EIO=4&transport=polling");
-        let http = reqwest::Client::new();
-        let open = http.get(&base).send().await.unwrap().text().await.unwrap();
+        // A connection for each request, so that each comes in by another shard.
+        let http = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
+        let answer = http.get(&base).send().await.unwrap();
+        if answer.status() != 200 {
+            return Err(answer);
+        }
+        let open = answer.text().await.unwrap();
         let open: serde_json::Value = serde_json::from_str(&open[1..]).unwrap();
         let sid = open["sid"].as_str().unwrap().to_owned();
         let url = format!("{base}&sid={sid}");
-        Self { http, url, sid }
+        Ok(Self { http, url, sid })
     }
 
     /// A session that is connected to `/`.
@@ -105,9 +115,16 @@ impl Poller {
     }
 
     pub async fn get(&self) -> Vec<String> {
+        self.try_get().await.unwrap()
+    }
+
+    /// The status, when it is an error.
+    pub async fn try_get(&self) -> Result<Vec<String>, u16> {
         let answer = self.http.get(&self.url).send().await.unwrap();
-        assert_eq!(answer.status(), 200);
+        if answer.status() != 200 {
+            return Err(answer.status().as_u16());
+        }
         let payload = answer.text().await.unwrap();
-        payload.split('\u{1e}').map(str::to_owned).collect()
+        Ok(payload.split('\u{1e}').map(str::to_owned).collect())
     }
 }

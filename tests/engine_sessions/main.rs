@@ -6,12 +6,13 @@ mod client;
 mod hostile;
 mod polling;
 
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use app::{Call, start};
-use client::Client;
-use futures_util::SinkExt as _;
+use client::{Client, Poller};
+use futures_util::{SinkExt as _, StreamExt as _};
 use nself_realtime::engine::{CloseReason, Origins, Settings};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -42,6 +43,24 @@ async fn a_connection_carries_the_pid_and_an_error_its_data() {
     assert_eq!(client.text().await, refused);
     client.send(r#"40{"token":"good"}"#).await;
     assert!(client.text().await.ends_with(r#","pid":"pid-1"}"#));
+}
+
+/// The stock client gives up on CONNECT_ERROR; for what passes it must come back, and so sees a lost transport.
+#[tokio::test]
+async fn a_connect_that_is_unavailable_only_closes() {
+    let running = start(Settings::default(), 1);
+    let addr = running.server.local_addr();
+    let connect = r#"40{"token":"unavailable"}"#;
+    let mut client = Client::open(addr, None).await;
+    assert!(client.text().await.starts_with('0'));
+    client.send(connect).await;
+    let end = tokio::time::timeout(PATIENCE, client.0.next()).await.unwrap();
+    assert!(matches!(end, Some(Ok(Message::Close(_)))), "{end:?}");
+
+    let poller = Poller::open(addr).await;
+    poller.post(connect).await;
+    assert_eq!(poller.get().await, ["1"]);
+    assert_eq!(running.server.counters().closes(CloseReason::Unavailable), 2);
 }
 
 #[tokio::test]
@@ -277,4 +296,32 @@ async fn a_shutdown_leaves_a_handler_that_does_not_end() {
     let begun = Instant::now();
     running.server.shutdown(Duration::from_millis(300)).await;
     assert!(begun.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn closures_for_a_shard_are_bounded() {
+    let running = start(Settings::default(), 1);
+    let (began, begins) = tokio::sync::oneshot::channel();
+    let (go_on, goes_on) = std::sync::mpsc::channel::<()>();
+    let hold = move || {
+        began.send(()).unwrap();
+        goes_on.recv().unwrap();
+    };
+    running.server.run_on(0, hold).unwrap();
+    begins.await.unwrap();
+    let ran = Arc::new(AtomicUsize::new(0));
+    let count = || {
+        let ran = ran.clone();
+        move || {
+            ran.fetch_add(1, SeqCst);
+        }
+    };
+    let mut taken = 0;
+    while running.server.run_on(0, count()).is_ok() {
+        taken += 1;
+    }
+    assert_eq!(taken, 1_024);
+    go_on.send(()).unwrap();
+    running.server.shutdown(PATIENCE).await;
+    assert_eq!(ran.load(SeqCst), taken);
 }

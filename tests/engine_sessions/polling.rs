@@ -1,19 +1,65 @@
 //! Sessions that poll, and how they become WebSockets.
 
+use std::time::{Duration, Instant};
+
 use nself_realtime::engine::{CloseReason, Settings};
 
+use super::PATIENCE;
 use super::app::{Call, start};
 use super::client::{Client, Poller};
 
 #[tokio::test]
-async fn a_kicked_poller_gets_everything_with_its_next_poll() {
+async fn a_kicked_poller_gets_everything_and_the_close_with_the_poll_after_it() {
     let mut running = start(Settings::default(), 2);
     let poller = Poller::connected(running.server.local_addr()).await;
     poller.post("42[\"latest\"]\u{1e}42[\"kick\"]").await;
     assert_eq!(running.end().await, CloseReason::Kicked);
     let payload = poller.get().await;
-    assert_eq!(&payload[payload.len() - 2..], ["41", "1"]);
-    assert_eq!(payload.len(), 5);
+    assert_eq!(payload.last().unwrap(), "41");
+    assert_eq!(payload.len(), 4);
+    assert_eq!(poller.get().await, ["1"]);
+    assert_eq!(poller.try_get().await.unwrap_err(), 400);
+}
+
+#[tokio::test]
+async fn a_poll_that_waits_gets_the_farewell_without_the_close() {
+    let mut running = start(Settings::default(), 2);
+    let poller = Poller::connected(running.server.local_addr()).await;
+    assert_eq!(running.next_call().await, Call::Connected);
+    poller.post(r#"42["gate"]"#).await;
+    poller.post(r#"42["kick"]"#).await;
+    let (farewell, ()) = tokio::join!(poller.get(), async {
+        running.gate.send_replace(true);
+    });
+    assert_eq!(farewell, ["41"]);
+    assert_eq!(poller.get().await, ["1"]);
+}
+
+#[tokio::test]
+async fn a_long_farewell_takes_several_polls() {
+    let running = start(Settings::default(), 2);
+    let poller = Poller::connected(running.server.local_addr()).await;
+    poller.post("42[\"flood\",40]\u{1e}42[\"kick\"]").await;
+    let mut counts = Vec::new();
+    let mut last = String::new();
+    while last != "1" {
+        let mut payload = poller.get().await;
+        counts.push(payload.len());
+        last = payload.pop().unwrap();
+    }
+    assert_eq!(counts.iter().sum::<usize>(), 40 + ["41", "1"].len());
+    assert!(counts.iter().all(|count| *count <= 16), "{counts:?}");
+}
+
+#[tokio::test]
+async fn a_poller_that_is_gone_is_not_waited_for() {
+    let mut running = start(Settings::default(), 1);
+    let poller = Poller::connected(running.server.local_addr()).await;
+    poller.post(r#"42["kick"]"#).await;
+    assert_eq!(running.end().await, CloseReason::Kicked);
+    let begun = Instant::now();
+    running.server.shutdown(PATIENCE).await;
+    assert!(begun.elapsed() < Duration::from_secs(4));
 }
 
 #[tokio::test]
@@ -77,4 +123,36 @@ async fn an_upgrade_before_the_socket_was_accepted_is_told_afterwards() {
     for call in [Call::Connected, Call::Upgraded, Call::Event("marker".into())] {
         assert_eq!(running.next_call().await, call);
     }
+}
+
+#[tokio::test]
+async fn a_shutdown_answers_the_last_polls_and_refuses_new_sessions() {
+    // The requests come in by any shard, also by those that have no session left.
+    let mut running = start(Settings::default(), 4);
+    let addr = running.server.local_addr();
+    let poller = Poller::connected(addr).await;
+    poller.post(r#"42["latest"]"#).await;
+    assert_eq!(running.next_call().await, Call::Connected);
+    assert_eq!(running.next_call().await, Call::Event("latest".into()));
+    let stopping = tokio::spawn(running.server.shutdown(PATIENCE));
+    let end = Call::Disconnected(CloseReason::Shutdown);
+    let told = tokio::time::timeout(PATIENCE, running.calls.recv()).await;
+    assert_eq!(told.unwrap(), Some(end));
+
+    // One that came before its shard heard of the end may still be let in.
+    let mut refusal = Poller::try_open(addr).await;
+    while refusal.is_ok() {
+        refusal = Poller::try_open(addr).await;
+    }
+    let refusal = refusal.err().unwrap();
+    assert_eq!(refusal.status(), 503);
+    assert_eq!(refusal.headers()["retry-after"], "1");
+
+    assert_eq!(poller.get().await.len(), 3, "what waited");
+    assert_eq!(poller.get().await, ["1"]);
+    let begun = Instant::now();
+    tokio::time::timeout(PATIENCE, stopping).await.unwrap().unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    let late = tokio::net::TcpStream::connect(addr).await;
+    assert!(late.is_err(), "the listener is closed");
 }

@@ -11,6 +11,10 @@ use crate::engine::counters::add;
 use crate::engine::heartbeat::Beat;
 use crate::engine::{CloseReason, Transport, websocket};
 
+/// Time that a polling client has to fetch what waits and then the close packet. A client that lives polls again at once; one
+/// that is gone is not waited for as long as a WebSocket, which would show by itself that it is gone.
+const LAST_POLLS: Duration = Duration::from_secs(2);
+
 impl Session {
     /// Begins the end; the first reason stays.
     pub(in crate::engine) fn close(self: &Rc<Self>, reason: CloseReason) {
@@ -21,8 +25,11 @@ impl Session {
         self.gauge().fetch_sub(1, Relaxed);
         if reason.flushes() {
             self.phase.set(Phase::Closing(reason));
-            let limit = Instant::now() + self.shard.settings().close_timeout;
-            self.clock.limit.set(Some(limit));
+            let mut farewell = self.shard.settings().close_timeout;
+            if self.transport() == Transport::Polling {
+                farewell = farewell.min(LAST_POLLS);
+            }
+            self.clock.limit.set(Some(Instant::now() + farewell));
         } else {
             self.phase.set(Phase::Severed(reason));
         }

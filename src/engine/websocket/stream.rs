@@ -15,6 +15,7 @@ use super::{Decoder, Item, Limits, Violation};
 /// Frames given to one vectored write.
 const FRAMES_PER_WRITE: usize = 64;
 
+/// An open WebSocket.
 pub struct Stream {
     tcp: TcpStream,
     decoder: Decoder,
