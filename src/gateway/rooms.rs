@@ -113,13 +113,15 @@ impl Rooms {
     /// The join's reply: the ack goes first, then what came meanwhile and stands above the position. A second join of
     /// the same client only gets its ack. False: more came than is kept, and the client has to join again.
     pub fn complete_join(&mut self, name: &RoomName, client: &Client, position: Position, ack: Option<&Frame>) -> bool {
-        let Some(member) = self
-            .rooms
-            .get_mut(name)
-            .and_then(|room| room.members.get_mut(&client.key))
-        else {
+        let Some(room) = self.rooms.get_mut(name) else {
             return false;
         };
+        let Some(member) = room.members.get_mut(&client.key) else {
+            return false;
+        };
+        // Nobody here waits for what was before the first of them came.
+        room.heard
+            .get_or_insert_with(|| (position.known.epoch.clone(), position.seq));
         if let State::Joining(kept) = &member.state
             && kept.len() >= JOINING_FRAMES_MAX
         {
