@@ -16,7 +16,7 @@ use crate::archive::{Archive, ArchiveError};
 use crate::config::{Config, Limits, PresenceAudience};
 use crate::domain::identity::{BadKey, TokenRules, Verifier};
 use crate::engine::{self, Application, Server};
-use crate::gateway::{self, Ask, Dispatcher, Node, Shard};
+use crate::gateway::{self, Ask, Dispatcher, Encoder, Node, Shard};
 use crate::hot::bus::{Bus, SHARDS_MAX};
 use crate::hot::keys::{Keys, Lease, Partition};
 use crate::hot::{self, Hot, HotError, Terms};
@@ -70,8 +70,11 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let shards = config.shards.clamp(1, SHARDS_MAX);
 
     let metrics = gateway::metrics::Metrics::new(&registry)?;
-    let tells_presence = config.enable_presence;
-    let (dispatcher, inboxes) = Dispatcher::new(shards, config.custom_status_shape, tells_presence, metrics.clone());
+    let encoder = Encoder {
+        shape: config.custom_status_shape,
+        tells_presence: config.enable_presence,
+    };
+    let (dispatcher, inboxes) = Dispatcher::new(shards, encoder, metrics.clone());
     let keys = Keys::new(&config.redis_prefix);
     let (bus, driver) = Bus::open(
         config.redis_url.expose(),

@@ -8,6 +8,7 @@
 -- KEYS[5] tombstone    string  this connection has ended
 -- KEYS[6] due          zset    what else ends by time
 -- KEYS[7] channel      pubsub  who is in the room
+-- KEYS[8] room.changes stream  changes of membership, by rev
 -- ARGV[1] room
 -- ARGV[2] user
 -- ARGV[3] member
@@ -59,13 +60,14 @@ for _, mark in ipairs(ended) do
   publish_typing(KEYS[4], KEYS[7], mark[1], mark[2], ARGV[2], now_ms)
 end
 
-if count > tonumber(ARGV[7]) then
+local large = count > tonumber(ARGV[7])
+local frame = table.concat({
+  "l " .. room[1] .. " " .. rev .. " " .. string.format("%.0f", now_ms) .. " " .. ARGV[5] .. " " .. ARGV[4],
+  ARGV[2], ARGV[6],
+}, "\n")
+change_membership(KEYS[8], KEYS[7], rev, large and "" or frame)
+if large then
   publish_count(KEYS[1], KEYS[3], KEYS[6], KEYS[7], ARGV[1], now_ms, tonumber(ARGV[8]))
-else
-  redis.call("SPUBLISH", KEYS[7], table.concat({
-    "l " .. room[1] .. " " .. rev .. " " .. string.format("%.0f", now_ms) .. " " .. ARGV[5] .. " " .. ARGV[4],
-    ARGV[2], ARGV[6],
-  }, "\n"))
 end
 if room[3] and count == 1 then
   redis.call("PEXPIRE", KEYS[1], ARGV[10])

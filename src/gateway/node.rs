@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::fanout::Encoder;
 use super::metrics::Metrics;
 use crate::config::{CustomStatusShape, NamePatterns, Networks};
 use crate::domain::identity::Verifier;
@@ -69,6 +70,14 @@ impl Node {
             draining,
             connections,
             incarnations,
+        }
+    }
+
+    /// How this node writes what it tells.
+    pub(super) fn encoder(&self) -> Encoder {
+        Encoder {
+            shape: self.settings.custom_status_shape,
+            tells_presence: self.settings.enable_presence,
         }
     }
 

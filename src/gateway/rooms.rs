@@ -3,19 +3,22 @@
 
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ahash::AHashMap;
 use tokio::sync::oneshot;
 
 use super::client::Client;
-use super::fanout::Order;
+use super::fanout::{Delivery, Order};
 use crate::domain::rooms::{Joined, Known};
 use crate::engine::Frame;
 use crate::types::RoomName;
 
 /// What a client may miss while its join is under way; beyond, the join fails and is tried again.
 const JOINING_FRAMES_MAX: usize = 1_000;
+/// Events that are kept while a room is being healed.
+const HEALING_EVENTS_MAX: usize = 1_000;
 /// How long something waits for the bus to bring the message before it.
 const BUS_PATIENCE: Duration = Duration::from_millis(250);
 
@@ -32,9 +35,32 @@ struct Room {
     members: AHashMap<u64, Member>,
     /// Joins under way: the subscription must stay.
     joining: u32,
-    /// The last message that came.
-    heard: Option<(String, u64)>,
+    /// How far the bus has brought the room.
+    heard: Option<Heard>,
+    /// While what was missed is being read: what comes meanwhile.
+    healing: Option<VecDeque<Arc<Delivery>>>,
     waiting: VecDeque<Waiting>,
+}
+
+/// A place in a room's order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heard {
+    pub epoch: String,
+    pub seq: u64,
+    pub rev: u64,
+}
+
+/// What is to be done with an event of a room's order.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// It is next.
+    Now,
+    /// It came before.
+    Known,
+    /// It waits until what was missed has been read.
+    Kept,
+    /// Something before it is missing.
+    Gap,
 }
 
 struct Member {
@@ -120,8 +146,11 @@ impl Rooms {
             return false;
         };
         // Nobody here waits for what was before the first of them came.
-        room.heard
-            .get_or_insert_with(|| (position.known.epoch.clone(), position.seq));
+        room.heard.get_or_insert_with(|| Heard {
+            epoch: position.known.epoch.clone(),
+            seq: position.seq,
+            rev: position.rev,
+        });
         if let State::Joining(kept) = &member.state
             && kept.len() >= JOINING_FRAMES_MAX
         {
@@ -203,6 +232,72 @@ impl Rooms {
         empty
     }
 
+    /// What is to be done with an event; where that is not its turn yet, it is kept here.
+    pub fn turn_of(&mut self, name: &RoomName, order: &Order, delivery: &Arc<Delivery>) -> Turn {
+        let Some(room) = self.rooms.get_mut(name) else {
+            return Turn::Now;
+        };
+        if *order == Order::None {
+            return Turn::Now;
+        }
+        if let Some(kept) = &mut room.healing {
+            // Beyond the bound the oldest is let go: whoever reads the room again finds it there.
+            if kept.len() == HEALING_EVENTS_MAX {
+                kept.pop_front();
+            }
+            kept.push_back(Arc::clone(delivery));
+            return Turn::Kept;
+        }
+        let turn = room.turn_of(order);
+        if turn == Turn::Gap {
+            room.healing = Some(VecDeque::from([Arc::clone(delivery)]));
+        }
+        turn
+    }
+
+    /// Healing begins, unless it is under way, or nobody is in the room: from where.
+    pub fn begin_healing(&mut self, name: &RoomName) -> Option<Heard> {
+        let room = self.rooms.get_mut(name)?;
+        let heard = room.heard.clone()?;
+        if room.healing.is_some() {
+            return None;
+        }
+        room.healing = Some(VecDeque::new());
+        Some(heard)
+    }
+
+    /// How far the room has been heard.
+    pub fn heard_so_far(&self, name: &RoomName) -> Option<Heard> {
+        self.rooms.get(name)?.heard.clone()
+    }
+
+    /// Healing is over: the room is this far, and this came meanwhile.
+    pub fn end_healing(&mut self, name: &RoomName, heard: Option<Heard>) -> VecDeque<Arc<Delivery>> {
+        let Some(room) = self.rooms.get_mut(name) else {
+            return VecDeque::new();
+        };
+        if heard.is_some() {
+            room.heard = heard;
+        }
+        room.healing.take().unwrap_or_default()
+    }
+
+    /// What was missed cannot be told one by one: everybody in the room hears of it, and goes on from there.
+    pub fn reset(&mut self, name: &RoomName, heard: &Heard, frame: &Frame) -> usize {
+        let Some(room) = self.rooms.get_mut(name) else { return 0 };
+        let mut told = 0;
+        for member in room.members.values_mut() {
+            if let State::Live(position) = &mut member.state
+                && position.known.epoch == heard.epoch
+            {
+                (position.seq, position.rev) = (position.seq.max(heard.seq), position.rev.max(heard.rev));
+                member.client.socket.send(frame);
+                told += 1;
+            }
+        }
+        told
+    }
+
     /// Hands a frame to everybody in the room whom `hears` allows; how many that were.
     pub fn deliver(
         &mut self,
@@ -230,10 +325,7 @@ impl Rooms {
                 State::Joining(_) => {}
             }
         }
-        if let Order::Seq { epoch, seq } = order {
-            room.heard = Some((epoch.clone(), *seq));
-            room.release(|waiting| waiting.epoch != *epoch || waiting.seq <= *seq);
-        }
+        room.hear(order);
         delivered
     }
 
@@ -286,7 +378,47 @@ impl Room {
     fn has_heard(&self, epoch: &str, seq: u64) -> bool {
         self.heard
             .as_ref()
-            .is_some_and(|(known, last)| known == epoch && *last >= seq)
+            .is_some_and(|heard| heard.epoch == epoch && heard.seq >= seq)
+    }
+
+    /// An event has been delivered: the room is that far.
+    fn hear(&mut self, order: &Order) {
+        let (Order::Seq { epoch, .. } | Order::Rev { epoch, .. }) = order else {
+            return;
+        };
+        let begin = || Heard {
+            epoch: epoch.clone(),
+            seq: 0,
+            rev: 0,
+        };
+        let heard = self.heard.get_or_insert_with(begin);
+        if heard.epoch != *epoch {
+            *heard = begin();
+        }
+        match order {
+            Order::Seq { seq, .. } => {
+                heard.seq = *seq;
+                self.release(|waiting| waiting.epoch != *epoch || waiting.seq <= *seq);
+            }
+            Order::Rev { rev, .. } => heard.rev = *rev,
+            Order::None => {}
+        }
+    }
+
+    /// Whether a change of membership is the next one. (Messages without their place are the next stage's.)
+    fn turn_of(&self, order: &Order) -> Turn {
+        let (Order::Rev { epoch, rev }, Some(heard)) = (order, &self.heard) else {
+            return Turn::Now;
+        };
+        if heard.epoch != *epoch {
+            Turn::Now
+        } else if *rev <= heard.rev {
+            Turn::Known
+        } else if *rev == heard.rev + 1 {
+            Turn::Now
+        } else {
+            Turn::Gap
+        }
     }
 
     fn release(&mut self, ready: impl Fn(&Waiting) -> bool) -> usize {

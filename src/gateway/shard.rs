@@ -20,7 +20,7 @@ use super::listeners::Listeners;
 use super::node::Node;
 use super::outgoing;
 use super::protocol::{ErrorCode, Failure};
-use super::rooms::Rooms;
+use super::rooms::{Rooms, Turn};
 use super::told::Told;
 use crate::engine::CloseReason;
 use crate::hot::Hot;
@@ -179,7 +179,20 @@ impl Shard {
             .cloned()
     }
 
-    fn deliver(&self, delivery: &Delivery) {
+    /// Delivers an event in its turn; where something before it is missing, that is read first.
+    pub(super) fn deliver(self: &Rc<Self>, delivery: &Arc<Delivery>) {
+        if let Delivery::Room { room, order, .. } = &**delivery {
+            let turn = self.rooms.borrow_mut().turn_of(room, order, delivery);
+            match turn {
+                Turn::Now => {}
+                Turn::Known | Turn::Kept => return,
+                Turn::Gap => return self.heal(room, Duration::ZERO),
+            }
+        }
+        self.deliver_now(delivery);
+    }
+
+    pub(super) fn deliver_now(self: &Rc<Self>, delivery: &Delivery) {
         if let Delivery::UserPresence { news, .. } | Delivery::Presence { news, .. } = delivery {
             self.keep_presence(&news.user, Arc::clone(&news.presence));
         }
@@ -194,19 +207,27 @@ impl Shard {
             } => {
                 let hears = |client: &Client| except.as_ref() != Some(&client.user);
                 let delivered = self.rooms.borrow_mut().deliver(room, order, *key, frame, hears);
-                delivered
-                    + news
-                        .as_ref()
-                        .map_or(0, |news| self.tell_room(room, news, except.as_ref()))
+                let told = |news| self.tell_room(room, news, except.as_ref());
+                delivered + news.as_ref().map_or(0, told)
             }
             Delivery::RoomPresence { room, news } => self.tell_room(room, news, None),
             Delivery::UserPresence { origin, rooms, news } => self.tell_listeners(origin.as_deref(), rooms, news),
             Delivery::Presence { origin, news } => self.tell_everybody(origin.as_deref(), news),
+            Delivery::RoomRestored { room, outage } => {
+                if self.rooms.borrow_mut().begin_healing(room).is_some() {
+                    self.heal(room, *outage);
+                }
+                0
+            }
+            Delivery::UserRestored { user } => {
+                self.look_after(user);
+                0
+            }
         };
         self.node.metrics.deliveries.inc_by(delivered as u64);
     }
 
-    fn tell_room(&self, room: &RoomName, news: &News, except: Option<&UserId>) -> usize {
+    pub(super) fn tell_room(&self, room: &RoomName, news: &News, except: Option<&UserId>) -> usize {
         let mut told = self.told.borrow_mut();
         let hears = |client: &Client| {
             except != Some(&client.user) && told.is_news(&news.user, news.presence.version, client.key)

@@ -124,5 +124,6 @@ fn word(event: &BusEvent) -> String {
             format!("typing {}[{}]", thread.as_deref().unwrap_or_default(), names.join(","))
         }
         BusEvent::Count { members } => format!("count {members}"),
+        BusEvent::Restored { .. } => "restored".to_owned(),
     }
 }
