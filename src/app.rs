@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::{FutureExt as _, join_all};
 use prometheus::Registry;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -22,7 +22,8 @@ use crate::hot::keys::{Keys, Lease, Partition};
 use crate::hot::{self, Hot, HotError, Terms};
 use crate::http::{self, EngineCollector, Routes};
 use crate::lifecycle::heartbeat::Holders;
-use crate::lifecycle::{self, beat, heartbeat, sweep};
+use crate::lifecycle::sweep::Sweeper;
+use crate::lifecycle::{self, beat, heartbeat};
 
 /// How long a user who comes back has, beyond the grace, to rejoin rooms.
 const PROLONG: Duration = Duration::from_secs(5);
@@ -141,10 +142,19 @@ fn start_lifecycle(
         let node = Arc::clone(node);
         move || node.connections.load(Ordering::Relaxed)
     };
+    let revived = Arc::new(Notify::new());
     let (id, every, lease) = (config.node_id.clone(), config.node_beat, config.node_lease);
-    let beating = beat::run(hot.clone(), id, every, lease, connections);
-    let renewing = heartbeat::run(hot.clone(), config.presence_heartbeat, holders(asks), metrics.clone());
-    let sweeping = sweep::run(hot.clone(), config.sweep_interval, metrics);
+    let beating = beat::run(hot.clone(), id, every, lease, Arc::clone(&revived), connections);
+    let every = config.presence_heartbeat;
+    let renewing = heartbeat::run(hot.clone(), every, holders(asks), revived, metrics.clone());
+    let (every, grace) = (config.sweep_interval, config.presence_grace);
+    let sweeping = Sweeper {
+        hot: hot.clone(),
+        every,
+        grace,
+        metrics,
+    }
+    .run();
     Ok(vec![
         AbortOnDropHandle::new(tokio::spawn(beating)),
         AbortOnDropHandle::new(tokio::spawn(renewing)),

@@ -155,24 +155,29 @@ closed_set!(
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Presence {
     pub version: u64,
+    /// What others see.
     pub status: Status,
+    /// What the user chose, also while nobody sees it.
+    pub chosen: Option<Status>,
     pub text: Option<String>,
     pub emoji: Option<String>,
+    /// The end of text and emoji, Unix ms.
+    pub until_ms: Option<i64>,
     /// When the user was last here, Unix ms; only of those who are offline.
     pub seen_ms: Option<i64>,
 }
 
 impl Presence {
-    /// A user that nobody has heard of.
-    pub fn unknown() -> Self {
-        Self {
-            version: 0,
-            status: Status::Offline,
-            text: None,
-            emoji: None,
-            seen_ms: None,
-        }
-    }
+    /// Nobody has heard of this user, or nobody may.
+    pub const UNKNOWN: Self = Self {
+        version: 0,
+        status: Status::Offline,
+        chosen: None,
+        text: None,
+        emoji: None,
+        until_ms: None,
+        seen_ms: None,
+    };
 }
 
 closed_set!(

@@ -4,7 +4,7 @@
 -- KEYS[1] room         hash    the room
 -- KEYS[2] room.live    zset    <user>\0<conn>@<node>
 -- KEYS[3] room.policy  hash    user -> role, mute, ban
--- KEYS[4] dedupe       string  the ack of the send with this client message id
+-- KEYS[4] room.dedupe  string  the ack of the send with this client message id
 -- KEYS[5] channel      pubsub  who is in the room
 -- ARGV[1] user
 -- ARGV[2] member

@@ -13,6 +13,7 @@ local function read_presence(user_key, conns_key, now_ms)
   local until_ms = tonumber(field[4] or "0")
   if until_ms == 0 or until_ms > now_ms then
     presence.text, presence.emoji = field[2] or nil, field[3] or nil
+    presence.until_ms = until_ms > 0 and until_ms or nil
   end
   presence.live = redis.call("HLEN", conns_key) > 0
   presence.chosen = field[1] or nil
@@ -23,13 +24,24 @@ end
 
 -- The JSON that travels in replies and on the bus.
 local function encode_presence(presence)
-  return cjson.encode({ status = presence.status, text = presence.text, emoji = presence.emoji, seen = presence.seen })
+  return cjson.encode({
+    status = presence.status, chosen = presence.chosen, text = presence.text, emoji = presence.emoji,
+    ["until"] = presence.until_ms, seen = presence.seen,
+  })
 end
 
 -- Versions only rise, also over a clock that went back.
 local function raise_version(user_key, presence, now_us)
   presence.version = math.max(presence.version + 1, now_us)
   redis.call("HSET", user_key, "version", string.format("%.0f", presence.version))
+end
+
+-- A record of somebody who is away, and which says nothing that was chosen, is not kept for ever.
+local function expire_plain(user_key, presence, keep_ms)
+  if not presence.live and not presence.text and not presence.emoji
+    and (not presence.chosen or presence.chosen == "online") then
+    redis.call("PEXPIRE", user_key, keep_ms)
+  end
 end
 
 -- The rooms that the user is in by any connection, each once. Members are <conn>\0<room>.

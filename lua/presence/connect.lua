@@ -9,6 +9,7 @@
 -- KEYS[6] user.rooms  zset    <conn>\0<room>
 -- KEYS[7] node        set     the node's leases in this partition
 -- KEYS[8] channel     pubsub  who listens to this user
+-- KEYS[9] due         zset    what else ends by time
 -- ARGV[1] lease (<conn>\0<node>\0<user>)
 -- ARGV[2] connection
 -- ARGV[3] node
@@ -21,6 +22,12 @@
 -- ARGV[10] device, JSON
 -- ARGV[11] session id
 -- ARGV[12] most connections of one user
+-- ARGV[13] the version that the node knows of the user, "0" at a first connection; where Redis has lost the user, what
+--   the node knows is put back, and nobody is told, since nobody was told of a loss
+-- ARGV[14] chosen status or "", as the node knows it
+-- ARGV[15] custom text or "", as the node knows it
+-- ARGV[16] custom emoji or "", as the node knows it
+-- ARGV[17] end_ms of the custom text and emoji, as the node knows it, 0 for none
 -- RETURNS {"full"} or {"ok", appeared: 0|1, version, presence JSON, now_ms, rooms JSON}
 --
 -- One script, because a lease without its record could not be explained, and two first
@@ -32,6 +39,17 @@ local now_ms = math.floor(now_us / 1000)
 local known = redis.call("HEXISTS", KEYS[5], ARGV[2]) == 1
 if not known and redis.call("HLEN", KEYS[5]) >= tonumber(ARGV[12]) then
   return { "full" }
+end
+local put_back = ARGV[13] ~= "0" and redis.call("EXISTS", KEYS[4]) == 0
+if put_back then
+  redis.call("HSET", KEYS[4], "version", ARGV[13])
+  if ARGV[14] ~= "" then redis.call("HSET", KEYS[4], "chosen", ARGV[14]) end
+  if ARGV[15] ~= "" then redis.call("HSET", KEYS[4], "text", ARGV[15]) end
+  if ARGV[16] ~= "" then redis.call("HSET", KEYS[4], "emoji", ARGV[16]) end
+  if tonumber(ARGV[17]) > 0 then
+    redis.call("HSET", KEYS[4], "until", ARGV[17])
+    redis.call("ZADD", KEYS[9], ARGV[17], "status\0" .. ARGV[4])
+  end
 end
 local before = read_presence(KEYS[4], KEYS[5], now_ms)
 
@@ -55,7 +73,7 @@ redis.call("PERSIST", KEYS[4])
 
 local after = read_presence(KEYS[4], KEYS[5], now_ms)
 local rooms = rooms_of(KEYS[6])
-local appeared = before.status ~= after.status
+local appeared = before.status ~= after.status and not put_back
 if appeared then
   raise_version(KEYS[4], after, now_us)
   publish_presence(KEYS[8], ARGV[4], after, rooms, ARGV[2])

@@ -8,6 +8,7 @@
 -- KEYS[5] todo        stream  rooms that must still be told
 -- KEYS[6] channel     pubsub  who listens to this user
 -- ARGV[1] user
+-- ARGV[2] keep_ms of a record that says nothing special
 -- RETURNS {0} or {1, version, presence JSON, todo id or "", rooms JSON}
 --
 -- One script, because two sweeps may see the same end, and it is told once.
@@ -27,6 +28,7 @@ end
 redis.call("HDEL", KEYS[1], "text", "emoji", "until")
 local after = read_presence(KEYS[1], KEYS[2], now_ms)
 raise_version(KEYS[1], after, now_us)
+expire_plain(KEYS[1], after, ARGV[2])
 local rooms = rooms_of(KEYS[3])
 publish_presence(KEYS[6], ARGV[1], after, rooms, "-")
 local version, presence, todo = string.format("%.0f", after.version), encode_presence(after), ""

@@ -14,7 +14,7 @@
 -- ARGV[2] connection
 -- ARGV[3] user
 -- ARGV[4] end_ms that the sweep saw, or "" to end it now
--- ARGV[5] keep_ms of a record that says nothing special
+-- ARGV[5] keep_ms of a record that says nothing special, 0 to keep none whatever it says
 -- RETURNS {0} or {1, last: 0|1, changed: 0|1, version, presence JSON, todo id or "", rooms JSON}
 --
 -- One script, because a connection without a lease would never be swept, a lease that two
@@ -53,8 +53,10 @@ if changed then
   raise_version(KEYS[4], after, now_us)
   publish_presence(KEYS[9], ARGV[3], after, own, "-")
 end
-if not after.live and not after.text and not after.emoji and (not after.chosen or after.chosen == "online") then
-  redis.call("PEXPIRE", KEYS[4], ARGV[5])
+if not after.live and ARGV[5] == "0" then
+  redis.call("DEL", KEYS[4])
+else
+  expire_plain(KEYS[4], after, ARGV[5])
 end
 
 local version, presence, todo = string.format("%.0f", after.version), encode_presence(after), ""

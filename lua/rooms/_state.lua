@@ -10,14 +10,15 @@ local function is_live(live_key, user)
   return #redis.call("ZRANGEBYLEX", live_key, "[" .. user .. "\0", "(" .. user .. "\1", "LIMIT", 0, 1) > 0
 end
 
--- Over the presence limit a room hears how many there are, at most once a second: now, or by the sweep.
+-- Over the presence limit a room hears how many there are, at most once a second: now (true), or by the sweep.
 local function publish_count(room_key, users_key, due_key, channel, room, now_ms, every_ms)
   local counted_ms = tonumber(redis.call("HGET", room_key, "counted") or "0")
   if now_ms - counted_ms < every_ms then
     redis.call("ZADD", due_key, "NX", counted_ms + every_ms, "count\0" .. room)
-    return
+    return false
   end
   redis.call("HSET", room_key, "counted", string.format("%.0f", now_ms))
   redis.call("ZREM", due_key, "count\0" .. room)
   redis.call("SPUBLISH", channel, "c " .. redis.call("HLEN", users_key) .. "\n")
+  return true
 end

@@ -19,5 +19,5 @@ redis.call("ZREM", KEYS[3], "count\0" .. ARGV[1])
 if redis.call("EXISTS", KEYS[1]) == 0 then
   return { 0 }
 end
-publish_count(KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1], clock_ms(), tonumber(ARGV[2]))
-return { 1 }
+local told = publish_count(KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1], clock_ms(), tonumber(ARGV[2]))
+return { told and 1 or 0 }

@@ -21,10 +21,13 @@
 -- ARGV[11] make it when missing: 0|1
 -- ARGV[12] id, a UUID, for a room that is made
 -- ARGV[13] epoch for a room that is made
--- ARGV[14] the epoch in which the connection was a member, or "": in another one the room itself was lost, and
---   nobody is told, since nobody saw the user leave
+-- ARGV[14] the epoch in which the connection was a member, or "": in another one Redis has lost the room, and whoever was
+--   in it is put back, untold, since nobody saw a leave
+-- ARGV[15] type of the room, as the node knows it, or ""
+-- ARGV[16] visibility, as the node knows it, or ""
+-- ARGV[17] most members, as the node knows it, 0 for no bound
 -- RETURNS {"gone"|"missing"|"banned"|"forbidden"|"full"} or
---   {"ok", first: 0|1, type, role, member count, epoch, seq, rev, now_ms}
+--   {"ok", first: 0|1, type, role, member count, epoch, seq, rev, now_ms, visibility, most members}
 --
 -- One script, because a ban that lands between the check and the membership would not hold,
 -- and the count that is answered has to be the one that the room was told.
@@ -34,34 +37,42 @@ if redis.call("EXISTS", KEYS[5]) == 1 then
   return { "gone" }
 end
 local room = redis.call("HMGET", KEYS[1], "type", "visibility", "max", "epoch", "seq", "rev", "auto")
-local auto = not room[1]
-if auto and ARGV[11] ~= "1" then
+local missing = not room[1]
+if missing and ARGV[11] ~= "1" and ARGV[14] == "" then
   return { "missing" }
 end
+local lost = ARGV[14] ~= "" and room[4] ~= ARGV[14]
 
 local now_ms = clock_ms()
 local policy = redis.call("HGET", KEYS[4], ARGV[2])
 policy = policy and cjson.decode(policy) or {}
 local visibility = room[2] or "public"
-if visibility == "secret" and not policy.role then
+if visibility == "secret" and not policy.role and not lost then
   return { "missing" }
 end
 if policy.ban and (policy.ban == 0 or policy.ban > now_ms) then
   return { "banned" }
 end
-if visibility ~= "public" and (not policy.role or ARGV[5] == "1") then
+if visibility ~= "public" and (not policy.role or ARGV[5] == "1") and not lost then
   return { "forbidden" }
 end
 local first = not is_live(KEYS[2], ARGV[2])
 local most = tonumber(room[3] or "0")
-if first and most > 0 and redis.call("HLEN", KEYS[3]) >= most then
+if first and most > 0 and not lost and redis.call("HLEN", KEYS[3]) >= most then
   return { "full" }
 end
 
-if auto then
-  redis.call("HSET", KEYS[1], "name", ARGV[1], "id", ARGV[12], "type", "channel", "visibility", "public", "max", "0",
-    "epoch", ARGV[13], "seq", "0", "rev", "0", "created", string.format("%.0f", now_ms), "auto", "1")
-  room = { "channel", "public", "0", ARGV[13], "0", "0", "1" }
+if missing then
+  local kind, limit = "channel", "0"
+  if lost then
+    kind, visibility, limit = ARGV[15], ARGV[16], ARGV[17]
+  end
+  redis.call("HSET", KEYS[1], "name", ARGV[1], "id", ARGV[12], "type", kind, "visibility", visibility, "max", limit,
+    "epoch", ARGV[13], "seq", "0", "rev", "0", "created", string.format("%.0f", now_ms))
+  if ARGV[11] == "1" then
+    redis.call("HSET", KEYS[1], "auto", "1")
+  end
+  room = { kind, visibility, limit, ARGV[13], "0", "0", ARGV[11] == "1" }
 elseif room[7] then
   redis.call("PERSIST", KEYS[1])
 end
@@ -72,7 +83,7 @@ if first then
   rev = redis.call("HINCRBY", KEYS[1], "rev", 1)
   if redis.call("HLEN", KEYS[3]) > tonumber(ARGV[9]) then
     publish_count(KEYS[1], KEYS[3], KEYS[6], KEYS[7], ARGV[1], now_ms, tonumber(ARGV[10]))
-  elseif ARGV[14] == "" or ARGV[14] == room[4] then
+  elseif not lost then
     redis.call("SPUBLISH", KEYS[7], table.concat({
       "j " .. room[4] .. " " .. rev .. " " .. string.format("%.0f", now_ms) .. " " .. ARGV[6] .. " " .. ARGV[3],
       ARGV[2], ARGV[7],
@@ -81,5 +92,5 @@ if first then
 end
 return {
   "ok", first and 1 or 0, room[1], policy.role or "member", redis.call("HLEN", KEYS[3]), room[4], tonumber(room[5]), rev,
-  string.format("%.0f", now_ms),
+  string.format("%.0f", now_ms), visibility, tonumber(room[3] or "0"),
 }

@@ -1,6 +1,8 @@
 //! The one way in which anything ends: a connection at once, or whatever the sweep finds due. Every step is idempotent,
 //! so any node may take it, twice too; each end is told once. Not here: when to sweep (`lifecycle`).
 
+use std::time::Duration;
+
 use rand::seq::SliceRandom as _;
 
 use super::presence;
@@ -9,7 +11,7 @@ use crate::hot::presence::Finished;
 use crate::hot::rooms::LeaveRequest;
 use crate::hot::sweep::{self, Found, Todo};
 use crate::hot::{self, Hot, HotError};
-use crate::types::{LeaveReason, Presence, RoomName, UserId};
+use crate::types::{LeaveReason, NodeId, Presence, RoomName, UserId};
 
 /// What one sweep did.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +26,16 @@ pub struct Swept {
     pub taken_over: u64,
     /// Partitions whose leases were spared, since Redis had been silent.
     pub amnesties: u64,
+}
+
+/// Passes the connections of dead nodes into grace; the nodes, and how many connections each still held.
+pub async fn bury_dead(hot: &Hot, grace: Duration) -> Result<Vec<(NodeId, u64)>, HotError> {
+    let mut buried = Vec::new();
+    for node in hot::nodes::dead(hot).await? {
+        let held = hot::nodes::bury(hot, &node, grace).await?;
+        buried.push((node, held));
+    }
+    Ok(buried)
 }
 
 /// Ends a connection now: its rooms hear of it at once. False: it had ended.
@@ -53,31 +65,39 @@ pub async fn sweep(hot: &Hot) -> Result<Swept, HotError> {
         taken_over: todo.len() as u64,
         amnesties: u64::from(amnesties),
     };
+    // One entry that fails must not keep the others waiting; whatever failed is found again by the next sweep.
+    let mut failure = None;
     for due in &due {
-        match due {
-            Due::Typing(room) => drop(hot::typing::expire(hot, room).await?),
-            Due::Count(room) => hot::rooms::count(hot, room).await?,
-            Due::CustomStatus(user) => presence::expire(hot, user).await?,
-        }
+        let ended = match due {
+            Due::Typing(room) => hot::typing::expire(hot, room).await.map(drop),
+            Due::Count(room) => hot::rooms::count(hot, room).await,
+            Due::CustomStatus(user) => presence::expire(hot, user).await,
+        };
+        failure = failure.or(ended.err());
     }
     for step in &todo {
-        take(hot, step).await?;
+        failure = failure.or(take(hot, step).await.err());
     }
-    Ok(swept)
+    failure.map_or(Ok(swept), Err)
 }
 
 async fn finish_all(hot: &Hot, due: &[(Lease, i64)]) -> Result<u64, HotError> {
     if due.is_empty() {
         return Ok(0);
     }
-    let mut ended = 0;
+    let (mut ended, mut failure) = (0, None);
     for ((lease, _), finished) in due.iter().zip(hot::presence::finish_due(hot, due).await?) {
-        if let Some(finished) = finished? {
-            ended += 1;
-            leave_rooms(hot, lease, &finished).await?;
-        }
+        let left = match finished {
+            Ok(Some(finished)) => {
+                ended += 1;
+                leave_rooms(hot, lease, &finished).await
+            }
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        failure = failure.or(left.err());
     }
-    Ok(ended)
+    failure.map_or(Ok(ended), Err)
 }
 
 async fn leave_rooms(hot: &Hot, lease: &Lease, finished: &Finished) -> Result<(), HotError> {

@@ -9,9 +9,9 @@ use crate::types::{Presence, RoomName, UserId};
 
 pub use crate::hot::presence::{Choice, Connect, Facts};
 
-/// Registers a connection; a repeat changes nothing.
-pub async fn connect(hot: &Hot, lease: &Lease, facts: &Facts) -> Result<Connect, HotError> {
-    hot::presence::connect(hot, lease, facts).await
+/// Registers a connection; a repeat changes nothing. `known`: what the node knows of the user, where it registers anew.
+pub async fn connect(hot: &Hot, lease: &Lease, facts: &Facts, known: Option<&Presence>) -> Result<Connect, HotError> {
+    hot::presence::connect(hot, lease, facts, known).await
 }
 
 /// A lost transport: the user stays present until the grace runs out.

@@ -6,7 +6,7 @@ use crate::hot::rooms::{Join, JoinRequest, LeaveRequest, Page};
 use crate::hot::{self, Hot, HotError};
 use crate::types::{LeaveReason, RoomName, UserId};
 
-pub use crate::hot::rooms::{Joined, LIST_MAX, Left, Member, NewRoom, Room};
+pub use crate::hot::rooms::{Joined, Known, LIST_MAX, Left, Member, NewRoom, Room};
 
 /// What [`create`] found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,8 +47,8 @@ pub enum JoinRefusal {
 pub struct JoinOptions<'a> {
     /// Make the room when it is missing.
     pub autocreate: bool,
-    /// The epoch in which the connection was a member, where it is registered anew (see [`JoinRequest::known_epoch`]).
-    pub known_epoch: Option<&'a str>,
+    /// What the node knows, where a membership is registered anew.
+    pub known: Option<&'a Known>,
     /// Members to return, at most.
     pub members: u32,
 }
@@ -67,7 +67,7 @@ pub async fn join(
     };
     let JoinOptions {
         autocreate,
-        known_epoch,
+        known,
         members,
     } = options;
     let request = JoinRequest {
@@ -75,7 +75,7 @@ pub async fn join(
         room,
         presence: &presence,
         autocreate,
-        known_epoch,
+        known,
         members,
     };
     let refusal = match hot::rooms::join(hot, &request).await? {
@@ -86,7 +86,8 @@ pub async fn join(
         Join::Full => JoinRefusal::Full,
         Join::Gone => JoinRefusal::Unregistered,
     };
-    hot::presence::exit(hot, &lease.user, &lease.connection, room).await?;
+    // The connection may have been a member until the rules changed: without its room's half it would stay as a ghost.
+    leave(hot, lease, room).await?;
     Ok(Err(refusal))
 }
 

@@ -11,6 +11,9 @@ use crate::engine::{Socket, Transport};
 use crate::hot::keys::Lease;
 use crate::types::{RoomName, UserId};
 
+/// Latencies that differ by less are the same.
+const LATENCY_NOISE_MS: u64 = 20;
+
 /// A client on its shard.
 pub struct Client {
     /// Its name on this shard, never used again.
@@ -21,8 +24,10 @@ pub struct Client {
     pub about: Box<About>,
     /// Unix seconds; `None`: the token does not end.
     pub expires_at: Cell<Option<i64>>,
-    /// The transport that the hot state tells.
+    /// The transport that the connection's record tells.
     pub shown_transport: Cell<Transport>,
+    /// The latency that it tells, ms.
+    pub shown_latency_ms: Cell<Option<u64>>,
     pub rooms: RefCell<AHashSet<RoomName>>,
     /// Whose presence the client asked to hear.
     pub watching: RefCell<AHashSet<UserId>>,
@@ -46,6 +51,21 @@ impl Client {
 
     pub fn is_connection(&self, id: &str) -> bool {
         self.lease.borrow().connection.as_str() == id
+    }
+
+    /// Whether the connection's record is no longer true. A latency that only wavers is not worth a write.
+    pub fn is_record_stale(&self) -> bool {
+        let latency_ms = self.latency_ms();
+        let moved = match (self.shown_latency_ms.get(), latency_ms) {
+            (Some(shown), Some(now)) => now > 2 * shown + LATENCY_NOISE_MS || shown > 2 * now + LATENCY_NOISE_MS,
+            (shown, now) => shown.is_none() && now.is_some(),
+        };
+        moved || self.shown_transport.get() != self.socket.transport()
+    }
+
+    /// The way to the client and back, as the engine's last ping told.
+    pub fn latency_ms(&self) -> Option<u64> {
+        self.socket.latency().map(|latency| latency.as_millis() as u64)
     }
 
     /// The session that `authenticated` names: the token's, else the socket's id.

@@ -36,7 +36,7 @@ pub enum Order {
 #[derive(Clone)]
 pub struct News {
     pub user: UserId,
-    pub version: u64,
+    pub presence: Arc<Presence>,
     pub key: u64,
     pub frame: Frame,
 }
@@ -114,7 +114,7 @@ impl Dispatcher {
     fn news(&self, user: &UserId, presence: &Presence) -> Option<News> {
         self.tells_presence.then(|| News {
             user: user.clone(),
-            version: presence.version,
+            presence: Arc::new(presence.clone()),
             key: replacing_key(("presence", user)),
             frame: outgoing::presence_changed(user, presence, self.shape),
         })

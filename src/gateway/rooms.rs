@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::client::Client;
 use super::fanout::Order;
+use crate::domain::rooms::{Joined, Known};
 use crate::engine::Frame;
 use crate::types::RoomName;
 
@@ -50,16 +51,32 @@ enum State {
 /// Where a membership begins in the room's order.
 #[derive(Debug, Clone)]
 pub struct Position {
-    pub epoch: String,
+    pub known: Known,
     pub seq: u64,
     pub rev: u64,
 }
 
 impl Position {
+    /// Where a join was.
+    pub fn of(joined: &Joined) -> Self {
+        let (kind, visibility, max_members) = (joined.kind, joined.visibility, joined.max_members);
+        let known = Known {
+            epoch: joined.epoch.clone(),
+            kind,
+            visibility,
+            max_members,
+        };
+        Self {
+            known,
+            seq: joined.seq,
+            rev: joined.rev,
+        }
+    }
+
     fn is_before(&self, order: &Order) -> bool {
         match order {
-            Order::Seq { epoch, seq } => *epoch != self.epoch || *seq > self.seq,
-            Order::Rev { epoch, rev } => *epoch != self.epoch || *rev > self.rev,
+            Order::Seq { epoch, seq } => *epoch != self.known.epoch || *seq > self.seq,
+            Order::Rev { epoch, rev } => *epoch != self.known.epoch || *rev > self.rev,
             Order::None => true,
         }
     }
@@ -122,10 +139,10 @@ impl Rooms {
         true
     }
 
-    /// The epoch in which the client is a member.
-    pub fn epoch(&self, name: &RoomName, client: &Client) -> Option<String> {
+    /// What is known of a room that the client is in, in the epoch in which it is.
+    pub fn known(&self, name: &RoomName, client: &Client) -> Option<Known> {
         match &self.rooms.get(name)?.members.get(&client.key)?.state {
-            State::Live(position) => Some(position.epoch.clone()),
+            State::Live(position) => Some(position.known.clone()),
             State::Joining(_) => None,
         }
     }
@@ -140,7 +157,7 @@ impl Rooms {
             return false;
         };
         match &mut member.state {
-            State::Live(known) if known.epoch != position.epoch => {
+            State::Live(known) if known.known.epoch != position.known.epoch => {
                 *known = position;
                 true
             }

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::FutureExt as _;
@@ -25,7 +26,7 @@ use crate::domain::{endings, presence, rooms};
 use crate::engine::{Application, CloseReason, ConnectError, Event, Handshake, Refusal, Socket};
 use crate::hot::HotError;
 use crate::hot::keys::Lease;
-use crate::types::RoomName;
+use crate::types::{Presence, RoomName};
 
 impl Application for Shard {
     fn admit(&self, request: &Parts, remote: SocketAddr) -> Result<(), Refusal> {
@@ -53,6 +54,11 @@ impl Application for Shard {
             }
         }
         .boxed_local()
+    }
+
+    fn upgraded(self: Rc<Self>, socket: Socket) {
+        let Some(client) = socket.data::<Client>() else { return };
+        tokio::task::spawn_local(async move { self.show(&client).await });
     }
 
     fn disconnected(self: Rc<Self>, socket: Socket, reason: CloseReason) -> LocalBoxFuture<'static, ()> {
@@ -87,15 +93,21 @@ impl Shard {
             about: Box::new(guest.about),
             expires_at: Cell::new(guest.identity.as_ref().and_then(|identity| identity.expires_at)),
             shown_transport: Cell::new(socket.transport()),
+            shown_latency_ms: Cell::new(None),
             rooms: RefCell::default(),
             watching: RefCell::default(),
             turn: Mutex::new(()),
             socket,
         });
-        let (listening, registered) = tokio::join!(self.listen(&client.user), self.register(&client));
+        let (listening, registered) = tokio::join!(self.listen(&client.user), self.register(&client, None));
+        if listening.is_err() && registered.is_ok() {
+            // Nobody would extend this lease; where even that fails, it runs out.
+            endings::finish(&self.hot, &client.lease()).await.unwrap_or_default();
+        }
         let outcome = match listening.and(registered) {
-            Ok(Connect::Connected { rooms, .. }) => {
+            Ok(Connect::Connected { presence, rooms, .. }) => {
                 self.insert(&client);
+                self.keep_presence(&client.user, Arc::new(presence));
                 client.socket.set_data(Rc::clone(&client));
                 self.greet(&client, &rooms);
                 Ok(())
@@ -115,7 +127,7 @@ impl Shard {
         })
     }
 
-    async fn register(&self, client: &Client) -> Result<Connect, HotError> {
+    async fn register(&self, client: &Client, known: Option<&Presence>) -> Result<Connect, HotError> {
         let facts = Facts {
             transport: transport_name(client.socket.transport()).to_owned(),
             ip: client.ip.to_string(),
@@ -123,7 +135,7 @@ impl Shard {
             device: client.about.device.clone(),
             session: client.about.session.clone().unwrap_or_default(),
         };
-        presence::connect(&self.hot, &client.lease(), &facts).await
+        presence::connect(&self.hot, &client.lease(), &facts, known).await
     }
 
     fn greet(&self, client: &Rc<Client>, rooms: &[RoomName]) {
@@ -168,7 +180,7 @@ impl Shard {
             }
             Err(failure) => self.fail(client, event.ack, &failure),
         }
-        self.show_transport(client).await;
+        self.show(client).await;
         self.node
             .metrics
             .durations
@@ -190,15 +202,16 @@ impl Shard {
         }
     }
 
-    /// Writes the transport down where it has changed.
-    pub(super) async fn show_transport(&self, client: &Client) {
-        let transport = client.socket.transport();
-        if client.shown_transport.replace(transport) != transport {
-            let latency_ms = client.socket.latency().map(|latency| latency.as_millis() as u64);
-            let lease = client.lease();
-            if let Err(error) = presence::note(&self.hot, &lease, transport_name(transport), latency_ms).await {
-                tracing::debug!(error = %error, connection = %lease.connection, "transport not written down");
-            }
+    /// Writes the transport and the latency down, where what is written is no longer true.
+    pub(super) async fn show(&self, client: &Client) {
+        if !client.is_record_stale() {
+            return;
+        }
+        let (lease, transport, latency_ms) = (client.lease(), client.socket.transport(), client.latency_ms());
+        client.shown_transport.set(transport);
+        client.shown_latency_ms.set(latency_ms);
+        if let Err(error) = presence::note(&self.hot, &lease, transport_name(transport), latency_ms).await {
+            tracing::debug!(error = %error, connection = %lease.connection, "the connection's record is not up to date");
         }
     }
 
@@ -224,18 +237,19 @@ impl Shard {
         client
             .lease
             .replace(self.node.new_lease(client.socket.id(), &client.user));
-        self.register(client).await?;
+        let known = self.known_presence(&client.user);
+        self.register(client, known.as_deref()).await?;
         let joined: Vec<RoomName> = client.rooms.borrow().iter().cloned().collect();
         for room in joined {
-            let known_epoch = self.rooms.borrow().epoch(&room, client);
+            let known = self.rooms.borrow().known(&room, client);
             let autocreate = self.node.settings.room_autocreate.matches(room.as_str());
             let options = JoinOptions {
                 autocreate,
-                known_epoch: known_epoch.as_deref(),
+                known: known.as_ref(),
                 members: 0,
             };
             match rooms::join(&self.hot, &client.lease(), &room, options).await? {
-                Ok(joined) => self.go_on(client, &room, joined),
+                Ok(joined) => self.go_on(client, &room, &joined),
                 Err(_) => {
                     client.rooms.borrow_mut().remove(&room);
                     self.leave_room(&room, client);
@@ -246,13 +260,9 @@ impl Shard {
         Ok(())
     }
 
-    fn go_on(&self, client: &Client, room: &RoomName, joined: Joined) {
+    fn go_on(&self, client: &Client, room: &RoomName, joined: &Joined) {
         let reset = outgoing::room_reset(room, &joined.epoch, joined.seq, joined.rev, "epoch_changed");
-        let position = Position {
-            epoch: joined.epoch,
-            seq: joined.seq,
-            rev: joined.rev,
-        };
+        let position = Position::of(&joined);
         if self.rooms.borrow_mut().go_on(room, client, position) {
             client.socket.send(&reset);
         }

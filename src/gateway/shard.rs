@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ahash::AHashMap;
+use futures_util::future::join_all;
 use rand::Rng as _;
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::interval;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{interval, timeout};
 
 use super::client::Client;
 use super::fanout::{Delivery, Inbox, News, Order};
@@ -27,7 +28,7 @@ use crate::engine::CloseReason;
 use crate::hot::bus::{Bus, Topic};
 use crate::hot::keys::{Lease, PARTITIONS, Partition};
 use crate::hot::{Hot, HotError};
-use crate::types::{ConnectionId, NodeId, RoomName, UserId};
+use crate::types::{ConnectionId, NodeId, Presence, RoomName, UserId};
 
 /// What the gateway was told.
 pub struct Settings {
@@ -102,6 +103,8 @@ impl Node {
     }
 }
 
+/// How long a newcomer waits until the shard hears everybody's presence, right after the start.
+const LISTEN_PATIENCE: Duration = Duration::from_secs(2);
 /// Clients of a node that goes away are spread over this long.
 const RECONNECT_WITHIN_MS: u64 = 1_000;
 
@@ -128,6 +131,8 @@ pub struct Shard {
     /// By the end of the token, Unix seconds.
     expiries: RefCell<BTreeMap<(i64, u64), Weak<Client>>>,
     next_key: Cell<u64>,
+    /// With presence told to everybody: whether this shard hears it yet.
+    hears_all: watch::Sender<bool>,
 }
 
 /// Who hears a user's own channel.
@@ -135,6 +140,8 @@ pub struct Shard {
 struct Listeners {
     own: AHashMap<u64, Rc<Client>>,
     watchers: AHashMap<u64, Rc<Client>>,
+    /// What was last heard of the user; put back where Redis loses it.
+    known: Option<Arc<Presence>>,
     /// Subscriptions under way.
     pending: u32,
 }
@@ -152,6 +159,7 @@ impl Shard {
             told: RefCell::default(),
             expiries: RefCell::default(),
             next_key: Cell::new(0),
+            hears_all: watch::Sender::new(false),
         });
         let deliverer = Rc::clone(&shard);
         tokio::task::spawn_local(async move {
@@ -182,20 +190,13 @@ impl Shard {
 
     /// Hears everybody's presence from now on. What the bus does not confirm in time it goes on asking for.
     async fn listen_to_all(self: Rc<Self>) {
-        for partition in Partition::all() {
-            if self
-                .node
-                .bus
-                .subscribe(Topic::Presence(partition), self.index)
-                .await
-                .is_err()
-            {
-                tracing::debug!(
-                    partition = partition.index(),
-                    "presence is heard as soon as the bus stands"
-                );
-            }
+        let bus = &self.node.bus;
+        let asked = Partition::all().map(|partition| bus.subscribe(Topic::Presence(partition), self.index));
+        let unconfirmed = join_all(asked).await.into_iter().filter(Result::is_err).count();
+        if unconfirmed > 0 {
+            tracing::warn!(unconfirmed, "presence is heard as soon as the bus stands");
         }
+        self.hears_all.send_replace(true);
     }
 
     fn answer(self: &Rc<Self>, ask: Ask) {
@@ -254,7 +255,9 @@ impl Shard {
     /// followed by [`Shard::listening`].
     pub(super) async fn listen(&self, user: &UserId) -> Result<(), HotError> {
         if self.node.settings.presence_to_all {
-            return Ok(());
+            let mut hears_all = self.hears_all.subscribe();
+            let heard = timeout(LISTEN_PATIENCE, hears_all.wait_for(|hears| *hears)).await;
+            return heard.map(drop).map_err(|_| HotError::Bus);
         }
         self.users.borrow_mut().entry(user.clone()).or_default().pending += 1;
         self.node.bus.subscribe(Topic::User(user.clone()), self.index).await
@@ -285,6 +288,23 @@ impl Shard {
         }
     }
 
+    /// What this shard last heard of a user's presence.
+    pub(super) fn known_presence(&self, user: &UserId) -> Option<Arc<Presence>> {
+        self.users.borrow().get(user)?.known.clone()
+    }
+
+    /// Keeps what was heard of a user who has sockets here, unless something newer is known.
+    pub(super) fn keep_presence(&self, user: &UserId, presence: Arc<Presence>) {
+        if let Some(listeners) = self.users.borrow_mut().get_mut(user)
+            && listeners
+                .known
+                .as_ref()
+                .is_none_or(|known| known.version < presence.version)
+        {
+            listeners.known = Some(presence);
+        }
+    }
+
     fn drop_listener(&self, user: &UserId, drop_one: impl FnOnce(&mut Listeners)) {
         let mut users = self.users.borrow_mut();
         let Some(listeners) = users.get_mut(user) else { return };
@@ -298,12 +318,16 @@ impl Shard {
     }
 
     /// The leases of this shard in one partition; on the way, what the engine's pings told is recorded.
-    fn leases(&self, partition: Partition) -> Vec<Lease> {
+    fn leases(self: &Rc<Self>, partition: Partition) -> Vec<Lease> {
         let clients = self.clients.borrow();
         let clients = clients[partition.index()].values();
         let heard = |client: &Rc<Client>| {
             if let Some(latency) = client.socket.latency() {
                 self.node.metrics.latency.observe(latency.as_secs_f64());
+            }
+            if client.is_record_stale() {
+                let (shard, client) = (Rc::clone(self), Rc::clone(client));
+                tokio::task::spawn_local(async move { shard.show(&client).await });
             }
             client.lease()
         };
@@ -321,6 +345,9 @@ impl Shard {
     }
 
     fn deliver(&self, delivery: &Delivery) {
+        if let Delivery::UserPresence { news, .. } | Delivery::Presence { news, .. } = delivery {
+            self.keep_presence(&news.user, Arc::clone(&news.presence));
+        }
         let delivered = match delivery {
             Delivery::Room {
                 room,
@@ -346,8 +373,9 @@ impl Shard {
 
     fn tell_room(&self, room: &RoomName, news: &News, except: Option<&UserId>) -> usize {
         let mut told = self.told.borrow_mut();
-        let hears =
-            |client: &Client| except != Some(&client.user) && told.is_news(&news.user, news.version, client.key);
+        let hears = |client: &Client| {
+            except != Some(&client.user) && told.is_news(&news.user, news.presence.version, client.key)
+        };
         self.rooms
             .borrow_mut()
             .deliver(room, &Order::None, Some(news.key), &news.frame, hears)
@@ -376,7 +404,7 @@ impl Shard {
         let mut delivered = 0;
         for client in clients {
             let is_origin = origin.is_some_and(|origin| client.is_connection(origin));
-            if !is_origin && told.is_news(&news.user, news.version, client.key) {
+            if !is_origin && told.is_news(&news.user, news.presence.version, client.key) {
                 client.socket.send_latest(news.key, &news.frame);
                 delivered += 1;
             }

@@ -392,7 +392,12 @@ impl Driver {
                 }
             }
             // The server ended a subscription that is still wanted: the next upkeep asks again.
-            PushKind::SUnsubscribe => entry.state = State::Unasked,
+            PushKind::SUnsubscribe => {
+                entry.state = State::Unasked;
+                if matches!(entry.topic, Topic::Node(_)) {
+                    self.status.node_confirmed.store(false, Ordering::Relaxed);
+                }
+            }
             _ => {}
         }
     }

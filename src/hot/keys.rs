@@ -173,9 +173,15 @@ impl Keys {
         self.named(Partition::of_room(room), "room", room.as_str())
     }
 
-    /// Matches every key that [`Keys::room`] makes.
+    /// Matches every key that [`Keys::room`] makes, and some others, since names may have braces and colons.
     pub fn room_pattern(&self) -> String {
         format!("{}:{{*}}:room:*", glob_escaped(&self.prefix))
+    }
+
+    /// The room whose key this is; `None` for every other key.
+    pub fn room_of(&self, key: &str) -> Option<RoomName> {
+        let (_, name) = key.strip_prefix(&*self.prefix)?.split_once("}:room:")?;
+        RoomName::parse(name).ok().filter(|room| self.room(room) == key)
     }
 
     pub fn room_live(&self, room: &RoomName) -> String {
@@ -290,6 +296,10 @@ mod tests {
         let keys = Keys::new("rt");
         let room = RoomName::parse("live:x").expect("valid");
         assert!(keys.room(&room).ends_with(":room:live:x"));
+        assert_eq!(keys.room_of(&keys.room(&room)), Some(room.clone()));
+        let sly = RoomName::parse("a}:room:live:x").expect("valid");
+        assert_eq!(keys.room_of(&keys.room(&sly)), Some(sly.clone()));
+        assert_eq!(keys.room_of(&keys.room_live(&sly)), None);
         assert_ne!(keys.room(&room), keys.room_live(&RoomName::parse("x").expect("valid")));
     }
 }

@@ -103,8 +103,10 @@ impl Link {
                 state: Arc::clone(&self.state),
             }),
             _ => {
-                // Whoever comes next need not find out by waiting; the keeper takes the mark back.
+                // Whoever comes next need not find out by waiting. The keeper takes the mark back; it is called, since
+                // it may have connected in this very moment.
                 self.state.silent.send_replace(true);
+                self.state.troubled.notify_one();
                 Err(away("Redis is not reachable"))
             }
         }

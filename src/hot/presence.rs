@@ -26,24 +26,45 @@ pub(super) const SCRIPTS: &[&LazyLock<Script>] = &[
     &CONNECT, &RENEW, &LOSE, &FINISH, &ENTER, &EXIT, &UPDATE, &EXPIRE, &READ, &REFRESH,
 ];
 
-/// How presence travels in replies and on the bus: `{status, text?, emoji?, seen?}`, seen in Unix ms.
+/// How presence travels in replies and on the bus; times in Unix ms.
 #[derive(Debug, Serialize, Deserialize)]
 struct Encoded {
     status: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    chosen: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     text: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     emoji: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    until: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     seen: Option<f64>,
+}
+
+impl Encoded {
+    fn presence(self, version: u64) -> Option<Presence> {
+        let instant = |ms: Option<f64>| ms.filter(|&ms| ms > 0.0).map(|ms| ms as i64);
+        Some(Presence {
+            version,
+            status: Status::parse(&self.status)?,
+            chosen: self.chosen.as_deref().and_then(Status::parse),
+            text: self.text,
+            emoji: self.emoji,
+            until_ms: instant(self.until),
+            seen_ms: instant(self.seen),
+        })
+    }
 }
 
 /// The JSON of a presence, without its version.
 pub fn encode(presence: &Presence) -> String {
     let encoded = Encoded {
         status: presence.status.as_str().to_owned(),
+        chosen: presence.chosen.map(|status| status.as_str().to_owned()),
         text: presence.text.clone(),
         emoji: presence.emoji.clone(),
+        until: presence.until_ms.map(|ms| ms as f64),
         seen: presence.seen_ms.map(|ms| ms as f64),
     };
     serde_json::to_string(&encoded).expect("a struct of strings is always JSON")
@@ -51,14 +72,7 @@ pub fn encode(presence: &Presence) -> String {
 
 /// The presence in a JSON that [`encode`] or a script made.
 pub fn decode(version: u64, json: &str) -> Option<Presence> {
-    let encoded: Encoded = serde_json::from_str(json).ok()?;
-    Some(Presence {
-        version,
-        status: Status::parse(&encoded.status)?,
-        text: encoded.text,
-        emoji: encoded.emoji,
-        seen_ms: encoded.seen.filter(|&ms| ms > 0.0).map(|ms| ms as i64),
-    })
+    serde_json::from_str::<Encoded>(json).ok()?.presence(version)
 }
 
 impl Reply {
@@ -66,13 +80,10 @@ impl Reply {
     fn presence(&mut self) -> Result<Presence, UnexpectedReply> {
         let version = self.integer()?;
         let encoded: Encoded = self.json()?;
-        Ok(Presence {
+        Ok(encoded.presence(version).unwrap_or(Presence {
             version,
-            status: Status::parse(&encoded.status).unwrap_or(Status::Offline),
-            text: encoded.text,
-            emoji: encoded.emoji,
-            seen_ms: encoded.seen.filter(|&ms| ms > 0.0).map(|ms| ms as i64),
-        })
+            ..Presence::UNKNOWN
+        }))
     }
 
     /// One value: a JSON list of names. Names that no longer parse are not rooms.
@@ -105,10 +116,12 @@ pub enum Connect {
     Full,
 }
 
-/// Creates the lease. A repeat finds it, and changes nothing.
-pub async fn connect(hot: &Hot, lease: &Lease, facts: &Facts) -> Result<Connect, HotError> {
+/// Creates the lease. A repeat finds it, and changes nothing. `known` is what the node knows of the user where the
+/// connection is registered anew: it is put back where Redis has lost the user.
+pub async fn connect(hot: &Hot, lease: &Lease, facts: &Facts, known: Option<&Presence>) -> Result<Connect, HotError> {
     let (keys, user) = (hot.keys(), &lease.user);
     let partition = Partition::of_user(user);
+    let known = known.unwrap_or(&Presence::UNKNOWN);
     let mut reply = CONNECT
         .call()
         .key(keys.leases(partition))
@@ -119,6 +132,7 @@ pub async fn connect(hot: &Hot, lease: &Lease, facts: &Facts) -> Result<Connect,
         .key(keys.user_rooms(user))
         .key(keys.node_leases(partition, &lease.node))
         .key(presence_channel(hot, user))
+        .key(keys.due(partition))
         .arg(lease.encode())
         .arg(lease.connection.as_str())
         .arg(lease.node.as_str())
@@ -131,6 +145,11 @@ pub async fn connect(hot: &Hot, lease: &Lease, facts: &Facts) -> Result<Connect,
         .arg(&facts.device[..])
         .arg(&facts.session[..])
         .number(hot.terms().user_connections)
+        .number(known.version)
+        .arg(known.chosen.map_or("", Status::as_str))
+        .arg(known.text.as_deref().unwrap_or_default())
+        .arg(known.emoji.as_deref().unwrap_or_default())
+        .number(known.until_ms.unwrap_or(0))
         .run(hot)
         .await?;
     CONNECT.read(|| {
@@ -203,7 +222,7 @@ fn finish_call(hot: &Hot, lease: &Lease, seen_end_ms: Option<i64>) -> Call {
     let partition = Partition::of_user(user);
     // Nobody comes back as the same anonymous user.
     let keep_ms = if user.is_anonymous() {
-        1
+        0
     } else {
         millis(hot.terms().keep)
     };
@@ -355,7 +374,10 @@ pub async fn update(hot: &Hot, lease: &Lease, choice: &Choice) -> Result<Option<
 
 /// Ends a custom status whose time has come; `None` where there is nothing to end.
 pub async fn expire(hot: &Hot, user: &UserId) -> Result<Option<Told>, HotError> {
-    let mut reply = change_call(&EXPIRE, hot, user).run(hot).await?;
+    let mut reply = change_call(&EXPIRE, hot, user)
+        .number(millis(hot.terms().keep))
+        .run(hot)
+        .await?;
     EXPIRE.read(|| {
         if reply.flag()? {
             told(&mut reply, true).map(Some)

@@ -94,6 +94,16 @@ fn new_epoch() -> String {
     format!("{:016x}", rand::random::<u64>())
 }
 
+/// A room as its members' nodes know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    pub epoch: String,
+    pub kind: RoomType,
+    pub visibility: Visibility,
+    /// `None`: no bound.
+    pub max_members: Option<u32>,
+}
+
 /// A join, as the domain asks for it.
 #[derive(Debug)]
 pub struct JoinRequest<'a> {
@@ -102,9 +112,8 @@ pub struct JoinRequest<'a> {
     pub presence: &'a Presence,
     /// Make the room when it is missing.
     pub autocreate: bool,
-    /// The epoch in which the connection was a member, where a membership is registered anew: in another one the room
-    /// itself was lost, and nobody is told, since nobody saw the user leave.
-    pub known_epoch: Option<&'a str>,
+    /// What the node knows of a membership that is registered anew; where Redis has lost the room, it is put back.
+    pub known: Option<&'a Known>,
     /// How many members to return with it; 0 for none.
     pub members: u32,
 }
@@ -121,6 +130,8 @@ pub struct Joined {
     pub seq: u64,
     pub rev: u64,
     pub now_ms: i64,
+    pub visibility: Visibility,
+    pub max_members: Option<u32>,
     pub members: Vec<Member>,
 }
 
@@ -169,10 +180,13 @@ pub async fn join(hot: &Hot, request: &JoinRequest<'_>) -> Result<Join, HotError
         .flag(request.autocreate)
         .arg(uuid())
         .arg(new_epoch())
-        .arg(request.known_epoch.unwrap_or_default());
+        .arg(request.known.map_or("", |known| &known.epoch))
+        .arg(request.known.map_or("", |known| known.kind.as_str()))
+        .arg(request.known.map_or("", |known| known.visibility.as_str()))
+        .number(request.known.and_then(|known| known.max_members).unwrap_or(0));
     let mut calls = vec![call];
     if request.members > 0 {
-        calls.push(members_call(hot, room, None, request.members, None));
+        calls.push(members_call(hot, room, None, request.members, None).reading());
     }
     let mut replies = script::run_all(hot, calls).await?.into_iter();
     let missing_reply = || HotError::reply(JOIN.name(), Reply::new(redis::Value::Nil).expect_err("nil is no array"));
@@ -198,6 +212,8 @@ fn joined(mut reply: Reply) -> Result<Join, HotError> {
                 seq: reply.integer()?,
                 rev: reply.integer()?,
                 now_ms: reply.integer()?,
+                visibility: Visibility::parse(&reply.text()?).unwrap_or(Visibility::Secret),
+                max_members: Some(reply.integer()?).filter(|&most| most > 0),
                 members: Vec::new(),
             }),
             "missing" => Join::Missing,
@@ -374,7 +390,7 @@ pub async fn list(hot: &Hot) -> Result<Vec<Room>, HotError> {
         .get()
         .await
         .map_err(|error| HotError::Pool(error.to_string()))?;
-    let mut names: HashSet<String> = HashSet::new();
+    let mut rooms: HashSet<RoomName> = HashSet::new();
     {
         let options = redis::ScanOptions::default()
             .with_pattern(hot.keys().room_pattern())
@@ -383,20 +399,12 @@ pub async fn list(hot: &Hot) -> Result<Vec<Room>, HotError> {
             .await
             .map_err(fail)?;
         while let Some(key) = found.next().await {
-            names.insert(key.map_err(fail)?);
-            if names.len() >= LIST_MAX {
+            rooms.extend(hot.keys().room_of(&key.map_err(fail)?));
+            if rooms.len() >= LIST_MAX {
                 break;
             }
         }
     }
-    let marker = ":room:";
-    let rooms: Vec<RoomName> = names
-        .iter()
-        .filter_map(|key| {
-            key.find(marker)
-                .and_then(|at| RoomName::parse(&key[at + marker.len()..]).ok())
-        })
-        .collect();
     let call = |room| READ.call().key(hot.keys().room(room)).key(hot.keys().room_users(room));
     let mut listed = Vec::with_capacity(rooms.len());
     for reply in script::run_all(hot, rooms.iter().map(call).collect()).await? {

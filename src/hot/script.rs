@@ -58,6 +58,7 @@ impl Script {
             script: self,
             keys: Vec::new(),
             args: Vec::new(),
+            reads: false,
         }
     }
 }
@@ -94,6 +95,7 @@ pub struct Call {
     script: &'static Script,
     keys: Vec<String>,
     args: Vec<Vec<u8>>,
+    reads: bool,
 }
 
 impl Call {
@@ -117,6 +119,12 @@ impl Call {
 
     pub fn args(mut self, args: impl IntoIterator<Item = String>) -> Self {
         self.args.extend(args.into_iter().map(String::into_bytes));
+        self
+    }
+
+    /// It reads, and must see what the calls before it in a pipeline did: it is made again where one of them had to be.
+    pub fn reading(mut self) -> Self {
+        self.reads = true;
         self
     }
 
@@ -175,9 +183,14 @@ pub async fn run_all(hot: &Hot, calls: Vec<Call>) -> Result<Vec<Result<Reply, Ho
         let fail = |error| HotError::of(batch[0].script.name, error);
         let mut connection = hot.link().connection().await.map_err(fail)?;
         let values = connection.send_all(&pipeline, batch.len()).await.map_err(fail)?;
+        let mut repeated = false;
         for (call, value) in batch.iter().zip(values) {
             replies.push(match value {
-                Value::ServerError(error) if error.code() == "NOSCRIPT" => call.try_run(hot).await,
+                Value::ServerError(error) if error.code() == "NOSCRIPT" => {
+                    repeated = true;
+                    call.try_run(hot).await
+                }
+                _ if repeated && call.reads => call.try_run(hot).await,
                 Value::ServerError(error) => Err(HotError::of(call.script.name, error.into())),
                 value => call.read(value),
             });

@@ -3,10 +3,12 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use rand::Rng as _;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::Metrics;
@@ -25,8 +27,9 @@ pub struct Holders {
     pub missing: Box<dyn Fn(Vec<Lease>) + Send + Sync>,
 }
 
-/// Beats until it is dropped.
-pub async fn run(hot: Hot, every: Duration, holders: Holders, metrics: Metrics) {
+/// Beats until it is dropped. `revived`: the node's own lease was gone, so its connections' may be too, and all are
+/// looked after at once.
+pub async fn run(hot: Hot, every: Duration, holders: Holders, revived: Arc<Notify>, metrics: Metrics) {
     let start = Instant::now();
     let mut due: BinaryHeap<Reverse<(Instant, Partition)>> = Partition::all()
         .map(|partition| {
@@ -37,7 +40,13 @@ pub async fn run(hot: Hot, every: Duration, holders: Holders, metrics: Metrics) 
         })
         .collect();
     while let Some(Reverse((at, partition))) = due.pop() {
-        sleep_until(at).await;
+        tokio::select! {
+            () = sleep_until(at) => {}
+            () = revived.notified() => {
+                let now = Instant::now();
+                due = due.drain().map(|Reverse((_, partition))| Reverse((now, partition))).collect();
+            }
+        }
         let renewed = renew(&hot, partition, &holders, &metrics).await;
         let next = if renewed { jittered(every) } else { RETRY.min(every / 2) };
         due.push(Reverse((Instant::now() + next, partition)));

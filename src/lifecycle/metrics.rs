@@ -11,6 +11,7 @@ pub struct Metrics {
     pub(super) sweeps: Histogram,
     pub(super) renewed: Histogram,
     pub(super) missing: IntCounter,
+    pub(super) buried: IntCounter,
 }
 
 impl Metrics {
@@ -36,6 +37,10 @@ impl Metrics {
             )?,
             sweeps: Histogram::with_opts(sweeps)?,
             renewed: Histogram::with_opts(renewed)?,
+            buried: IntCounter::new(
+                "realtime_nodes_buried_total",
+                "Dead nodes whose connections this node ended.",
+            )?,
             missing: IntCounter::new("realtime_leases_missing_total", "Own leases that Redis did not have.")?,
         };
         registry.register(Box::new(metrics.ends.clone()))?;
@@ -44,6 +49,7 @@ impl Metrics {
         registry.register(Box::new(metrics.sweeps.clone()))?;
         registry.register(Box::new(metrics.renewed.clone()))?;
         registry.register(Box::new(metrics.missing.clone()))?;
+        registry.register(Box::new(metrics.buried.clone()))?;
         Ok(metrics)
     }
 }

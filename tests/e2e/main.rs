@@ -6,7 +6,9 @@ mod support;
 
 mod bad_input;
 mod defects;
+mod node_death;
 mod order;
 mod redis_outage;
 mod settings;
 mod stock_clients;
+mod storm;

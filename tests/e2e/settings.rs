@@ -82,25 +82,6 @@ async fn a_node_holds_so_many_connections() {
 }
 
 #[tokio::test]
-async fn an_address_connects_so_often_in_a_minute() {
-    for (mode, refused) in [("enforce", true), ("shadow", false), ("off", false)] {
-        let cluster = Cluster::start(1, &[("REALTIME_LIMITS", mode), ("REALTIME_RATE_LIMIT", "5")]).await;
-        let url = format!("{}/socket.io/?EIO=4&transport=polling", cluster.nodes[0].url());
-        let mut refusals = 0;
-        for _ in 0..30 {
-            let answer = reqwest::get(&url).await.expect("the node answers");
-            if answer.status() == 429 {
-                assert!(answer.headers().contains_key("retry-after"));
-                refusals += 1;
-            } else {
-                assert_eq!(answer.status(), 200, "{mode}");
-            }
-        }
-        assert_eq!(refusals > 0, refused, "{mode}: {refusals} of 30 were refused");
-    }
-}
-
-#[tokio::test]
 async fn who_has_no_name_may_speak_where_a_setting_says_so() {
     let settings = [
         ("REALTIME_ALLOW_ANONYMOUS", "true"),

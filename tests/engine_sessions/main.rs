@@ -153,8 +153,8 @@ async fn a_write_without_progress_ends_the_connection() {
 async fn a_full_inbox_stops_the_reading_and_excuses_the_pong() {
     let settings = Settings {
         in_events: 4,
-        ping_interval: Duration::from_millis(200),
-        ping_timeout: Duration::from_millis(200),
+        ping_interval: Duration::from_millis(100),
+        ping_timeout: Duration::from_millis(700),
         ..Settings::default()
     };
     let mut running = start(settings, 1);
@@ -172,7 +172,7 @@ async fn a_full_inbox_stops_the_reading_and_excuses_the_pong() {
     });
     // Another connection lives through several heartbeats meanwhile.
     let mut clock = Client::connected(addr).await;
-    for id in 0..8 {
+    for id in 0..20 {
         tokio::time::sleep(Duration::from_millis(100)).await;
         clock.send(&format!(r#"42{id}["tick"]"#)).await;
         assert_eq!(clock.text().await, format!("43{id}[]"));

@@ -32,6 +32,7 @@ pub enum Outcome {
     Answered,
 }
 
+/// What a handler comes to.
 pub type Handled = Result<Outcome, Failure>;
 
 /// Finds the function for an event.

@@ -116,7 +116,7 @@ async fn look_up(turn: &Turn<'_>, users: &[UserId], shared_only: bool) -> Result
     let shares = |rooms: &[RoomName]| rooms.iter().any(|room| joined.contains(room));
     let presences = users.iter().zip(found).map(|(user, (presence, rooms))| {
         let visible = !shared_only || *user == turn.client.user || shares(&rooms);
-        written(turn, user, if visible { &presence } else { HIDDEN })
+        written(turn, user, if visible { &presence } else { &Presence::UNKNOWN })
     });
     Ok(presences.map(with_last_seen).collect())
 }
@@ -128,14 +128,6 @@ fn with_last_seen(mut presence: Value) -> Value {
     }
     presence
 }
-
-const HIDDEN: &Presence = &Presence {
-    version: 0,
-    status: Status::Offline,
-    text: None,
-    emoji: None,
-    seen_ms: None,
-};
 
 fn written(turn: &Turn<'_>, user: &UserId, presence: &Presence) -> Value {
     outgoing::presence(user, presence, turn.shard.node.settings.custom_status_shape)

@@ -24,7 +24,12 @@ pub async fn join(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let outcome = subscribe_and_join(turn, &room).await;
     let answered = match outcome {
         Ok(Ok(joined)) => complete(turn, &room, &joined),
-        Ok(Err(refusal)) => Err(refused(refusal)),
+        Ok(Err(refusal)) => {
+            // Whoever was in the room and may no longer be hears nothing more of it.
+            turn.client.rooms.borrow_mut().remove(&room);
+            turn.shard.leave_room(&room, turn.client);
+            Err(refused(refusal))
+        }
         Err(error) => Err(turn.unavailable(error)),
     };
     if turn.shard.rooms.borrow_mut().end_join(&room, turn.client) {
@@ -40,7 +45,7 @@ async fn subscribe_and_join(turn: &Turn<'_>, room: &RoomName) -> Result<Result<J
     let autocreate = !turn.client.user.is_anonymous() && shard.node.settings.room_autocreate.matches(room.as_str());
     let options = JoinOptions {
         autocreate,
-        known_epoch: None,
+        known: None,
         members: JOIN_MEMBERS,
     };
     let joined = rooms::join(&shard.hot, &turn.client.lease(), room, options).await?;
@@ -61,11 +66,7 @@ fn complete(turn: &Turn<'_>, room: &RoomName, joined: &Joined) -> Handled {
     }
     turn.client.rooms.borrow_mut().insert(room.clone());
     let answer = turn.ack_frame(&ack(Some(&data.to_string())));
-    let position = Position {
-        epoch: joined.epoch.clone(),
-        seq: joined.seq,
-        rev: joined.rev,
-    };
+    let position = Position::of(joined);
     if turn
         .shard
         .rooms

@@ -123,6 +123,21 @@ describe('rooms', together, () => {
     assert.equal(bob.all('user:left', { userId: ann.id }).length, 1);
   });
 
+  scene('a client whose transport is lost comes back by itself, and nobody sees it', async (stage) => {
+    const room = stage.room();
+    const bob = await stage.member('bob', room, { node: 1 });
+    const ann = await stage.member('ann', room, { options: { reconnection: true, reconnectionDelay: 10 } });
+    const before = ann.log.length;
+    ann.socket.io.engine.close(); // the transport alone; the client does not say goodbye
+    await ann.heard('disconnect', undefined, before);
+    await ann.heard('authenticated', undefined, before);
+    await ann.done('room:join', { roomName: room });
+    await marker(room, ann, bob);
+    bob.neverHeard('user:left');
+    assert.equal(bob.all('user:joined', { userId: ann.id }).length, 1);
+    bob.neverHeard('presence:changed', { userId: ann.id, status: 'offline' });
+  });
+
   scene('members are listed in pages', async (stage) => {
     const room = stage.room();
     const cast = await Promise.all(['ann', 'bob', 'cat', 'dan', 'eve'].map((word, i) => stage.member(word, room, { node: i % 2 })));

@@ -1,0 +1,192 @@
+//! Redis may forget every script at any moment: each one works directly after, alone and among others.
+
+use std::slice;
+use std::time::Duration;
+
+use nself_realtime::domain::{endings, rooms as domain_rooms};
+use nself_realtime::hot::presence::{self, Choice};
+use nself_realtime::hot::typing::{self, Mark};
+use nself_realtime::hot::{messages, nodes, rooms, script};
+use nself_realtime::types::{RoomName, Status};
+
+use crate::stage::{GRACE, Stage, lease, now_ms, partition, room, user};
+use crate::support::redis::Redis;
+
+impl Stage {
+    async fn forget_scripts(&self) {
+        let _: String = self.ask("SCRIPT", "FLUSH").await;
+    }
+
+    /// How often each script came back with a valid reply, and how often without.
+    fn calls(&self) -> (Vec<String>, f64) {
+        let (mut called, mut failed) = (Vec::new(), 0.0);
+        for family in self.registry.gather() {
+            for metric in family.get_metric() {
+                match family.name() {
+                    "realtime_script_failures_total" => failed += metric.get_counter().get_value(),
+                    _ => called.push(metric.get_label()[0].value().to_owned()),
+                }
+            }
+        }
+        (called, failed)
+    }
+}
+
+#[tokio::test]
+async fn every_script_works_after_redis_forgot_it() {
+    let redis = Redis::start().await;
+    call_every_script(&Stage::on(&redis, |_| {}).await, true).await;
+}
+
+/// A short life in which every script is called; where `forgetful`, Redis has just forgotten it each time.
+pub async fn call_every_script(stage: &Stage, forgetful: bool) {
+    let forget = async || {
+        if forgetful {
+            let _: String = stage.ask("SCRIPT", "FLUSH").await;
+        }
+    };
+    let (hot, alice, lobby) = (&stage.hot, lease("alice", 1), stage.room("lobby").await);
+    let busy = Choice {
+        status: Status::Busy,
+        text: Some("x".into()),
+        emoji: None,
+        until_ms: Some(now_ms() + 100_000),
+    };
+    let mark = Mark {
+        lease: &alice,
+        room: &lobby,
+        thread: "",
+        room_type: "",
+    };
+    let request = messages::SendRequest {
+        lease: &alice,
+        room: &lobby,
+        body: "{",
+        client_message_id: None,
+        listens_only: false,
+    };
+
+    forget().await;
+    stage.connect(&alice).await;
+    forget().await;
+    assert_eq!(
+        presence::renew(hot, partition(&alice), slice::from_ref(&alice))
+            .await
+            .unwrap(),
+        []
+    );
+    forget().await;
+    stage.join(&alice, &lobby).await; // enter, then join and members in a pipeline
+    forget().await;
+    presence::refresh(hot, &alice, "polling", None).await.unwrap();
+    forget().await;
+    let told = presence::update(hot, &alice, &busy).await.unwrap().unwrap();
+    forget().await;
+    rooms::tell_all(hot, &alice.user, &told.presence, &told.rooms)
+        .await
+        .unwrap();
+    forget().await;
+    assert!(presence::expire(hot, &alice.user).await.unwrap().is_none());
+    forget().await;
+    assert_eq!(
+        presence::read_all(hot, &[user("alice"), user("bob")])
+            .await
+            .unwrap()
+            .len(),
+        2
+    );
+    forget().await;
+    assert!(matches!(
+        messages::send(hot, &request).await.unwrap(),
+        messages::Send::Sent(_)
+    ));
+    forget().await;
+    typing::start(hot, &mark, Duration::ZERO).await.unwrap();
+    forget().await;
+    assert_eq!(typing::expire(hot, &lobby).await.unwrap(), 1);
+    forget().await;
+    typing::stop(hot, &mark).await.unwrap();
+    forget().await;
+    rooms::count(hot, &lobby).await.unwrap();
+    forget().await;
+    assert!(
+        rooms::members(hot, &lobby, None, 10, &alice)
+            .await
+            .unwrap()
+            .unwrap()
+            .is_some()
+    );
+    forget().await;
+    stage.room("lobby").await;
+    forget().await;
+    assert_eq!(domain_rooms::list(hot).await.unwrap().len(), 1);
+    forget().await;
+    assert!(domain_rooms::leave(hot, &alice, &lobby).await.unwrap().is_some()); // leave, exit
+    forget().await;
+    assert!(
+        presence::exit(hot, &alice.user, &alice.connection, &lobby)
+            .await
+            .is_ok()
+    );
+    forget().await;
+    assert!(presence::lose(hot, &alice, GRACE).await.unwrap());
+    forget().await;
+    stage.sweep().await;
+    forget().await;
+    assert!(presence::finish(hot, &alice).await.unwrap().is_some());
+    forget().await;
+    assert!(
+        nodes::beat(hot, &alice.node, "{}", Duration::from_secs(6))
+            .await
+            .unwrap()
+    );
+    forget().await;
+    nodes::bury(hot, &alice.node, GRACE).await.unwrap();
+    stage.forget_scripts().await;
+    hot.check().await.unwrap();
+
+    let (called, failed) = stage.calls();
+    // Within a pipeline the first script alone is measured.
+    let in_pipelines = ["rooms/members"];
+    let missing: Vec<&str> = script::all()
+        .into_iter()
+        .map(script::Script::name)
+        .filter(|name| !called.iter().any(|called| called == name) && !in_pipelines.contains(name))
+        .collect();
+    assert!(missing.is_empty(), "never called: {missing:?}");
+    assert!((failed - 0.0).abs() < f64::EPSILON, "{failed} calls failed");
+}
+
+#[tokio::test]
+async fn a_pipeline_keeps_its_order_when_scripts_are_forgotten() {
+    let redis = Redis::start().await;
+    let stage = Stage::on(&redis, |_| {}).await;
+    let leases: Vec<_> = (0..600).map(|number| lease(&format!("user{number}"), 1)).collect();
+    for lease in &leases {
+        stage.connect(lease).await;
+    }
+    // More than one round trip, each outcome in the place of its call.
+    let users: Vec<_> = leases.iter().map(|lease| lease.user.clone()).collect();
+    let () = stage
+        .ask("HSET", (stage.keys().user(&users[599]), "chosen", "busy"))
+        .await;
+    stage.forget_scripts().await;
+    let found = presence::read_all(&stage.hot, &users).await.unwrap();
+    let busy = found.iter().position(|(presence, _)| presence.status == Status::Busy);
+    assert_eq!((found.len(), busy), (600, Some(599)));
+}
+
+#[tokio::test]
+async fn a_join_shows_the_joiner_when_its_script_alone_was_forgotten() {
+    let redis = Redis::start().await;
+    let stage = Stage::on(&redis, |_| {}).await;
+    let (alice, lobby) = (lease("alice", 1), stage.room("lobby").await);
+    stage.connect(&alice).await;
+    let nowhere: RoomName = room("nowhere");
+    stage.forget_scripts().await;
+    // Somebody else's call brings one of the two scripts back.
+    rooms::members(&stage.hot, &nowhere, None, 10, &alice).await.unwrap();
+    let joined = stage.join(&alice, &lobby).await;
+    assert_eq!(joined.members.len(), 1);
+    endings::finish(&stage.hot, &alice).await.unwrap();
+}

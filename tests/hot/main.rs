@@ -1,0 +1,24 @@
+//! The hot state below the gateway: every script, the bus and the connection, on a real Redis that the tests start.
+//! Not here: what clients see of it (`tests/e2e`).
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod ear;
+mod stage;
+
+mod contract;
+
+mod admission;
+mod bus;
+mod cluster;
+mod flush;
+mod link;
+mod messages;
+mod model;
+mod nodes;
+mod presence;
+mod rooms;
+mod status;
+mod sweep;
+mod typing;

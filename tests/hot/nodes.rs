@@ -1,0 +1,117 @@
+//! A node's own lease, and whether Redis takes writes.
+
+use std::time::Duration;
+
+use nself_realtime::hot::nodes::{beat, bury, dead};
+
+use crate::stage::{GRACE, Stage, lease, node, partition};
+
+const LEASE: Duration = Duration::from_secs(6);
+
+#[tokio::test]
+async fn a_beat_extends_the_node_s_lease() {
+    let stage = Stage::new().await;
+    let (n1, key) = (node("n1"), stage.keys().node(&node("n1")));
+    assert!(beat(&stage.hot, &n1, r#"{"v":1}"#, LEASE).await.unwrap(), "a start");
+    let () = stage.ask("PEXPIRE", (&key, 3_000)).await;
+    assert!(!beat(&stage.hot, &n1, r#"{"v":2}"#, LEASE).await.unwrap(), "it lives");
+    let ttl: i64 = stage.ask("PTTL", &key).await;
+    assert!((3_001..=6_000).contains(&ttl), "{ttl}");
+    assert_eq!(stage.ask::<String>("GET", &key).await, r#"{"v":2}"#);
+    let () = stage.ask("DEL", &key).await;
+    assert!(
+        beat(&stage.hot, &n1, "{}", LEASE).await.unwrap(),
+        "it was taken for dead"
+    );
+    assert_eq!(stage.ask::<Vec<String>>("SMEMBERS", stage.keys().nodes()).await, ["n1"]);
+    stage.assert_only_lasting_keys_last().await;
+}
+
+#[tokio::test]
+async fn nodes_live_and_die_each_for_itself() {
+    let stage = Stage::new().await;
+    for name in ["n1", "n2:{x}"] {
+        assert!(beat(&stage.hot, &node(name), "{}", LEASE).await.unwrap());
+    }
+    let () = stage.ask("DEL", stage.keys().node(&node("n1"))).await;
+    assert!(!beat(&stage.hot, &node("n2:{x}"), "{}", LEASE).await.unwrap());
+    assert_eq!(stage.ask::<u64>("SCARD", stage.keys().nodes()).await, 2);
+}
+
+#[tokio::test]
+async fn a_check_writes_and_leaves_nothing_for_ever() {
+    let stage = Stage::new().await;
+    for _ in 0..2 {
+        assert!(stage.hot.check().await.unwrap() < Duration::from_secs(2));
+        let ttl: i64 = stage.ask("PTTL", stage.keys().check()).await;
+        assert!((1..=60_000).contains(&ttl), "{ttl}");
+    }
+    assert!(stage.hot.is_up());
+}
+
+#[tokio::test]
+async fn a_check_fails_where_redis_takes_no_writes() {
+    let redis = crate::support::redis::Redis::start().await;
+    let stage = Stage::on(&redis, |_| {}).await;
+    stage.hot.check().await.unwrap();
+    // A master without the replicas that it was told to wait for answers reads alone.
+    let () = stage.ask("CONFIG", ("SET", "min-replicas-to-write", "1")).await;
+    let error = stage.hot.check().await.unwrap_err().to_string();
+    assert!(error.starts_with("nodes/check: "), "{error}");
+    let () = stage.ask("CONFIG", ("SET", "min-replicas-to-write", "0")).await;
+    stage.hot.check().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_dead_are_those_whose_own_lease_is_gone() {
+    let stage = Stage::new().await;
+    assert!(dead(&stage.hot).await.unwrap().is_empty(), "nobody ever lived");
+    for name in ["n1", "n2"] {
+        beat(&stage.hot, &node(name), "{}", LEASE).await.unwrap();
+    }
+    assert!(dead(&stage.hot).await.unwrap().is_empty());
+    let () = stage.ask("DEL", stage.keys().node(&node("n1"))).await;
+    assert_eq!(dead(&stage.hot).await.unwrap(), [node("n1")]);
+    bury(&stage.hot, &node("n1"), GRACE).await.unwrap();
+    assert!(dead(&stage.hot).await.unwrap().is_empty(), "it is struck off");
+}
+
+#[tokio::test]
+async fn a_burial_moves_the_node_s_leases_into_grace_and_no_others() {
+    let stage = Stage::new().await;
+    let (alice, mut bob) = (lease("alice", 1), lease("bob", 1));
+    bob.node = node("other");
+    stage.connect(&alice).await;
+    stage.connect(&bob).await;
+    assert_eq!(bury(&stage.hot, &alice.node, GRACE).await.unwrap(), 1);
+    let keys = stage.keys();
+    assert_eq!(stage.score(keys.leases(partition(&alice)), &alice.encode()).await, None);
+    let end = stage.score(keys.grace(partition(&alice)), &alice.encode()).await;
+    assert!(end.is_some());
+    assert!(stage.score(keys.leases(partition(&bob)), &bob.encode()).await.is_some());
+
+    assert_eq!(bury(&stage.hot, &alice.node, GRACE * 2).await.unwrap(), 0, "a repeat");
+    assert_eq!(
+        stage.score(keys.grace(partition(&alice)), &alice.encode()).await,
+        end,
+        "which prolongs nothing"
+    );
+}
+
+#[tokio::test]
+async fn a_burial_goes_on_until_every_lease_is_moved() {
+    let stage = Stage::new().await;
+    let somebody = lease("alice", 1);
+    let (keys, home) = (stage.keys(), partition(&somebody));
+    const HELD: u64 = 2_500;
+    for n in 0..HELD {
+        let member = format!("c{n}\0{}\0alice", somebody.node);
+        let () = stage.ask("ZADD", (keys.leases(home), i64::MAX >> 12, &member)).await;
+        let () = stage
+            .ask("SADD", (keys.node_leases(home, &somebody.node), &member))
+            .await;
+    }
+    assert_eq!(bury(&stage.hot, &somebody.node, GRACE).await.unwrap(), HELD);
+    assert_eq!(stage.ask::<u64>("ZCARD", keys.leases(home)).await, 0);
+    assert_eq!(stage.ask::<u64>("ZCARD", keys.grace(home)).await, HELD);
+}
