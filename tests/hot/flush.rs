@@ -108,6 +108,8 @@ pub async fn call_every_script(stage: &Stage, forgetful: bool) {
     typing::stop(hot, &mark).await.unwrap();
     forget().await;
     rooms::count(hot, &lobby).await.unwrap();
+    stage.forget_scripts().await;
+    rooms::heal(hot, &lobby, "another", 0, GRACE).await.unwrap();
     forget().await;
     assert!(
         rooms::members(hot, &lobby, None, 10, &alice)

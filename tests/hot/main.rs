@@ -13,6 +13,7 @@ mod admission;
 mod bus;
 mod cluster;
 mod flush;
+mod healing;
 mod link;
 mod messages;
 mod model;
