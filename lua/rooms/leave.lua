@@ -29,11 +29,14 @@
 if tonumber(ARGV[9]) > 0 then
   redis.call("SET", KEYS[5], "1", "PX", ARGV[9])
 end
-local room = redis.call("HMGET", KEYS[1], "epoch", "rev", "auto", "seq")
+local room = redis.call("HMGET", KEYS[1], "epoch", "rev", "auto", "seq", "visibility")
 if not room[1] then
   return { "missing" }
 end
 if redis.call("ZREM", KEYS[2], ARGV[3]) == 0 then
+  if room[5] == "secret" and not is_live(KEYS[2], ARGV[2]) then
+    return { "missing" }
+  end
   return { "ok", 0, 0, tonumber(room[2]), room[1], tonumber(room[4]) }
 end
 if is_live(KEYS[2], ARGV[2]) then

@@ -365,13 +365,20 @@ pub async fn members(
     let read_room = READ.call().key(hot.keys().room(room)).key(hot.keys().room_users(room));
     let calls = vec![read_room, members_call(hot, room, after, limit, Some(asker))];
     let mut replies = script::run_all(hot, calls).await?.into_iter();
-    let (Some(exists), Some(found)) = (replies.next(), replies.next()) else {
+    let (Some(room), Some(found)) = (replies.next(), replies.next()) else {
         return Ok(None);
     };
-    if exists?.is_empty() {
+    let mut room = room?;
+    if room.is_empty() {
         return Ok(None);
     }
-    page(found?).map(Some)
+    let is_secret = READ.read(|| {
+        let name = room.id()?;
+        Ok(room.room(name)?.visibility == Visibility::Secret)
+    })?;
+    let page = page(found?)?;
+    // Who is not in a secret room does not learn that there is one.
+    Ok(if is_secret && page.is_none() { None } else { Some(page) })
 }
 
 /// Tells a large room how many it is, if that is due.
