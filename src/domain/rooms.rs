@@ -8,7 +8,8 @@ use crate::hot::rooms::{Join, JoinRequest, LeaveRequest, Page};
 use crate::hot::{self, Hot, HotError};
 use crate::types::{LeaveReason, RoomName, UserId};
 
-pub use crate::hot::rooms::{Healed, Joined, Known, LIST_MAX, Left, Member, NewRoom, Room};
+pub use crate::hot::healing::Healed;
+pub use crate::hot::rooms::{Joined, Known, LIST_MAX, Left, Member, NewRoom, Room};
 
 /// What [`create`] found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,7 +110,7 @@ pub async fn leave(hot: &Hot, lease: &Lease, room: &RoomName) -> Result<Option<L
 
 /// What a node has missed of a room behind `rev` of `epoch`; `outage`: how long it may have heard nothing.
 pub async fn heal(hot: &Hot, room: &RoomName, epoch: &str, rev: u64, outage: Duration) -> Result<Healed, HotError> {
-    hot::rooms::heal(hot, room, epoch, rev, outage).await
+    hot::healing::heal(hot, room, epoch, rev, outage).await
 }
 
 /// Why a page of members is not given.

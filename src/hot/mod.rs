@@ -3,6 +3,7 @@
 
 pub mod bus;
 pub mod frame;
+pub mod healing;
 pub mod keys;
 pub mod link;
 pub mod messages;

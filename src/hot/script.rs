@@ -78,6 +78,7 @@ pub fn all() -> Vec<&'static Script> {
     [
         super::presence::SCRIPTS,
         super::rooms::SCRIPTS,
+        super::healing::SCRIPTS,
         super::typing::SCRIPTS,
         super::messages::SCRIPTS,
         super::sweep::SCRIPTS,

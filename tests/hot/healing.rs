@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use nself_realtime::domain::{presence as domain_presence, rooms as domain};
 use nself_realtime::hot::frame::BusEvent;
+use nself_realtime::hot::healing::{self, Healed};
 use nself_realtime::hot::presence::Choice;
-use nself_realtime::hot::rooms::{self, Healed};
 use nself_realtime::types::{RoomName, Status};
 
 use crate::ear::words;
@@ -20,7 +20,7 @@ async fn missed(
     rev: u64,
     outage: Duration,
 ) -> (Vec<BusEvent>, Vec<String>) {
-    match rooms::heal(&stage.hot, room, epoch, rev, outage).await.unwrap() {
+    match healing::heal(&stage.hot, room, epoch, rev, outage).await.unwrap() {
         Healed::Missed { changes, users, .. } => (changes, users.iter().map(ToString::to_string).collect()),
         other => panic!("{other:?}"),
     }
@@ -50,7 +50,9 @@ async fn what_cannot_be_told_one_by_one_is_a_reset() {
     let stage = Stage::new().await;
     let (alice, lobby) = (lease("alice", 1), stage.room("lobby").await);
     assert_eq!(
-        rooms::heal(&stage.hot, &room("nowhere"), "e", 0, MINUTE).await.unwrap(),
+        healing::heal(&stage.hot, &room("nowhere"), "e", 0, MINUTE)
+            .await
+            .unwrap(),
         Healed::Gone
     );
     stage.connect(&alice).await;
@@ -61,10 +63,12 @@ async fn what_cannot_be_told_one_by_one_is_a_reset() {
         rev: 1,
         reason: reason.to_owned(),
     };
-    let healed = rooms::heal(&stage.hot, &lobby, "another", 0, MINUTE).await.unwrap();
+    let healed = healing::heal(&stage.hot, &lobby, "another", 0, MINUTE).await.unwrap();
     assert_eq!(healed, reset("epoch_changed"));
     let () = stage.ask("DEL", stage.keys().room_changes(&lobby)).await;
-    let healed = rooms::heal(&stage.hot, &lobby, &joined.epoch, 0, MINUTE).await.unwrap();
+    let healed = healing::heal(&stage.hot, &lobby, &joined.epoch, 0, MINUTE)
+        .await
+        .unwrap();
     assert_eq!(healed, reset("changes_trimmed"));
 }
 
