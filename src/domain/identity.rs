@@ -112,7 +112,7 @@ impl Verifier {
             .transpose()?
             .map(|(key, family)| (None, key, family));
         let key_set = rules.key_set.map(keys_of).transpose()?.unwrap_or_default();
-        let fits = |(id, key, family): (Option<String>, DecodingKey, &'static [Algorithm])| {
+        let fits = |(id, key, family): NamedKey| {
             let allowed: Vec<Algorithm> = family
                 .iter()
                 .copied()
@@ -163,8 +163,11 @@ impl Verifier {
     }
 }
 
+/// A key with its name, and the algorithms that fit it.
+type NamedKey = (Option<String>, DecodingKey, &'static [Algorithm]);
+
 /// The public keys of a set, with the algorithms that fit each; shared secrets have no place in one.
-fn keys_of(json: &str) -> Result<Vec<(Option<String>, DecodingKey, &'static [Algorithm])>, BadKey> {
+fn keys_of(json: &str) -> Result<Vec<NamedKey>, BadKey> {
     let set: JwkSet = serde_json::from_str(json)?;
     let usable = |jwk: &Jwk| {
         let family = match &jwk.algorithm {
