@@ -334,10 +334,17 @@ impl Rooms {
         self.put_behind(name, epoch, seq, Behind::Ack(Rc::clone(client), frame));
     }
 
-    /// Resolves when the room has heard everything up to `seq`, or the bus did not bring it in time.
-    pub fn heard(&mut self, name: &RoomName, epoch: &str, seq: u64) -> oneshot::Receiver<()> {
+    /// Resolves when the client has heard everything up to `seq` that is for it, or the bus did not bring it in time.
+    pub fn heard(&mut self, name: &RoomName, epoch: &str, seq: u64, client: &Client) -> oneshot::Receiver<()> {
         let (signal, heard) = oneshot::channel();
-        self.put_behind(name, epoch, seq, Behind::Signal(signal));
+        let behind = Behind::Signal(signal);
+        // What was said before its join is not for it, and may never have come to this node.
+        let known = self.rooms.get(name).and_then(|room| room.members.get(&client.key));
+        if known.is_some_and(|member| member.begins_at(epoch, seq)) {
+            behind.go();
+        } else {
+            self.put_behind(name, epoch, seq, behind);
+        }
         heard
     }
 
@@ -370,6 +377,13 @@ impl Rooms {
             self.waiting.pop_front();
         }
         released
+    }
+}
+
+impl Member {
+    /// Whether the membership begins at `seq` or behind it.
+    fn begins_at(&self, epoch: &str, seq: u64) -> bool {
+        matches!(&self.state, State::Live(position) if position.known.epoch == epoch && position.seq >= seq)
     }
 }
 

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::OccupiedEntry;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ahash::AHashMap;
@@ -119,7 +118,6 @@ impl Shard {
     }
 
     pub(super) fn insert(&self, client: &Rc<Client>) {
-        self.node.connections.fetch_add(1, Ordering::Relaxed);
         let partition = Partition::of_user(&client.user).index();
         self.clients.borrow_mut()[partition].insert(client.key, Rc::clone(client));
         self.users
@@ -136,7 +134,7 @@ impl Shard {
         if self.clients.borrow_mut()[partition].remove(&client.key).is_none() {
             return;
         }
-        self.node.connections.fetch_sub(1, Ordering::Relaxed);
+        self.forget_expiry(client);
         for room in client.rooms.take() {
             self.leave_room(&room, client);
         }
@@ -264,6 +262,13 @@ impl Shard {
             self.expiries
                 .borrow_mut()
                 .insert((expires_at, client.key), Rc::downgrade(client));
+        }
+    }
+
+    /// The entry would keep the client's memory until its token ends, long after the client has gone.
+    pub(super) fn forget_expiry(&self, client: &Client) {
+        if let Some(expires_at) = client.expires_at.get() {
+            self.expiries.borrow_mut().remove(&(expires_at, client.key));
         }
     }
 
