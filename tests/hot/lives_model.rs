@@ -154,6 +154,13 @@ impl Model {
         }
     }
 
+    /// Passes the connections of dead nodes into grace; how many were not there yet.
+    pub fn bury(&mut self, dead: &BTreeSet<String>) -> u64 {
+        let held = self.connections.values_mut().filter(|held| dead.contains(&held.node));
+        held.map(|connection| u64::from(!std::mem::replace(&mut connection.in_grace, true)))
+            .sum()
+    }
+
     /// Ends a connection; false: it had ended.
     pub fn end(&mut self, id: u32) -> bool {
         let Some(tab) = self.connections.get(&id).map(|connection| connection.tab) else {

@@ -228,6 +228,13 @@ impl World {
         } else {
             format!("n{}", self.model.new_name())
         };
+        // The first thing that a process does: one that died under its name left connections that nobody holds.
+        let left = nodes::bury(&self.hots[process], &node(&name), LONG).await.unwrap();
+        assert_eq!(
+            left,
+            self.model.bury(&BTreeSet::from([name.clone()])),
+            "each lease is moved once"
+        );
         self.model.processes[process] = Process::Running(name);
         self.beat(process).await;
     }
@@ -299,16 +306,7 @@ impl World {
         let dead: BTreeSet<String> = self.model.listed.difference(&names).cloned().collect();
         assert_eq!(found, dead, "the dead are found, and nobody else");
         self.model.listed = names;
-        let mut moved = 0;
-        for connection in self
-            .model
-            .connections
-            .values_mut()
-            .filter(|held| dead.contains(&held.node))
-        {
-            moved += u64::from(!connection.in_grace);
-            connection.in_grace = true;
-        }
+        let moved = self.model.bury(&dead);
         assert_eq!(
             buried.iter().map(|(_, held)| held).sum::<u64>(),
             moved,
