@@ -147,7 +147,8 @@ fn start_lifecycle(
     };
     let revived = Arc::new(Notify::new());
     let (id, every, lease) = (config.node_id.clone(), config.node_beat, config.node_lease);
-    let beating = beat::run(hot.clone(), id, every, lease, Arc::clone(&revived), connections);
+    let grace = config.presence_grace;
+    let beating = beat::run(hot.clone(), id, every, lease, grace, Arc::clone(&revived), connections);
     let every = config.presence_heartbeat;
     let renewing = heartbeat::run(hot.clone(), every, holders(asks), revived, metrics.clone());
     let (every, grace) = (config.sweep_interval, config.presence_grace);

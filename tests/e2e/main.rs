@@ -5,6 +5,7 @@
 mod support;
 
 mod bad_input;
+mod complaints;
 mod defects;
 mod node_death;
 mod order;
