@@ -364,13 +364,9 @@ impl Driver {
             let Some(entry) = self.topics.remove(&channel) else {
                 continue;
             };
-            for wire in [
-                entry.state.wire(),
-                entry.heard_on.filter(|wire| entry.state.wire() != Some(*wire)),
-            ] {
-                if let Some(wire) = wire {
-                    self.wires.send(wire, "SUNSUBSCRIBE", &[&channel]).await;
-                }
+            let former = entry.heard_on.filter(|wire| entry.state.wire() != Some(*wire));
+            for wire in entry.state.wire().into_iter().chain(former) {
+                self.wires.send(wire, "SUNSUBSCRIBE", &[&channel]).await;
             }
         }
         self.status.topics.store(self.topics.len(), Ordering::Relaxed);

@@ -56,6 +56,7 @@ struct Wire {
     _dialling: AbortOnDropHandle<()>,
 }
 
+/// The wires of one bus, and what is known of the masters.
 pub struct Wires {
     topology: Topology,
     layout: Option<Layout>,

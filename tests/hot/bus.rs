@@ -227,7 +227,8 @@ fn channel(stage: &Stage, topic: &Topic) -> String {
     }
 }
 
+/// On whichever server of the stage.
 pub async fn listeners(stage: &Stage, channel: &str) -> u64 {
-    let found: (String, u64) = stage.ask("PUBSUB", ("SHARDNUMSUB", channel)).await;
-    found.1
+    let found: Vec<(String, u64)> = stage.ask_all("PUBSUB", ("SHARDNUMSUB", channel)).await;
+    found.iter().map(|(_, listeners)| listeners).sum()
 }

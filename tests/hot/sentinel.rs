@@ -10,6 +10,7 @@ use crate::ear::{Ear, publish};
 use crate::flush::call_every_script;
 use crate::stage::{Stage, lease, room, user};
 use crate::support::eventually;
+use crate::support::redis::Redis;
 use crate::support::redis_fleet::{RedisSentinel, ask};
 
 /// Two seconds are promised; the rest is for a busy machine.
@@ -29,6 +30,15 @@ async fn everything_works_on_the_master() {
 
 #[tokio::test]
 async fn calls_and_the_bus_follow_a_failover() {
+    follows_a_failover(Redis::kill).await;
+}
+
+#[tokio::test]
+async fn calls_and_the_bus_leave_a_master_that_is_silent() {
+    follows_a_failover(Redis::pause).await;
+}
+
+async fn follows_a_failover(strike: impl Fn(&Redis)) {
     let sentinel = RedisSentinel::start().await;
     let stage = Stage::on_sentinel(&sentinel).await;
     let lobby = Topic::Room(room("lobby"));
@@ -39,7 +49,7 @@ async fn calls_and_the_bus_follow_a_failover() {
     assert_eq!(replicated, 2);
 
     let master = &sentinel.servers[0];
-    master.kill();
+    strike(master);
     let died = Instant::now();
     while stage.hot.check().await.is_err() {
         assert!(died.elapsed() < Duration::from_secs(15), "no call succeeds again");
@@ -74,13 +84,35 @@ async fn calls_and_the_bus_follow_a_failover() {
 async fn a_master_that_is_demoted_is_left() {
     let sentinel = RedisSentinel::start().await;
     let stage = Stage::on_sentinel(&sentinel).await;
+    let mut ear = Ear::of_user(&stage, &user("alice")).await;
     stage.hot.check().await.unwrap();
-    // Behind the Sentinels' back: only its own answers tell that it is no master any more.
-    let (master, replica) = (&sentinel.servers[0], &sentinel.servers[1]);
-    let () = ask(replica, "REPLICAOF", &["NO", "ONE"]).await;
-    let () = ask(master, "REPLICAOF", &["127.0.0.1", &replica.port().to_string()]).await;
+    sentinel.fail_over().await;
+    let successor = sentinel.successor(&sentinel.servers[0]).await;
+    eventually("calls succeed again", async || stage.hot.check().await.is_ok()).await;
+    let again = Stage {
+        redis: successor.connection().await,
+        ..stage
+    };
+    let checked: u64 = again.ask("EXISTS", again.keys().check()).await;
+    assert_eq!(checked, 1, "the successor was written to");
+    let channel = again.keys().user_channel(&user("alice"));
+    eventually("the bus listens to the successor", async || {
+        bus::listeners(&again, &channel).await == 1
+    })
+    .await;
+    publish(&again, &Topic::User(user("alice")), b"c 1\n").await;
+    assert_eq!(ear.frame().await.2, b"c 1\n");
+}
+
+#[tokio::test]
+async fn a_server_that_takes_no_writes_is_dialled_anew() {
+    let (redis, other) = (Redis::start().await, Redis::start().await);
+    let stage = Stage::on(&redis, |_| {}).await;
+    stage.hot.check().await.unwrap();
+    let () = ask(&redis, "REPLICAOF", &["127.0.0.1", &other.port().to_string()]).await;
     let error = stage.hot.check().await.unwrap_err();
-    assert!(error.to_string().contains("nodes/check"), "{error}");
-    // The Sentinels put the order back that they know, or elect another: in either case calls succeed again.
+    assert!(error.to_string().contains("read only replica"), "{error}");
+    assert!(!stage.hot.is_up(), "whoever is no master is not talked to");
+    let () = ask(&redis, "REPLICAOF", &["NO", "ONE"]).await;
     eventually("calls succeed again", async || stage.hot.check().await.is_ok()).await;
 }

@@ -189,6 +189,12 @@ impl RedisSentinel {
         format!("redis+sentinel://{}/main", hosts.join(","))
     }
 
+    /// Has the Sentinels choose another master, though the present one lives: it becomes a replica.
+    pub async fn fail_over(&self) {
+        let said = sentinel_asked(self.sentinels[0].0, "FAILOVER").await;
+        let () = said.expect("the Sentinel finds a replica to promote");
+    }
+
     /// Whichever server the Sentinels agree to be the master, and that is no longer `former`.
     pub async fn successor(&self, former: &Redis) -> &Redis {
         let current = async || {
@@ -231,6 +237,10 @@ fn sentinel(dir: &Path, master: u16) -> (u16, Process) {
 }
 
 async fn sentinel_says(port: u16, question: &str) -> redis::RedisResult<Vec<String>> {
+    sentinel_asked(port, question).await
+}
+
+async fn sentinel_asked<T: redis::FromRedisValue>(port: u16, question: &str) -> redis::RedisResult<T> {
     let client = redis::Client::open(format!("redis://127.0.0.1:{port}"))?;
     let mut connection = client.get_multiplexed_async_connection().await?;
     redis::cmd("SENTINEL")
