@@ -11,7 +11,7 @@ use super::jwt::SHORT_SECRET_BYTES;
 use super::read::{DAY_MS, OneOf, Reader, boolean, items};
 use super::{
     Config, ConfigError, CustomStatusShape, Flags, JwtSettings, Limits, LogFormat, LogLevel, Networks,
-    PresenceAudience, Recovery, Secret, SecretUrl, Sources,
+    PresenceAudience, Recovery, RedisUrl, Secret, SecretUrl, Sources, redis_url,
 };
 use crate::types::NodeId;
 
@@ -59,7 +59,7 @@ impl Config {
 
     /// `None` only after a problem was noted.
     fn read(r: &mut Reader<'_>, sources: &Sources) -> Option<Self> {
-        let redis_url = redis_url(r);
+        let redis_url = redis_servers(r);
         let config = Self {
             host: r.value("REALTIME_HOST", &"an IP address, or localhost", host),
             port: r.number("REALTIME_PORT", 0..=u16::MAX),
@@ -279,15 +279,16 @@ fn origin(text: &str) -> Option<String> {
     })
 }
 
-fn redis_url(r: &mut Reader<'_>) -> Option<SecretUrl> {
-    let given = r.url("REALTIME_REDIS_URL", &["redis://", "unix://", "redis+unix://"]);
+fn redis_servers(r: &mut Reader<'_>) -> Option<RedisUrl> {
+    let given = r.optional("REALTIME_REDIS_URL", &redis_url::TAKES, RedisUrl::parse);
     if r.is_set("REALTIME_REDIS_URL") {
         return given;
     }
     let Some(host) = r.part("REDIS_HOST") else {
-        r.problem(
-            "REALTIME_REDIS_URL: is missing, takes redis://[user:password@]host[:port][/db] (or REDIS_URL, REDIS_HOST)",
-        );
+        r.problem(format_args!(
+            "REALTIME_REDIS_URL: is missing, takes {} (or REDIS_URL, REDIS_HOST)",
+            redis_url::TAKES
+        ));
         return None;
     };
     let built = built_url(
@@ -300,7 +301,7 @@ fn redis_url(r: &mut Reader<'_>) -> Option<SecretUrl> {
     if built.is_none() {
         r.problem("REDIS_HOST, REDIS_PORT: make no address, take a host name and a port");
     }
-    built.map(SecretUrl::new)
+    built.map(RedisUrl::from)
 }
 
 fn database_url(r: &mut Reader<'_>) -> Option<SecretUrl> {

@@ -6,6 +6,7 @@
 mod jwt;
 mod load;
 mod read;
+mod redis_url;
 mod sources;
 mod table;
 mod values;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 pub use self::jwt::JwtSettings;
 pub use self::load::Warning;
+pub use self::redis_url::{RedisServers, RedisUrl};
 pub use self::sources::{Flags, Sources, program_directories};
 pub use self::table::{GROUPS, Group, Setting, example, settings};
 pub use self::values::{
@@ -40,8 +42,8 @@ pub struct Config {
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Networks,
 
-    /// Redis: `redis://[user:password@]host[:port][/db]` or `unix:///path`.
-    pub redis_url: SecretUrl,
+    /// Redis: one server, a master behind Sentinels, or a Cluster.
+    pub redis_url: RedisUrl,
     /// Stands before every key and channel, followed by `:`.
     pub redis_prefix: String,
     /// Postgres; `None` = the archive is off.

@@ -1,21 +1,20 @@
-//! The bus: one task owns this node's subscriptions (wanted against confirmed) on a connection of their own. Sharded
-//! pub/sub always, so that the same code runs on a Cluster. Not here: what a frame says (`frame`), who hears it (the
-//! gateway, through the sink).
+//! The bus: one task owns this node's subscriptions (wanted against confirmed) on connections of their own. Sharded
+//! pub/sub always, each channel at the owner of its slot, so that the same code runs on a Cluster. Not here: the
+//! connections (`wires`), what a frame says (`frame`), who hears it (the gateway, through the sink).
 
 use std::collections::{HashMap, hash_map};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use redis::aio::MultiplexedConnection;
-use redis::{
-    AsyncConnectionConfig, Client, IntoConnectionInfo as _, ProtocolVersion, PushInfo, PushKind, RedisError, Value,
-};
+use redis::{PushInfo, PushKind, Value};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{interval, sleep, timeout};
+use tokio::time::{interval, timeout};
 
 use super::keys::{Keys, Partition};
-use super::{HotError, frame, link};
+use super::topology::Topology;
+use super::wires::{Happening, WireId, Wires};
+use super::{HotError, frame, link, slots};
 use crate::types::{NodeId, RoomName, UserId};
 
 /// What can be listened to.
@@ -38,16 +37,6 @@ impl Topic {
             Self::Node(node) => keys.node(node),
         }
     }
-
-    /// Channels of one slot may share a command.
-    fn slot(&self) -> usize {
-        match self {
-            Self::Room(room) => Partition::of_room(room).index(),
-            Self::User(user) => Partition::of_user(user).index(),
-            Self::Presence(partition) => partition.index(),
-            Self::Node(_) => usize::MAX,
-        }
-    }
 }
 
 /// The shards that listen to a topic, one bit each.
@@ -60,8 +49,6 @@ pub type Sink = Box<dyn FnMut(&Topic, Shards, &[u8]) + Send>;
 
 /// How long a subscription without listeners is kept: whoever comes back soon need not wait.
 const LINGER: Duration = Duration::from_secs(30);
-/// Frames that came and were not handed on yet; when it is full, the connection is given up and made anew.
-const PUSHES_MAX: usize = 65_536;
 const COMMANDS_MAX: usize = 16_384;
 /// Most channels of one SSUBSCRIBE.
 const CHANNELS_MAX: usize = 256;
@@ -98,7 +85,7 @@ pub struct Bus {
 
 /// The task that [`Bus::open`] returns; the caller decides on which runtime it turns.
 pub struct Driver {
-    client: Client,
+    wires: Wires,
     keys: Keys,
     topics: HashMap<String, Entry>,
     /// Channels that are wanted and were not asked for yet.
@@ -110,49 +97,53 @@ pub struct Driver {
 
 struct Entry {
     topic: Topic,
+    slot: u16,
     shards: Shards,
     state: State,
+    /// The wire whose frames are taken: the one that confirmed last, also while another has been asked.
+    heard_on: Option<WireId>,
     waiting: Vec<oneshot::Sender<()>>,
-    /// When a confirmed subscription was lost.
+    /// Since when nothing is heard of what was.
     lost: Option<Instant>,
     /// Since when nobody listens.
     idle_since: Option<Instant>,
 }
 
-impl Entry {
-    /// The subscription no longer stands; since when is kept until it does again.
-    fn lose(&mut self) {
-        if self.state == State::Confirmed {
-            self.lost = Some(Instant::now());
-        }
-        self.state = State::Unasked;
-    }
-}
-
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Unasked,
-    Asked(Instant),
-    Confirmed,
+    Asked(Instant, WireId),
+    Confirmed(WireId),
+}
+
+impl Entry {
+    /// Nothing is heard on this wire any more; since when is kept until another takes its place.
+    fn go_deaf(&mut self, wire: WireId) {
+        if self.heard_on == Some(wire) {
+            self.heard_on = None;
+            self.lost = Some(Instant::now());
+        }
+    }
+}
+
+impl State {
+    fn wire(self) -> Option<WireId> {
+        match self {
+            Self::Unasked => None,
+            Self::Asked(_, wire) | Self::Confirmed(wire) => Some(wire),
+        }
+    }
 }
 
 impl Bus {
     /// A bus of this node, and its task. Fails when the URL is none.
     pub fn open(url: &str, keys: Keys, node: NodeId, sink: Sink) -> Result<(Self, Driver), HotError> {
-        let fail = |error| HotError::of("open the bus", error);
-        let info = link::client(url)
-            .map_err(fail)?
-            .get_connection_info()
-            .clone()
-            .into_connection_info()
-            .map_err(fail)?;
-        let redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-        let client = Client::open(info.set_redis_settings(redis)).map_err(fail)?;
+        let topology = Topology::parse(url).map_err(|error| HotError::of("open the bus", error))?;
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
         let status = Arc::new(Status::default());
         let (topics, fresh) = (HashMap::new(), Vec::new());
         let mut driver = Driver {
-            client,
+            wires: Wires::new(topology),
             keys,
             topics,
             fresh,
@@ -164,7 +155,7 @@ impl Bus {
         Ok((Self { commands, status }, driver))
     }
 
-    /// Whether the bus is connected, and the node's own subscription stands.
+    /// Whether the bus is connected to every master, and the node's own subscription stands.
     pub fn is_up(&self) -> bool {
         self.status.connected.load(Ordering::Relaxed) && self.status.node_confirmed.load(Ordering::Relaxed)
     }
@@ -204,78 +195,78 @@ impl Bus {
 impl Driver {
     /// Connects, listens, and connects again, until every handle is gone.
     pub async fn run(mut self) {
-        let mut failures: u32 = 0;
-        loop {
-            let overrun = Arc::new(AtomicBool::new(false));
-            let (sender, mut pushes) = mpsc::channel(PUSHES_MAX);
-            match dial(self.client.clone(), sender, Arc::clone(&overrun)).await {
-                Ok(connection) => {
-                    failures = 0;
-                    if self.serve(connection, &mut pushes, &overrun).await {
-                        return;
-                    }
-                    tracing::warn!("bus connection lost; dialling again");
-                }
-                Err(error) => {
-                    failures = failures.saturating_add(1);
-                    if failures == 1 || failures.is_multiple_of(10) {
-                        tracing::warn!(failures, error = %error, "the bus cannot reach Redis; retrying");
-                    }
-                    sleep(link::backoff(failures)).await;
-                }
-            }
-            self.status.connected.store(false, Ordering::Relaxed);
-            self.status.node_confirmed.store(false, Ordering::Relaxed);
-            self.topics.values_mut().for_each(Entry::lose);
-            if self.commands.is_closed() && self.commands.is_empty() {
-                return;
-            }
-        }
-    }
-
-    /// One life of a connection. True: the handles are gone, and so is the task.
-    async fn serve(
-        &mut self,
-        mut connection: MultiplexedConnection,
-        pushes: &mut mpsc::Receiver<PushInfo>,
-        overrun: &AtomicBool,
-    ) -> bool {
-        self.status.connected.store(true, Ordering::Relaxed);
-        if self.ask_overdue(&mut connection).await.is_err() {
-            return false;
-        }
-        tracing::info!(topics = self.topics.len(), "the bus is connected");
+        self.wires.start();
         let mut upkeep = interval(Duration::from_secs(1));
         loop {
             tokio::select! {
                 biased;
-                push = pushes.recv() => match push {
-                    Some(push) if push.kind == PushKind::Disconnection => return false,
-                    Some(push) => self.take(push),
-                    None => return false,
-                },
+                happening = self.wires.next() => self.react(happening).await,
                 command = self.commands.recv() => {
-                    let Some(command) = command else { return true };
+                    let Some(command) = command else { return };
                     self.obey(command);
                     while let Ok(command) = self.commands.try_recv() {
                         self.obey(command);
                     }
-                    if self.ask_fresh(&mut connection).await.is_err() {
-                        return false;
-                    }
+                    let fresh = std::mem::take(&mut self.fresh);
+                    self.ask(fresh).await;
                 },
                 _ = upkeep.tick() => {
-                    if overrun.load(Ordering::Relaxed) {
-                        tracing::error!("the bus brought more than this node could take; connecting anew");
-                        return false;
+                    for wire in self.wires.keep_up() {
+                        self.lose(wire);
                     }
-                    probe(&connection);
-                    if self.forget_idle(&mut connection).await.is_err() || self.ask_overdue(&mut connection).await.is_err() {
-                        return false;
-                    }
+                    self.forget_idle().await;
+                    self.ask_overdue().await;
                 },
             }
         }
+    }
+
+    async fn react(&mut self, happening: Happening) {
+        match happening {
+            Happening::Push(wire, push) => return self.take(wire, push).await,
+            Happening::Up => self.ask_overdue().await,
+            Happening::Down(wire) => self.lose(wire),
+            Happening::Moved => self.follow().await,
+            Happening::Nothing => return,
+        }
+        self.status.connected.store(self.wires.are_up(), Ordering::Relaxed);
+    }
+
+    /// Nothing is subscribed on this wire any more.
+    fn lose(&mut self, wire: WireId) {
+        for entry in self.topics.values_mut() {
+            entry.go_deaf(wire);
+            if entry.state.wire() == Some(wire) {
+                entry.state = State::Unasked;
+            }
+        }
+        self.status.connected.store(self.wires.are_up(), Ordering::Relaxed);
+        self.note_node();
+    }
+
+    /// Asks for each channel at the owner of its slot, where that is another than before.
+    async fn follow(&mut self) {
+        for entry in self.topics.values_mut() {
+            if entry.heard_on.is_some_and(|wire| !self.wires.stands(wire)) {
+                entry.heard_on = None;
+            }
+            let owner = self.wires.owner(entry.slot);
+            if let Some(wire) = entry.state.wire()
+                && owner != Some(wire)
+                && (owner.is_some() || !self.wires.stands(wire))
+            {
+                entry.state = State::Unasked;
+            }
+        }
+        self.note_node();
+        self.ask_overdue().await;
+    }
+
+    fn note_node(&self) {
+        let is_node = |entry: &&Entry| matches!(entry.topic, Topic::Node(_));
+        let node = self.topics.values().find(is_node);
+        let confirmed = node.is_some_and(|entry| matches!(entry.state, State::Confirmed(_)));
+        self.status.node_confirmed.store(confirmed, Ordering::Relaxed);
     }
 
     fn obey(&mut self, command: Command) {
@@ -302,10 +293,13 @@ impl Driver {
             hash_map::Entry::Occupied(entry) => entry.into_mut(),
             hash_map::Entry::Vacant(entry) => {
                 self.fresh.push(entry.key().clone());
+                let slot = slots::slot(entry.key().as_bytes());
                 entry.insert(Entry {
                     topic,
+                    slot,
                     shards: 0,
                     state: State::Unasked,
+                    heard_on: None,
                     waiting: Vec::new(),
                     lost: None,
                     idle_since: None,
@@ -316,7 +310,7 @@ impl Driver {
         entry.idle_since = None;
         match confirmed {
             // A shard that no longer waits has been answered by its own patience.
-            Some(confirmed) if entry.state == State::Confirmed => {
+            Some(confirmed) if matches!(entry.state, State::Confirmed(_)) => {
                 confirmed.send(()).unwrap_or_default();
             }
             Some(confirmed) => entry.waiting.push(confirmed),
@@ -325,19 +319,20 @@ impl Driver {
         self.status.topics.store(self.topics.len(), Ordering::Relaxed);
     }
 
-    /// Asks for what came since the last call.
-    async fn ask_fresh(&mut self, connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
-        let fresh = std::mem::take(&mut self.fresh);
-        self.ask(connection, fresh).await
-    }
-
     /// Asks for whatever is wanted and not confirmed, unless it was asked for lately.
-    async fn ask_overdue(&mut self, connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
+    async fn ask_overdue(&mut self) {
         self.fresh.clear();
+        if self
+            .topics
+            .values()
+            .any(|entry| matches!(entry.state, State::Asked(at, _) if at.elapsed() > CONFIRM_PATIENCE))
+        {
+            self.wires.doubt();
+        }
         let overdue = |entry: &Entry| match entry.state {
             State::Unasked => true,
-            State::Asked(at) => at.elapsed() > CONFIRM_PATIENCE,
-            State::Confirmed => false,
+            State::Asked(at, _) => at.elapsed() > CONFIRM_PATIENCE,
+            State::Confirmed(_) => false,
         };
         let channels = self
             .topics
@@ -345,41 +340,52 @@ impl Driver {
             .filter(|(_, entry)| overdue(entry))
             .map(|(channel, _)| channel.clone())
             .collect();
-        self.ask(connection, channels).await
+        self.ask(channels).await;
     }
 
-    /// One command per slot, since a Cluster takes no other.
-    async fn ask(&mut self, connection: &mut MultiplexedConnection, channels: Vec<String>) -> Result<(), RedisError> {
-        let mut by_slot: HashMap<usize, Vec<&str>> = HashMap::new();
+    /// One command per slot, since a Cluster takes no other. What has no owner now is asked for when there is one.
+    async fn ask(&mut self, channels: Vec<String>) {
+        let mut by_slot: HashMap<(WireId, u16), Vec<&str>> = HashMap::new();
         for channel in &channels {
-            if let Some(entry) = self.topics.get_mut(channel) {
-                entry.state = State::Asked(Instant::now());
-                by_slot.entry(entry.topic.slot()).or_default().push(channel);
+            if let Some(entry) = self.topics.get_mut(channel)
+                && let Some(wire) = self.wires.owner(entry.slot)
+            {
+                entry.state = State::Asked(Instant::now(), wire);
+                by_slot.entry((wire, entry.slot)).or_default().push(channel);
             }
         }
-        for channels in by_slot.values().flat_map(|channels| channels.chunks(CHANNELS_MAX)) {
-            send(connection, "SSUBSCRIBE", channels).await?;
+        for ((wire, _), channels) in by_slot {
+            for channels in channels.chunks(CHANNELS_MAX) {
+                if !self.wires.send(wire, "SSUBSCRIBE", channels).await {
+                    break;
+                }
+            }
         }
-        Ok(())
     }
 
-    async fn forget_idle(&mut self, connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
+    async fn forget_idle(&mut self) {
         let now = Instant::now();
-        let idle: Vec<String> = self
-            .topics
-            .iter()
-            .filter(|(_, entry)| entry.idle_since.is_some_and(|since| now.duration_since(since) > LINGER))
-            .map(|(channel, _)| channel.clone())
-            .collect();
+        let mut idle = Vec::new();
+        for (channel, entry) in &mut self.topics {
+            // Whoever lost patience while nothing could be confirmed.
+            entry.waiting.retain(|confirmed| !confirmed.is_closed());
+            if entry.idle_since.is_some_and(|since| now.duration_since(since) > LINGER) {
+                idle.push(channel.clone());
+            }
+        }
         for channel in idle {
-            self.topics.remove(&channel);
-            send(connection, "SUNSUBSCRIBE", &[&channel]).await?;
+            let Some(entry) = self.topics.remove(&channel) else {
+                continue;
+            };
+            let former = entry.heard_on.filter(|wire| entry.state.wire() != Some(*wire));
+            for wire in entry.state.wire().into_iter().chain(former) {
+                self.wires.send(wire, "SUNSUBSCRIBE", &[&channel]).await;
+            }
         }
         self.status.topics.store(self.topics.len(), Ordering::Relaxed);
-        Ok(())
     }
 
-    fn take(&mut self, push: PushInfo) {
+    async fn take(&mut self, wire: WireId, push: PushInfo) {
         let mut data = push.data.into_iter();
         let Some(Value::BulkString(channel)) = data.next() else {
             return;
@@ -391,17 +397,13 @@ impl Driver {
             return;
         };
         match push.kind {
-            PushKind::SMessage => {
+            PushKind::SMessage if entry.heard_on == Some(wire) => {
                 if let Some(Value::BulkString(payload)) = data.next() {
                     (self.sink)(&entry.topic, entry.shards, &payload);
                 }
             }
-            PushKind::SSubscribe => {
-                entry.state = State::Confirmed;
-                if let Some(lost) = entry.lost.take() {
-                    let outage = lost.elapsed() + UNNOTICED;
-                    (self.sink)(&entry.topic, entry.shards, frame::restored(outage).as_bytes());
-                }
+            PushKind::SSubscribe if entry.state.wire() == Some(wire) => {
+                entry.state = State::Confirmed(wire);
                 if matches!(entry.topic, Topic::Node(_)) {
                     self.status.node_confirmed.store(true, Ordering::Relaxed);
                 }
@@ -409,47 +411,30 @@ impl Driver {
                 for confirmed in entry.waiting.drain(..) {
                     confirmed.send(()).unwrap_or_default();
                 }
+                // A former owner that is still there may hear what its successor does.
+                let former = entry.heard_on.replace(wire).filter(|former| *former != wire);
+                let lost = entry.lost.take().or(former.map(|_| Instant::now()));
+                if let Some(lost) = lost {
+                    let outage = lost.elapsed() + UNNOTICED;
+                    (self.sink)(&entry.topic, entry.shards, frame::restored(outage).as_bytes());
+                }
+                if let Some(former) = former {
+                    self.wires.send(former, "SUNSUBSCRIBE", &[&channel]).await;
+                }
             }
-            // The server ended a subscription that is still wanted: the next upkeep asks again.
+            // The server ended a subscription that is still wanted: its slot went elsewhere, or will be back. Whoever has
+            // it then is asked, by the next upkeep at the latest.
             PushKind::SUnsubscribe => {
-                entry.lose();
-                if matches!(entry.topic, Topic::Node(_)) {
-                    self.status.node_confirmed.store(false, Ordering::Relaxed);
+                entry.go_deaf(wire);
+                if entry.state == State::Confirmed(wire) {
+                    entry.state = State::Unasked;
+                    if matches!(entry.topic, Topic::Node(_)) {
+                        self.status.node_confirmed.store(false, Ordering::Relaxed);
+                    }
+                    self.wires.doubt();
                 }
             }
             _ => {}
         }
     }
-}
-
-async fn dial(
-    client: Client,
-    pushes: mpsc::Sender<PushInfo>,
-    overrun: Arc<AtomicBool>,
-) -> Result<MultiplexedConnection, RedisError> {
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(Duration::from_secs(1)))
-        .set_response_timeout(Some(link::PATIENCE))
-        .set_push_sender(move |push: PushInfo| {
-            pushes.try_send(push).map_err(|_| {
-                overrun.store(true, Ordering::Relaxed);
-                redis::aio::SendError
-            })
-        });
-    client.get_multiplexed_async_connection_with_config(&config).await
-}
-
-/// Keeps data on the way, so that the kernel notices a peer that is gone. The answer is awaited elsewhere: frames that
-/// come meanwhile must not wait for it.
-fn probe(connection: &MultiplexedConnection) {
-    let mut connection = connection.clone();
-    tokio::spawn(async move { drop(connection.send_packed_command(&redis::cmd("PING")).await) });
-}
-
-/// Confirmations come as pushes, so the command itself awaits nothing.
-async fn send(connection: &mut MultiplexedConnection, verb: &str, channels: &[&str]) -> Result<(), RedisError> {
-    let mut command = redis::cmd(verb);
-    command.arg(channels);
-    command.set_no_response(true);
-    connection.send_packed_command(&command).await.map(drop)
 }

@@ -1,232 +1,401 @@
-//! One connection to Redis that many callers share: pipelined, with TCP_NODELAY, dialled again when it breaks. A call
-//! never waits longer than [`PATIENCE`], and not at all while Redis is known to be silent. Not here: pub/sub (`bus`).
+//! What callers of Redis hold: one `line` to each master, and the way of each command to the one that has its slot. The
+//! masters are looked up again whenever one is in doubt. A call never waits longer than [`PATIENCE`] for a connection
+//! or a reply. Not here: one server's connection (`line`), who the masters are (`topology`), pub/sub (`bus`).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rand::Rng as _;
-use redis::aio::MultiplexedConnection;
-use redis::io::tcp::TcpSettings;
-use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, IntoConnectionInfo, Pipeline, RedisError, Value};
+use futures_util::future::join_all;
+use redis::{Cmd, ConnectionAddr, Pipeline, RedisError, Value};
 use tokio::sync::{Notify, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
 
-use super::script;
+pub use super::line::PATIENCE;
+pub(super) use super::line::backoff;
+use super::line::{Line, LineConnection, SILENCE_PATIENCE, away, is_error};
+use super::slots;
+use super::topology::{Layout, Topology, redirection};
 
-/// Longest wait of one call, for the connection or for the reply. Below two seconds, so that a client hears
-/// `UNAVAILABLE` in time.
-pub const PATIENCE: Duration = Duration::from_millis(1_500);
+/// A routed call, with whatever redirections it meets: a little more than one reply may take, so that a server that
+/// does not answer is known to be silent before the call is given up.
+const ROUTED_PATIENCE: Duration = Duration::from_millis(1_650);
+/// Between two tries of a call that the Cluster cannot serve yet.
+const RETRY_INTERVAL: Duration = Duration::from_millis(25);
+/// Masters are looked up this often without any doubt: a new one is not told of by the others.
+const LOOK_UP_INTERVAL: Duration = Duration::from_secs(5);
+/// Between two look-ups, whatever the doubts.
+const LOOK_UP_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a call waits while Redis is known to be silent: whoever has just seen it answer elsewhere is not turned away
-/// because this connection finds out a moment later.
-const SILENCE_PATIENCE: Duration = Duration::from_millis(250);
+/// The lines to the masters as they are now.
+#[derive(Debug)]
+struct Routes {
+    layout: Layout,
+    /// In the order of the layout's masters.
+    lines: Vec<Line>,
+}
 
-const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
-const BACKOFF_MIN_MS: u64 = 50;
-const BACKOFF_MAX_MS: u64 = 1_000;
-/// Between two probes of a connection that stopped answering.
-const PROBE_INTERVAL: Duration = Duration::from_millis(100);
-/// A probe without an answer for this long: the connection is dead, dial anew.
-const PROBE_MAX: Duration = Duration::from_secs(10);
-const USER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Commands waiting to be written before callers wait.
-const PIPELINE_BUFFER: usize = 4_096;
-
-/// How to reach Redis: TCP_NODELAY, and a bound on unacknowledged data.
-pub fn client(url: &str) -> Result<Client, RedisError> {
-    let info = url.into_connection_info()?;
-    let tcp = TcpSettings::default().set_nodelay(true).set_user_timeout(USER_TIMEOUT);
-    Client::open(info.set_tcp_settings(tcp))
+impl Routes {
+    /// `None`: a slot that nobody has.
+    fn line(&self, slot: Option<u16>) -> Option<&Line> {
+        let owner = slot.map_or(Some(0), |slot| self.layout.owner(slot))?;
+        self.lines.get(owner)
+    }
 }
 
 #[derive(Debug)]
-struct State {
-    current: watch::Sender<Option<MultiplexedConnection>>,
-    /// Raised with each connection, so that an old error does not break a new one.
-    generation: AtomicU64,
-    /// Redis did not answer in time, and has not since: calls fail almost at once.
-    silent: watch::Sender<bool>,
-    troubled: Notify,
+struct Shared {
+    topology: Topology,
+    routes: watch::Sender<Option<Arc<Routes>>>,
+    /// Nobody could say who the masters are, and a call has waited for that in vain.
+    lost: AtomicBool,
+    doubt: Arc<Notify>,
 }
 
 /// Shared by all callers of one runtime; ends when the last clone goes.
 #[derive(Debug, Clone)]
 pub struct Link {
-    state: Arc<State>,
-    _keeper: Arc<tokio_util::task::AbortOnDropHandle<()>>,
+    shared: Arc<Shared>,
+    _keeper: Arc<AbortOnDropHandle<()>>,
 }
 
 impl Link {
     /// Starts dialling on the current runtime; returns at once.
-    pub fn open(client: Client) -> Self {
-        let state = Arc::new(State {
-            current: watch::Sender::new(None),
-            generation: AtomicU64::new(0),
-            silent: watch::Sender::new(false),
-            troubled: Notify::new(),
+    pub fn open(topology: Topology) -> Self {
+        let shared = Arc::new(Shared {
+            topology,
+            routes: watch::Sender::new(None),
+            lost: AtomicBool::new(false),
+            doubt: Arc::new(Notify::new()),
         });
-        let keeper = tokio::spawn(keep(client, Arc::clone(&state)));
+        if let Some(layout) = shared.topology.fixed() {
+            shared.publish(layout);
+        }
+        let keeper = tokio::spawn(keep(Arc::clone(&shared)));
         Self {
-            state,
-            _keeper: Arc::new(tokio_util::task::AbortOnDropHandle::new(keeper)),
+            shared,
+            _keeper: Arc::new(AbortOnDropHandle::new(keeper)),
         }
     }
 
+    /// Whether every master answered lately.
     pub fn is_up(&self) -> bool {
-        self.state.current.borrow().is_some() && !*self.state.silent.borrow()
+        let routes = self.shared.routes.borrow();
+        routes
+            .as_ref()
+            .is_some_and(|routes| routes.lines.iter().all(Line::is_up))
     }
 
-    /// The connection, once there is one; fails after [`PATIENCE`], or much earlier while Redis is silent.
+    /// The masters as they are known now.
+    pub fn masters(&self) -> Vec<ConnectionAddr> {
+        let routes = self.shared.routes.borrow();
+        routes
+            .as_ref()
+            .map(|routes| routes.layout.masters.clone())
+            .unwrap_or_default()
+    }
+
+    /// A connection, once there is one; fails after [`PATIENCE`], or much earlier while Redis is silent. In a Cluster it
+    /// is each command's own line that is waited for, when the command is sent.
     pub async fn connection(&self) -> Result<Connection, RedisError> {
-        if *self.state.silent.borrow() {
-            let mut silent = self.state.silent.subscribe();
-            let answers = timeout(SILENCE_PATIENCE, silent.wait_for(|silent| !silent)).await;
-            if !matches!(answers, Ok(Ok(_))) {
-                return Err(away("Redis does not answer"));
-            }
+        let shared = &self.shared;
+        if shared.topology.is_cluster() {
+            shared.known(shared.patience()).await?;
+            return Ok(Connection(Way::Routed(Arc::clone(shared))));
         }
-        let generation = self.state.generation.load(Ordering::Acquire);
-        if let Some(inner) = self.state.current.borrow().clone() {
-            return Ok(Connection {
-                inner,
-                generation,
-                state: Arc::clone(&self.state),
-            });
-        }
-        let mut current = self.state.current.subscribe();
-        let found = timeout(PATIENCE, current.wait_for(Option::is_some)).await;
-        match found {
-            Ok(Ok(inner)) => Ok(Connection {
-                inner: inner.clone().expect("waited for a connection"),
-                generation: self.state.generation.load(Ordering::Acquire),
-                state: Arc::clone(&self.state),
-            }),
-            _ => {
-                // Whoever comes next need not find out by waiting. The keeper takes the mark back; it is called, since
-                // it may have connected in this very moment.
-                self.state.silent.send_replace(true);
-                self.state.troubled.notify_one();
-                Err(away("Redis is not reachable"))
-            }
-        }
-    }
-}
-
-fn away(why: &'static str) -> RedisError {
-    RedisError::from((ErrorKind::Io, why))
-}
-
-/// A borrowed connection; errors that break it are reported to the keeper.
-pub struct Connection {
-    inner: MultiplexedConnection,
-    generation: u64,
-    state: Arc<State>,
-}
-
-impl Connection {
-    pub async fn send(&mut self, command: &Cmd) -> Result<Value, RedisError> {
-        let result = self
-            .inner
-            .send_packed_command(command)
+        shared
+            .ready(None)
             .await
-            .and_then(Value::extract_error);
-        self.noticed(result)
-    }
-
-    /// The replies in order; a command's own error is a `Value::ServerError` in its place.
-    pub async fn send_all(&mut self, pipeline: &Pipeline, count: usize) -> Result<Vec<Value>, RedisError> {
-        let result = self.inner.send_packed_commands(pipeline, 0, count).await;
-        self.noticed(result)
-    }
-
-    fn noticed<T>(&self, result: Result<T, RedisError>) -> Result<T, RedisError> {
-        if let Err(error) = &result {
-            if error.is_timeout() {
-                self.state.silent.send_replace(true);
-                self.state.troubled.notify_one();
-            } else if error.is_unrecoverable_error() && self.generation == self.state.generation.load(Ordering::Acquire)
-            {
-                self.state.current.send_replace(None);
-                self.state.troubled.notify_one();
-            }
-        }
-        result
+            .map(|line| Connection(Way::Straight(Box::new(line))))
     }
 }
 
-/// Dials, watches, dials again, for as long as there is a [`Link`].
-async fn keep(client: Client, state: Arc<State>) {
-    // Host and port, or a path; never the password.
-    let address = client.get_connection_info().addr().to_string();
+impl Shared {
+    /// Makes lines to new masters, keeps those that stay, and drops the others with their connections.
+    fn publish(&self, layout: Layout) {
+        let known = self.routes.borrow().clone();
+        if known.as_ref().is_some_and(|known| known.layout == layout) {
+            return;
+        }
+        let mut lines = Vec::with_capacity(layout.masters.len());
+        for master in &layout.masters {
+            let line = known
+                .iter()
+                .flat_map(|known| &known.lines)
+                .find(|line| line.address() == master);
+            match (line, self.topology.client(master)) {
+                (Some(line), _) => lines.push(line.clone()),
+                (None, Ok(client)) => lines.push(Line::open(client, Arc::clone(&self.doubt))),
+                (None, Err(error)) => {
+                    tracing::error!(address = %master, error = %error, "a master's address is of no use");
+                    return;
+                }
+            }
+        }
+        if !self.topology.is_fixed() {
+            let masters: Vec<String> = layout.masters.iter().map(ToString::to_string).collect();
+            tracing::info!(?masters, "the masters of Redis are known");
+        }
+        self.lost.store(false, Ordering::Relaxed);
+        self.routes.send_replace(Some(Arc::new(Routes { layout, lines })));
+    }
+
+    fn patience(&self) -> Duration {
+        if self.lost.load(Ordering::Relaxed) {
+            SILENCE_PATIENCE
+        } else {
+            PATIENCE
+        }
+    }
+
+    async fn known(&self, patience: Duration) -> Result<Arc<Routes>, RedisError> {
+        if let Some(routes) = &*self.routes.borrow() {
+            return Ok(Arc::clone(routes));
+        }
+        let mut routes = self.routes.subscribe();
+        match timeout(patience, routes.wait_for(Option::is_some)).await {
+            Ok(Ok(routes)) => Ok(Arc::clone(routes.as_ref().expect("waited for routes"))),
+            _ => {
+                self.lost.store(true, Ordering::Relaxed);
+                Err(away("nobody says who the masters of Redis are"))
+            }
+        }
+    }
+
+    /// The connection to whoever has the slot (any server, where there is none), also when that changes meanwhile.
+    async fn ready(&self, slot: Option<u16>) -> Result<LineConnection, RedisError> {
+        let patience = self.patience();
+        let deadline = Instant::now() + patience;
+        let mut changes = self.routes.subscribe();
+        let mut routes = self.known(patience).await?;
+        loop {
+            changes.mark_unchanged();
+            if let Some(latest) = &*changes.borrow() {
+                routes = Arc::clone(latest);
+            }
+            let connection = async {
+                match routes.line(slot) {
+                    Some(line) => line.connection().await,
+                    None => {
+                        self.doubt.notify_one();
+                        sleep(SILENCE_PATIENCE).await;
+                        Err(away("no master has this slot"))
+                    }
+                }
+            };
+            tokio::select! {
+                biased;
+                connection = connection => return connection,
+                changed = timeout_at(deadline, changes.changed()) => match changed {
+                    Ok(Ok(())) => {}
+                    _ => return Err(away("Redis is not reachable")),
+                },
+            }
+        }
+    }
+
+    /// Sends to the owner of the command's slot, and follows where it is sent on.
+    async fn routed(&self, command: &Cmd) -> Result<Value, RedisError> {
+        let slot = slots::of_command(command);
+        let mut moved: Option<ConnectionAddr> = None;
+        let tries = async {
+            loop {
+                let mut connection = match moved.take().and_then(|address| self.line_to(&address)) {
+                    Some(line) => line.connection().await?,
+                    None => self.ready(slot).await?,
+                };
+                let result = connection.send(command).await;
+                let Err(error) = &result else { return result };
+                match error.code() {
+                    Some("MOVED") => {
+                        self.doubt.notify_one();
+                        moved = redirection(error, connection.address());
+                        if moved.as_ref().is_none_or(|address| self.line_to(address).is_none()) {
+                            sleep(RETRY_INTERVAL).await;
+                        }
+                    }
+                    Some("ASK") => {
+                        let asked = redirection(error, connection.address());
+                        match asked.and_then(|address| self.line_to(&address)) {
+                            Some(line) => {
+                                let value = ask(&line, command).await?;
+                                if !is_error(&value, "TRYAGAIN") {
+                                    return value.extract_error();
+                                }
+                            }
+                            None => self.doubt.notify_one(),
+                        }
+                        sleep(RETRY_INTERVAL).await;
+                    }
+                    Some("TRYAGAIN") => sleep(RETRY_INTERVAL).await,
+                    Some("CLUSTERDOWN") => {
+                        self.doubt.notify_one();
+                        sleep(SILENCE_PATIENCE).await;
+                    }
+                    _ => return result,
+                }
+            }
+        };
+        match timeout(ROUTED_PATIENCE, tries).await {
+            Ok(result) => result,
+            Err(_) => Err(away("the Cluster did not serve a call in time")),
+        }
+    }
+
+    fn line_to(&self, address: &ConnectionAddr) -> Option<Line> {
+        let routes = self.routes.borrow();
+        routes
+            .as_ref()?
+            .lines
+            .iter()
+            .find(|line| line.address() == address)
+            .cloned()
+    }
+
+    /// Splits a pipeline by the owners of its slots. Commands of one slot keep their order, also where they are
+    /// redirected.
+    async fn routed_all(&self, pipeline: &Pipeline) -> Result<Vec<Value>, RedisError> {
+        let routes = self.known(self.patience()).await?;
+        let commands: Vec<(&Cmd, Option<u16>)> = pipeline
+            .cmd_iter()
+            .map(|command| (command, slots::of_command(command)))
+            .collect();
+        let mut parts: BTreeMap<Option<usize>, Vec<usize>> = BTreeMap::new();
+        for (index, (_, slot)) in commands.iter().enumerate() {
+            let owner = slot.map_or(Some(0), |slot| routes.layout.owner(slot));
+            parts.entry(owner).or_default().push(index);
+        }
+        let answers = parts.into_values().map(async |part| {
+            let sent = async {
+                let mut connection = self.ready(commands[part[0]].1).await?;
+                let mut pipeline = Pipeline::with_capacity(part.len());
+                for &index in &part {
+                    pipeline.add_command(commands[index].0.clone());
+                }
+                connection.send_all(&pipeline, part.len()).await
+            };
+            let sent = timeout(ROUTED_PATIENCE, sent).await;
+            let late = || away("the Cluster did not serve a call in time");
+            (part, sent.map_err(|_| late()).flatten())
+        });
+        let mut values = vec![Value::Nil; commands.len()];
+        let mut failure = None;
+        let mut answered = false;
+        let deadline = Instant::now() + PATIENCE;
+        for (part, answer) in join_all(answers).await {
+            match answer {
+                Ok(answer) => {
+                    answered = true;
+                    for (index, value) in part.into_iter().zip(answer) {
+                        values[index] = match Instant::now() < deadline {
+                            true => self.followed(commands[index].0, value).await,
+                            false => value,
+                        };
+                    }
+                }
+                Err(error) => {
+                    for index in part {
+                        values[index] = unserved(&error);
+                    }
+                    failure = Some(error);
+                }
+            }
+        }
+        match failure {
+            Some(error) if !answered => Err(error),
+            _ => Ok(values),
+        }
+    }
+
+    /// A reply of a pipeline, or that of the server to which it sends on.
+    async fn followed(&self, command: &Cmd, value: Value) -> Value {
+        let redirected = ["MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN"]
+            .iter()
+            .any(|code| is_error(&value, code));
+        if !redirected {
+            return value;
+        }
+        match self.routed(command).await {
+            Ok(value) => value,
+            Err(error) if error.code() == Some("NOSCRIPT") => server_error(&format!("NOSCRIPT {error}")),
+            Err(error) => unserved(&error),
+        }
+    }
+}
+
+/// A master that cannot be reached, in its place among the replies: what the Cluster itself says of such a slot.
+fn unserved(error: &RedisError) -> Value {
+    server_error(&format!("CLUSTERDOWN {error}"))
+}
+
+fn server_error(text: &str) -> Value {
+    let line = text.replace(['\r', '\n'], " ");
+    redis::parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap_or(Value::Nil)
+}
+
+/// ASKING stands for one command, and must come right before it.
+async fn ask(line: &Line, command: &Cmd) -> Result<Value, RedisError> {
+    let mut pipeline = Pipeline::with_capacity(2);
+    pipeline.cmd("ASKING").add_command(command.clone());
+    let values = line.connection().await?.send_all(&pipeline, 2).await?;
+    Ok(values.into_iter().nth(1).unwrap_or(Value::Nil))
+}
+
+/// Looks the masters up when one is in doubt, for as long as there is a [`Link`].
+async fn keep(shared: Arc<Shared>) {
+    if shared.topology.is_fixed() {
+        return;
+    }
     let mut failures: u32 = 0;
     loop {
-        match dial(&client).await {
-            Ok(connection) => {
+        let known = shared.routes.borrow().clone();
+        let pause = match shared.topology.layout(known.as_ref().map(|known| &known.layout)).await {
+            Ok(layout) => {
                 failures = 0;
-                state.generation.fetch_add(1, Ordering::AcqRel);
-                state.silent.send_replace(false);
-                state.current.send_replace(Some(connection.clone()));
-                tracing::info!(%address, "Redis is connected");
-                watch_over(connection, &state).await;
-                state.current.send_replace(None);
-                tracing::warn!(%address, "Redis connection lost; dialling again");
+                shared.publish(layout);
+                LOOK_UP_PAUSE
             }
             Err(error) => {
                 failures = failures.saturating_add(1);
                 if failures == 1 || failures.is_multiple_of(10) {
-                    tracing::warn!(%address, failures, error = %error, "Redis is not reachable; retrying");
+                    tracing::warn!(failures, error = %error, "nobody says who the masters of Redis are; retrying");
                 }
-                sleep(backoff(failures)).await;
+                shared.doubt.notify_one();
+                backoff(failures)
             }
-        }
+        };
+        sleep(pause).await;
+        // Without any doubt this is the interval's end, and no less welcome.
+        timeout(LOOK_UP_INTERVAL, shared.doubt.notified())
+            .await
+            .unwrap_or_default();
     }
 }
 
-async fn dial(client: &Client) -> Result<MultiplexedConnection, RedisError> {
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(DIAL_TIMEOUT))
-        .set_response_timeout(Some(PATIENCE))
-        .set_pipeline_buffer_size(PIPELINE_BUFFER);
-    let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-    let mut preload = Pipeline::new();
-    for script in script::all() {
-        preload.cmd("SCRIPT").arg("LOAD").arg(script.source()).ignore();
-    }
-    preload.exec_async(&mut connection).await?;
-    Ok(connection)
+/// A borrowed connection, or in a Cluster the way to each command's own.
+pub struct Connection(Way);
+
+enum Way {
+    Straight(Box<LineConnection>),
+    Routed(Arc<Shared>),
 }
 
-/// Returns when the connection is of no more use.
-async fn watch_over(mut connection: MultiplexedConnection, state: &State) {
-    loop {
-        state.troubled.notified().await;
-        if state.current.borrow().is_none() {
-            return;
+impl Connection {
+    pub async fn send(&mut self, command: &Cmd) -> Result<Value, RedisError> {
+        match &mut self.0 {
+            Way::Straight(line) => line.send(command).await,
+            Way::Routed(shared) => shared.routed(command).await,
         }
-        if !*state.silent.borrow() {
-            continue;
-        }
-        tracing::warn!("Redis does not answer; probing");
-        let recovered = timeout(PROBE_MAX, async {
-            loop {
-                match connection.send_packed_command(&redis::cmd("PING")).await {
-                    Ok(_) => return true,
-                    Err(error) if error.is_timeout() => sleep(PROBE_INTERVAL).await,
-                    Err(_) => return false,
-                }
-            }
-        });
-        if !recovered.await.unwrap_or(false) {
-            return;
-        }
-        state.silent.send_replace(false);
-        tracing::info!("Redis answers again");
     }
-}
 
-/// Doubles up to a bound; half of it is jitter, so that nodes do not come back in step.
-pub(super) fn backoff(failures: u32) -> Duration {
-    let full = (BACKOFF_MIN_MS << failures.min(10)).min(BACKOFF_MAX_MS);
-    Duration::from_millis(full / 2 + rand::rng().random_range(0..=full / 2))
+    /// The replies in order; a command's own error is a `Value::ServerError` in its place, and so is the absence of a
+    /// Cluster's master, unless all are away.
+    pub async fn send_all(&mut self, pipeline: &Pipeline, count: usize) -> Result<Vec<Value>, RedisError> {
+        match &mut self.0 {
+            Way::Straight(line) => line.send_all(pipeline, count).await,
+            Way::Routed(shared) => shared.routed_all(pipeline).await,
+        }
+    }
 }

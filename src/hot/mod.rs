@@ -5,6 +5,7 @@ pub mod bus;
 pub mod frame;
 pub mod healing;
 pub mod keys;
+mod line;
 pub mod link;
 pub mod messages;
 pub mod nodes;
@@ -12,10 +13,13 @@ pub mod presence;
 mod reply;
 pub mod rooms;
 pub mod script;
+mod slots;
 pub mod sweep;
+mod topology;
 pub mod typing;
+mod wires;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bb8_redis::RedisConnectionManager;
@@ -23,7 +27,9 @@ use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 
 use keys::Keys;
 use link::Link;
+use redis::ConnectionAddr;
 use reply::UnexpectedReply;
+use topology::Topology;
 
 /// The durations and bounds that scripts are given.
 #[derive(Debug, Clone)]
@@ -125,7 +131,7 @@ impl HotError {
 
 type Pool = bb8::Pool<RedisConnectionManager>;
 
-/// Handle to the hot state; clones share one connection. Lives on the runtime that made it.
+/// Handle to the hot state; clones share one connection to each master. Lives on the runtime that made it.
 #[derive(Clone)]
 pub struct Hot(Arc<Inner>);
 
@@ -134,7 +140,9 @@ struct Inner {
     keys: Keys,
     terms: Terms,
     metrics: Metrics,
-    pool: Pool,
+    topology: Topology,
+    /// One for each master that was scanned.
+    pools: Mutex<Vec<(ConnectionAddr, Pool)>>,
 }
 
 /// Connections for scans and administration: few, and none is held while nobody asks.
@@ -145,20 +153,14 @@ impl Hot {
     /// Starts dialling on the current runtime, and returns at once; calls wait for the connection within their bound.
     /// Fails when the URL is none.
     pub fn open(settings: Settings) -> Result<Self, HotError> {
-        let fail = |source| HotError::of("connect", source);
-        let client = link::client(&settings.url).map_err(fail)?;
-        let manager = RedisConnectionManager::new(client.get_connection_info().clone()).map_err(fail)?;
-        let pool = Pool::builder()
-            .max_size(POOL_SIZE)
-            .min_idle(0)
-            .connection_timeout(POOL_WAIT)
-            .build_unchecked(manager);
+        let topology = Topology::parse(&settings.url).map_err(|source| HotError::of("connect", source))?;
         Ok(Self(Arc::new(Inner {
-            link: Link::open(client),
+            link: Link::open(topology.clone()),
             keys: Keys::new(&settings.prefix),
             terms: settings.terms,
             metrics: settings.metrics,
-            pool,
+            topology,
+            pools: Mutex::default(),
         })))
     }
 
@@ -174,8 +176,26 @@ impl Hot {
         &self.0.link
     }
 
-    fn pool(&self) -> &Pool {
-        &self.0.pool
+    /// A pool for each master: whoever looks at all keys must ask every one of them.
+    async fn pools(&self) -> Result<Vec<Pool>, HotError> {
+        let fail = |source| HotError::of("connect", source);
+        // Waits until the masters are known.
+        self.link().connection().await.map_err(fail)?;
+        let masters = self.link().masters();
+        let mut pools = self.0.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.retain(|(address, _)| masters.contains(address));
+        for master in masters {
+            if pools.iter().all(|(address, _)| *address != master) {
+                let manager = RedisConnectionManager::new(self.0.topology.info(&master)).map_err(fail)?;
+                let pool = Pool::builder()
+                    .max_size(POOL_SIZE)
+                    .min_idle(0)
+                    .connection_timeout(POOL_WAIT)
+                    .build_unchecked(manager);
+                pools.push((master, pool));
+            }
+        }
+        Ok(pools.iter().map(|(_, pool)| pool.clone()).collect())
     }
 
     /// Whether Redis answered lately, as far as this handle's calls know; asks nobody.

@@ -399,13 +399,9 @@ pub const LIST_MAX: usize = 10_000;
 /// Every room, by name; reads keys in a scan over its own connection, so that no client waits. At most [`LIST_MAX`].
 pub async fn list(hot: &Hot) -> Result<Vec<Room>, HotError> {
     let fail = |error| HotError::of("list rooms", error);
-    let mut connection = hot
-        .pool()
-        .get()
-        .await
-        .map_err(|error| HotError::Pool(error.to_string()))?;
     let mut rooms: HashSet<RoomName> = HashSet::new();
-    {
+    for pool in hot.pools().await? {
+        let mut connection = pool.get().await.map_err(|error| HotError::Pool(error.to_string()))?;
         let options = redis::ScanOptions::default()
             .with_pattern(hot.keys().room_pattern())
             .with_count(1_000);

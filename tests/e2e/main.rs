@@ -10,6 +10,7 @@ mod defects;
 mod node_death;
 mod order;
 mod redis_outage;
+mod redis_topologies;
 mod settings;
 mod stock_clients;
 mod storm;

@@ -22,15 +22,18 @@ async fn is_up(bus: &Bus) {
 
 #[tokio::test]
 async fn whatever_is_published_after_the_confirmation_arrives_in_order() {
-    let stage = Stage::new().await;
+    in_order(&Stage::new().await).await;
+}
+
+pub async fn in_order(stage: &Stage) {
     let topics = [
         Topic::Room(room("red")),
         Topic::Room(room("blue")),
         Topic::User(user("red")),
     ];
-    let mut ear = Ear::open(&stage, &topics).await;
+    let mut ear = Ear::open(stage, &topics).await;
     for number in 0..300 {
-        publish(&stage, &topics[number as usize % 3], &count(number)).await;
+        publish(stage, &topics[number as usize % 3], &count(number)).await;
     }
     let mut next = [0, 1, 2];
     for _ in 0..300 {
@@ -45,8 +48,11 @@ async fn whatever_is_published_after_the_confirmation_arrives_in_order() {
 
 #[tokio::test]
 async fn many_topics_at_once_are_all_confirmed() {
-    let stage = Stage::new().await;
-    let mut ear = Ear::open(&stage, &[]).await;
+    many_topics(&Stage::new().await).await;
+}
+
+pub async fn many_topics(stage: &Stage) {
+    let mut ear = Ear::open(stage, &[]).await;
     let topics: Vec<_> = (0..1_000)
         .map(|number| Topic::Room(room(&format!("room{number}"))))
         .collect();
@@ -55,7 +61,7 @@ async fn many_topics_at_once_are_all_confirmed() {
         confirmed.unwrap();
     }
     for topic in &topics {
-        publish(&stage, topic, &count(1)).await;
+        publish(stage, topic, &count(1)).await;
         assert_eq!(ear.frame().await.0, *topic);
     }
 }
@@ -216,9 +222,12 @@ async fn the_bus_ends_with_its_last_handle() {
 
 #[tokio::test]
 async fn two_nodes_hear_the_same_in_the_same_order() {
-    let stage = Stage::new().await;
+    two_nodes(&Stage::new().await).await;
+}
+
+pub async fn two_nodes(stage: &Stage) {
     let lobby = stage.room("lobby").await;
-    let mut ears = [Ear::of_room(&stage, &lobby).await, Ear::of_room(&stage, &lobby).await];
+    let mut ears = [Ear::of_room(stage, &lobby).await, Ear::of_room(stage, &lobby).await];
     let people: Vec<_> = (0..20).map(|number| lease(&format!("user{number}"), 1)).collect();
     let come_and_go = people.iter().map(async |lease| {
         stage.connect(lease).await;
@@ -226,8 +235,8 @@ async fn two_nodes_hear_the_same_in_the_same_order() {
         endings::finish(&stage.hot, lease).await.unwrap();
     });
     futures_util::future::join_all(come_and_go).await;
-    let one = ears[0].heard_in(&stage, &lobby).await;
-    let mut other = ears[1].heard_in(&stage, &lobby).await;
+    let one = ears[0].heard_in(stage, &lobby).await;
+    let mut other = ears[1].heard_in(stage, &lobby).await;
     other.retain(|event| !matches!(event, BusEvent::Count { .. })); // the first ear's marker
     assert_eq!(words(&one), words(&other));
     assert_eq!(one.len(), 40);
@@ -241,7 +250,8 @@ fn channel(stage: &Stage, topic: &Topic) -> String {
     }
 }
 
-async fn listeners(stage: &Stage, channel: &str) -> u64 {
-    let found: (String, u64) = stage.ask("PUBSUB", ("SHARDNUMSUB", channel)).await;
-    found.1
+/// On whichever server of the stage.
+pub async fn listeners(stage: &Stage, channel: &str) -> u64 {
+    let found: Vec<(String, u64)> = stage.ask_all("PUBSUB", ("SHARDNUMSUB", channel)).await;
+    found.iter().map(|(_, listeners)| listeners).sum()
 }

@@ -42,7 +42,7 @@ async fn every_script_works_after_redis_forgot_it() {
 pub async fn call_every_script(stage: &Stage, forgetful: bool) {
     let forget = async || {
         if forgetful {
-            let _: String = stage.ask("SCRIPT", "FLUSH").await;
+            let _: Vec<String> = stage.ask_all("SCRIPT", "FLUSH").await;
         }
     };
     let (hot, alice, lobby) = (&stage.hot, lease("alice", 1), stage.room("lobby").await);

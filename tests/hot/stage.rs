@@ -16,6 +16,7 @@ use redis::{FromRedisValue, ToRedisArgs};
 use tokio::sync::OnceCell;
 
 use crate::support::redis::Redis;
+use crate::support::redis_fleet::{RedisCluster, RedisSentinel};
 
 /// The grace that tests give.
 pub const GRACE: Duration = Duration::from_secs(5);
@@ -31,6 +32,8 @@ pub struct Stage {
     pub registry: Registry,
     /// To look beside the product, and to put there what other nodes would.
     pub redis: MultiplexedConnection,
+    /// Masters of a Cluster beside the one of `redis`.
+    pub others: Vec<MultiplexedConnection>,
 }
 
 pub fn terms() -> Terms {
@@ -80,7 +83,27 @@ impl Stage {
             hot: hot.unwrap(),
             registry,
             redis,
+            others: Vec::new(),
         }
+    }
+
+    /// On a Cluster.
+    pub async fn on_cluster(cluster: &RedisCluster) -> Self {
+        let mut connections = Vec::new();
+        for master in &cluster.masters {
+            connections.push(master.connection().await);
+        }
+        let others = connections.split_off(1);
+        let redis = connections.remove(0);
+        Self {
+            others,
+            ..Self::at(&cluster.url(), redis, |_| {})
+        }
+    }
+
+    /// On a master that Sentinels watch.
+    pub async fn on_sentinel(sentinel: &RedisSentinel) -> Self {
+        Self::at(&sentinel.url(), sentinel.servers[0].connection().await, |_| {})
     }
 
     pub fn keys(&self) -> &Keys {
@@ -89,8 +112,31 @@ impl Stage {
 
     /// Any command, beside the product.
     pub async fn ask<T: FromRedisValue>(&self, verb: &str, args: impl ToRedisArgs) -> T {
-        let mut connection = self.redis.clone();
-        redis::cmd(verb).arg(args).query_async(&mut connection).await.unwrap()
+        let mut command = redis::cmd(verb);
+        command.arg(args);
+        let mut moved = None;
+        for mut connection in self.masters() {
+            match command.query_async(&mut connection).await {
+                Err(error) if error.code() == Some("MOVED") => moved = Some(error),
+                other => return other.unwrap(),
+            }
+        }
+        panic!("no master of the Cluster takes {verb}: {moved:?}")
+    }
+
+    /// The same, on each master of a Cluster.
+    pub async fn ask_all<T: FromRedisValue>(&self, verb: &str, args: impl ToRedisArgs) -> Vec<T> {
+        let mut command = redis::cmd(verb);
+        command.arg(args);
+        let mut answers = Vec::new();
+        for mut connection in self.masters() {
+            answers.push(command.query_async(&mut connection).await.unwrap());
+        }
+        answers
+    }
+
+    fn masters(&self) -> impl Iterator<Item = MultiplexedConnection> {
+        std::iter::once(&self.redis).chain(&self.others).cloned()
     }
 
     pub async fn score(&self, key: String, member: &str) -> Option<i64> {
@@ -147,13 +193,11 @@ impl Stage {
 
     /// A sweep that comes right after another, as they do while nodes run.
     pub async fn sweep(&self) -> Swept {
-        let mut recent = redis::pipe();
         for partition in Partition::all() {
-            recent
-                .hset_multiple(self.keys().swept(partition), &[("at", now_ms()), ("until", 0)])
-                .ignore();
+            let () = self
+                .ask("HSET", (self.keys().swept(partition), "at", now_ms(), "until", 0))
+                .await;
         }
-        let () = recent.query_async(&mut self.redis.clone()).await.unwrap();
         endings::sweep(&self.hot).await.unwrap()
     }
 
@@ -165,9 +209,9 @@ impl Stage {
 
     /// Every key of this test, and its time to live in ms; -1 for none.
     pub async fn keys_left(&self) -> Vec<(String, i64)> {
-        let keys: Vec<String> = self.ask("KEYS", format!("{}:*", self.prefix)).await;
+        let keys: Vec<Vec<String>> = self.ask_all("KEYS", format!("{}:*", self.prefix)).await;
         let mut left = Vec::new();
-        for key in keys {
+        for key in keys.into_iter().flatten() {
             let ttl = self.ask("PTTL", &key).await;
             left.push((key, ttl));
         }

@@ -13,6 +13,7 @@ pub mod port;
 pub mod process;
 pub mod raw;
 pub mod redis;
+pub mod redis_fleet;
 pub mod token;
 
 use std::time::Instant;

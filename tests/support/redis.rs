@@ -18,6 +18,8 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 pub struct Redis {
     port: u16,
     dir: TempDir,
+    /// Beside what every server gets: `--name value…`.
+    arguments: Vec<String>,
     server: Mutex<Option<Process>>,
 }
 
@@ -31,6 +33,11 @@ impl Redis {
 
     /// A port with nobody behind it yet; `restart` brings the server.
     pub fn stopped() -> Redis {
+        Redis::configured(&[])
+    }
+
+    /// The same, with arguments of its own.
+    pub fn configured(arguments: &[&str]) -> Redis {
         let dir = tempfile::Builder::new()
             .prefix("redis-")
             .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
@@ -38,6 +45,7 @@ impl Redis {
         Redis {
             port: free_port(),
             dir,
+            arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
             server: Mutex::new(None),
         }
     }
@@ -83,6 +91,7 @@ impl Redis {
                 .args(["--enable-debug-command", "yes"]) // for DEBUG SLEEP: a Redis that is slow, not away
                 .arg("--dir")
                 .arg(self.dir.path())
+                .args(&self.arguments)
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
                 .stderr(Stdio::inherit()),
