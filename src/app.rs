@@ -19,6 +19,7 @@ use crate::engine::{self, Application, Server};
 use crate::gateway::{self, Ask, Dispatcher, Node, Shard};
 use crate::hot::bus::{Bus, SHARDS_MAX};
 use crate::hot::keys::{Keys, Lease, Partition};
+use crate::hot::presence::Held;
 use crate::hot::{self, Hot, HotError, Terms};
 use crate::http::{self, EngineCollector, Routes};
 use crate::lifecycle::heartbeat::Holders;
@@ -224,7 +225,7 @@ fn holders(asks: Vec<mpsc::Sender<Ask>>) -> Holders {
     }
 }
 
-async fn ask_leases(shard: mpsc::Sender<Ask>, partition: Partition) -> Vec<Lease> {
+async fn ask_leases(shard: mpsc::Sender<Ask>, partition: Partition) -> Vec<Held> {
     let (answer, answered) = oneshot::channel();
     if shard.send(Ask::Leases(partition, answer)).await.is_err() {
         return Vec::new();
@@ -299,6 +300,7 @@ fn hot_settings_in(config: &Config, registry: &Registry) -> Result<hot::Settings
             lease: config.lease(),
             prolong: PROLONG,
             keep: KEEP,
+            away_after: config.presence_away_after,
             presence_limit: config.presence_room_limit,
             presence_to_all: config.presence_audience == PresenceAudience::All,
             user_connections: counted(config, USER_CONNECTIONS),

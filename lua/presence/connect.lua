@@ -28,6 +28,9 @@
 -- ARGV[15] custom text or "", as the node knows it
 -- ARGV[16] custom emoji or "", as the node knows it
 -- ARGV[17] end_ms of the custom text and emoji, as the node knows it, 0 for none
+-- ARGV[18] away by inactivity, as the node knows it: 0|1
+-- ARGV[19] idle_ms since the connection's last activity
+-- ARGV[20] away_ms: without activity for this long a user is away
 -- RETURNS {"full"} or {"ok", appeared: 0|1, version, presence JSON, now_ms, rooms JSON}
 --
 -- One script, because a lease without its record could not be explained, and two first
@@ -44,6 +47,7 @@ local put_back = ARGV[13] ~= "0" and redis.call("EXISTS", KEYS[4]) == 0
 if put_back then
   redis.call("HSET", KEYS[4], "version", ARGV[13])
   if ARGV[14] ~= "" then redis.call("HSET", KEYS[4], "chosen", ARGV[14]) end
+  if ARGV[18] == "1" then redis.call("HSET", KEYS[4], "away", string.format("%.0f", now_ms)) end
   if ARGV[15] ~= "" then redis.call("HSET", KEYS[4], "text", ARGV[15]) end
   if ARGV[16] ~= "" then redis.call("HSET", KEYS[4], "emoji", ARGV[16]) end
   if tonumber(ARGV[17]) > 0 then
@@ -70,6 +74,12 @@ redis.call("HSET", KEYS[3], "user", ARGV[4], "node", ARGV[3], "transport", ARGV[
   "device", ARGV[10], "session", ARGV[11])
 redis.call("HSETNX", KEYS[3], "connected", string.format("%.0f", now_ms))
 redis.call("PERSIST", KEYS[4])
+if not before.live and not put_back then
+  redis.call("HDEL", KEYS[4], "away")
+end
+if redis.call("HEXISTS", KEYS[4], "away") == 0 then
+  redis.call("ZADD", KEYS[9], "GT", now_ms - ARGV[19] + ARGV[20], "away\0" .. ARGV[4])
+end
 
 local after = read_presence(KEYS[4], KEYS[5], now_ms)
 local rooms = rooms_of(KEYS[6])

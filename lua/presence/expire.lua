@@ -27,13 +27,5 @@ if until_ms == 0 then
 end
 redis.call("HDEL", KEYS[1], "text", "emoji", "until")
 local after = read_presence(KEYS[1], KEYS[2], now_ms)
-raise_version(KEYS[1], after, now_us)
 expire_plain(KEYS[1], after, ARGV[2])
-local rooms = rooms_of(KEYS[3])
-publish_presence(KEYS[6], ARGV[1], after, rooms, "-")
-local version, presence, todo = string.format("%.0f", after.version), encode_presence(after), ""
-if #rooms > 0 then
-  todo = redis.call("XADD", KEYS[5], "*", "kind", "tell", "user", ARGV[1], "lease", "",
-    "version", version, "presence", presence, "rooms", encode_list(rooms))
-end
-return { 1, version, presence, todo, encode_list(rooms) }
+return { 1, announce(KEYS[1], KEYS[3], KEYS[5], KEYS[6], ARGV[1], after, now_us) }

@@ -10,6 +10,7 @@
 -- KEYS[7] node        set     the node's leases in this partition
 -- KEYS[8] todo        stream  rooms that must still be left
 -- KEYS[9] channel     pubsub  who listens to this user
+-- KEYS[10] due        zset    what else ends by time
 -- ARGV[1] lease
 -- ARGV[2] connection
 -- ARGV[3] user
@@ -52,6 +53,10 @@ local changed = before.status ~= after.status
 if changed then
   raise_version(KEYS[4], after, now_us)
   publish_presence(KEYS[9], ARGV[3], after, own, "-")
+end
+if not after.live then
+  redis.call("HDEL", KEYS[4], "away")
+  redis.call("ZREM", KEYS[10], "away\0" .. ARGV[3])
 end
 if not after.live and ARGV[5] == "0" then
   redis.call("DEL", KEYS[4])

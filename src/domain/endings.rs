@@ -72,6 +72,7 @@ pub async fn sweep(hot: &Hot) -> Result<Swept, HotError> {
             Due::Typing(room) => hot::typing::expire(hot, room).await.map(drop),
             Due::Count(room) => hot::rooms::count(hot, room).await,
             Due::CustomStatus(user) => presence::expire(hot, user).await,
+            Due::Away(user) => presence::idle(hot, user).await,
         };
         failure = failure.or(ended.err());
     }

@@ -84,6 +84,8 @@ pub enum Due {
     Typing(RoomName),
     Count(RoomName),
     CustomStatus(UserId),
+    /// No device of the user was active for long.
+    Away(UserId),
 }
 
 impl Due {
@@ -93,6 +95,7 @@ impl Due {
             "typing" => RoomName::parse(id).ok().map(Self::Typing),
             "count" => RoomName::parse(id).ok().map(Self::Count),
             "status" => UserId::parse(id).ok().map(Self::CustomStatus),
+            "away" => UserId::parse(id).ok().map(Self::Away),
             _ => None,
         }
     }

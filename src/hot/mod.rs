@@ -33,6 +33,8 @@ pub struct Terms {
     pub prolong: Duration,
     /// How long a user's record, or an empty room made by joining it, is kept.
     pub keep: Duration,
+    /// Without activity on any device for this long a user is away.
+    pub away_after: Duration,
     /// Users above which a room hears counts instead of people.
     pub presence_limit: u64,
     /// Presence goes to everybody, not to the rooms.

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::Metrics;
-use crate::domain::presence;
+use crate::domain::presence::{self, Held};
 use crate::hot::Hot;
 use crate::hot::keys::{Lease, PARTITIONS, Partition};
 
@@ -22,7 +22,7 @@ const RETRY: Duration = Duration::from_millis(500);
 /// The shards, as the heartbeat sees them.
 pub struct Holders {
     /// The leases that this node holds in a partition.
-    pub leases: Box<dyn Fn(Partition) -> BoxFuture<'static, Vec<Lease>> + Send + Sync>,
+    pub leases: Box<dyn Fn(Partition) -> BoxFuture<'static, Vec<Held>> + Send + Sync>,
     /// Takes leases that Redis does not have: their connections are to be registered anew.
     pub missing: Box<dyn Fn(Vec<Lease>) + Send + Sync>,
 }

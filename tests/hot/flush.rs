@@ -1,6 +1,5 @@
 //! Redis may forget every script at any moment: each one works directly after, alone and among others.
 
-use std::slice;
 use std::time::Duration;
 
 use nself_realtime::domain::{endings, rooms as domain_rooms};
@@ -9,7 +8,7 @@ use nself_realtime::hot::typing::{self, Mark};
 use nself_realtime::hot::{messages, nodes, rooms, script};
 use nself_realtime::types::{RoomName, Status};
 
-use crate::stage::{GRACE, Stage, lease, now_ms, partition, room, user};
+use crate::stage::{GRACE, Stage, held, lease, now_ms, partition, room, user};
 use crate::support::redis::Redis;
 
 impl Stage {
@@ -70,9 +69,7 @@ pub async fn call_every_script(stage: &Stage, forgetful: bool) {
     stage.connect(&alice).await;
     forget().await;
     assert_eq!(
-        presence::renew(hot, partition(&alice), slice::from_ref(&alice))
-            .await
-            .unwrap(),
+        presence::renew(hot, partition(&alice), &[held(&alice)]).await.unwrap(),
         []
     );
     forget().await;
@@ -87,6 +84,10 @@ pub async fn call_every_script(stage: &Stage, forgetful: bool) {
         .unwrap();
     forget().await;
     assert!(presence::expire(hot, &alice.user).await.unwrap().is_none());
+    forget().await;
+    assert!(presence::idle(hot, &alice.user).await.unwrap().is_none());
+    forget().await;
+    assert!(presence::wake(hot, &alice.user).await.unwrap().is_none());
     forget().await;
     assert_eq!(
         presence::read_all(hot, &[user("alice"), user("bob")])

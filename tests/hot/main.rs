@@ -10,6 +10,7 @@ mod stage;
 mod contract;
 
 mod admission;
+mod away;
 mod bus;
 mod cluster;
 mod flush;

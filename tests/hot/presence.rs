@@ -10,7 +10,7 @@ use nself_realtime::hot::presence::{self, Connect, Enter, Facts};
 use nself_realtime::types::{Presence, Status};
 
 use crate::ear::{Ear, words};
-use crate::stage::{GRACE, ODD_NAMES, Stage, lease, now_ms, partition, room, user};
+use crate::stage::{GRACE, ODD_NAMES, Stage, held, lease, now_ms, partition, room, user};
 
 async fn in_grace(stage: &Stage, lease: &Lease) -> Option<i64> {
     stage.score(stage.keys().grace(partition(lease)), &lease.encode()).await
@@ -38,6 +38,7 @@ async fn a_connection_is_a_lease_with_a_record() {
         agent: "a browser".into(),
         device: r#"{"type":"web"}"#.into(),
         session: "s1".into(),
+        idle: Duration::ZERO,
     };
     let before_ms = now_ms();
     let connected = presence::connect(&stage.hot, &alice, &facts, None).await.unwrap();
@@ -138,7 +139,7 @@ async fn renewing_extends_and_never_creates() {
     stage
         .let_run_out(stage.keys().leases(partition(&alive)), &alive.encode())
         .await;
-    let both = [alive.clone(), gone.clone()];
+    let both = [held(&alive), held(&gone)];
     for _ in 0..2 {
         let missing = presence::renew(&stage.hot, partition(&alive), &both).await.unwrap();
         assert_eq!(missing, slice::from_ref(&gone));
@@ -157,7 +158,7 @@ async fn renewing_never_shortens_a_lease() {
     let () = stage
         .ask("ZADD", (stage.keys().leases(partition(&alice)), later, alice.encode()))
         .await;
-    presence::renew(&stage.hot, partition(&alice), slice::from_ref(&alice))
+    presence::renew(&stage.hot, partition(&alice), &[held(&alice)])
         .await
         .unwrap();
     assert_eq!(leased_until(&stage, &alice).await, Some(later));
@@ -173,7 +174,7 @@ async fn a_lost_transport_moves_the_lease_into_grace_which_no_beat_extends() {
     assert!((now_ms() + 4_000..=now_ms() + 5_000).contains(&ends));
     assert_eq!(leased_until(&stage, &alice).await, None);
     assert!(!presence::lose(&stage.hot, &alice, GRACE * 2).await.unwrap());
-    let missing = presence::renew(&stage.hot, partition(&alice), slice::from_ref(&alice))
+    let missing = presence::renew(&stage.hot, partition(&alice), &[held(&alice)])
         .await
         .unwrap();
     assert_eq!(missing, slice::from_ref(&alice));
