@@ -146,3 +146,24 @@ fn a_redis_that_is_away_is_an_error_of_its_own() {
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).starts_with("Error: Redis: "), "{}", stderr(&output));
 }
+
+#[tokio::test]
+async fn a_user_is_explained() {
+    let redis = Redis::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| {
+        let output = program(directory.path(), args, &[("REALTIME_REDIS_URL", &redis.url())]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let text = run(&["explain", "ann"]);
+    assert!(
+        text.starts_with("ann is offline: no device is connected\n  chosen      nothing\n"),
+        "{text}"
+    );
+    let json: Value = serde_json::from_str(&run(&["explain", "ann", "--json"])).unwrap();
+    assert_eq!(
+        (&json["status"], &json["connections"], &json["transitions"]),
+        (&"offline".into(), &Value::Array(vec![]), &Value::Array(vec![]))
+    );
+}

@@ -80,3 +80,20 @@ local function announce(user_key, rooms_key, todo_key, channel, user, presence, 
   end
   return version, encoded, todo, encode_list(rooms)
 end
+
+-- Writes down why the user is shown so: the last 20 transitions, kept as long as somebody is connected, and keep_ms more.
+local function note(log_key, presence, keep_ms, now_ms, what, cause, connection)
+  if not presence.live and keep_ms == "0" then
+    redis.call("DEL", log_key)
+    return
+  end
+  redis.call("LPUSH", log_key, cjson.encode({
+    at = now_ms, what = what, cause = cause, connection = connection, status = presence.status,
+  }))
+  redis.call("LTRIM", log_key, 0, 19)
+  if presence.live then
+    redis.call("PERSIST", log_key)
+  else
+    redis.call("PEXPIRE", log_key, keep_ms)
+  end
+end

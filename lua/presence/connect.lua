@@ -10,6 +10,7 @@
 -- KEYS[7] node        set     the node's leases in this partition
 -- KEYS[8] channel     pubsub  who listens to this user
 -- KEYS[9] due         zset    what else ends by time
+-- KEYS[10] user.log   list    the last transitions of the user
 -- ARGV[1] lease (<conn>\0<node>\0<user>)
 -- ARGV[2] connection
 -- ARGV[3] node
@@ -57,12 +58,17 @@ if put_back then
 end
 local before = read_presence(KEYS[4], KEYS[5], now_ms)
 
+local leased = known and redis.call("ZSCORE", KEYS[1], ARGV[1])
+local cause = known and "out of grace" or ARGV[13] ~= "0" and "registered anew" or "handshake"
 local others = known and {} or redis.call("HGETALL", KEYS[5])
 for i = 1, #others, 2 do
   local prolonged, lease = string.match(others[i + 1], "^(%d) (.*)$")
-  if prolonged == "0" and redis.call("ZSCORE", KEYS[2], lease) then
-    redis.call("ZINCRBY", KEYS[2], ARGV[6], lease)
-    redis.call("HSET", KEYS[5], others[i], "1 " .. lease)
+  if redis.call("ZSCORE", KEYS[2], lease) then
+    cause = "came back while " .. others[i] .. " is in grace"
+    if prolonged == "0" then
+      redis.call("ZINCRBY", KEYS[2], ARGV[6], lease)
+      redis.call("HSET", KEYS[5], others[i], "1 " .. lease)
+    end
   end
 end
 
@@ -82,6 +88,9 @@ if redis.call("HEXISTS", KEYS[4], "away") == 0 then
 end
 
 local after = read_presence(KEYS[4], KEYS[5], now_ms)
+if not leased then
+  note(KEYS[10], after, "0", now_ms, "connected", cause, ARGV[2])
+end
 local rooms = rooms_of(KEYS[6])
 local appeared = before.status ~= after.status and not put_back
 if appeared then

@@ -7,6 +7,7 @@
 -- KEYS[4] due         zset    what else ends by time
 -- KEYS[5] todo        stream  rooms that must still be told
 -- KEYS[6] channel     pubsub  who listens to this user
+-- KEYS[7] user.log    list    the last transitions of the user
 -- ARGV[1] user
 -- ARGV[2] keep_ms of a record that says nothing special
 -- RETURNS {0} or {1, version, presence JSON, todo id or "", rooms JSON}
@@ -28,4 +29,5 @@ end
 redis.call("HDEL", KEYS[1], "text", "emoji", "until")
 local after = read_presence(KEYS[1], KEYS[2], now_ms)
 expire_plain(KEYS[1], after, ARGV[2])
+note(KEYS[7], after, ARGV[2], now_ms, "custom status ended", "its time", "")
 return { 1, announce(KEYS[1], KEYS[3], KEYS[5], KEYS[6], ARGV[1], after, now_us) }

@@ -7,6 +7,7 @@
 -- KEYS[4] due         zset    what else ends by time
 -- KEYS[5] todo        stream  rooms that must still be told
 -- KEYS[6] channel     pubsub  who listens to this user
+-- KEYS[7] user.log    list    the last transitions of the user
 -- ARGV[1] user
 -- RETURNS {0} or {1, version, presence JSON, todo id or "", rooms JSON}
 --
@@ -30,4 +31,5 @@ local after = read_presence(KEYS[1], KEYS[2], now_ms)
 if before.status == after.status then
   return { 0 }
 end
+note(KEYS[7], after, "0", now_ms, "away", "nobody was active", "")
 return { 1, announce(KEYS[1], KEYS[3], KEYS[5], KEYS[6], ARGV[1], after, now_us) }

@@ -7,6 +7,7 @@
 -- KEYS[4] due         zset    what else ends by time
 -- KEYS[5] todo        stream  rooms that must still be told
 -- KEYS[6] channel     pubsub  who listens to this user
+-- KEYS[7] user.log    list    the last transitions of the user
 -- ARGV[1] user
 -- ARGV[2] connection
 -- ARGV[3] status
@@ -50,4 +51,5 @@ local after = read_presence(KEYS[1], KEYS[2], now_ms)
 if before.status == after.status and before.text == after.text and before.emoji == after.emoji then
   return { "ok", 0, string.format("%.0f", after.version), encode_presence(after), "", "[]" }
 end
+note(KEYS[7], after, "0", now_ms, "chose " .. ARGV[3], "presence:update", ARGV[2])
 return { "ok", 1, announce(KEYS[1], KEYS[3], KEYS[5], KEYS[6], ARGV[1], after, now_us) }

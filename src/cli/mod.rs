@@ -4,6 +4,7 @@
 
 mod create_room;
 mod dev;
+mod explain;
 mod init;
 mod rooms;
 mod serve;
@@ -48,6 +49,8 @@ enum Command {
     Init,
     /// Create a room
     CreateRoom(create_room::Options),
+    /// Say why a user is shown as the user is
+    Explain(explain::Options),
     /// List the rooms
     Rooms(rooms::Options),
 }
@@ -94,6 +97,7 @@ pub fn run<E: Display, F: Future<Output = Result<(), E>>>(
             Command::Token(options) => token::run(&flags, &options),
             Command::Init => init::run(&connect(&flags, hot_settings)?).await,
             Command::CreateRoom(options) => create_room::run(&connect(&flags, hot_settings)?, options).await,
+            Command::Explain(options) => explain::run(&connect(&flags, hot_settings)?, &options).await,
             Command::Rooms(options) => rooms::run(&connect(&flags, hot_settings)?, &options).await,
         }
     });

@@ -2,6 +2,7 @@
 //! outcome; only the gateway turns outcomes into events. Not here: wire formats, key names, SQL.
 
 pub mod endings;
+pub mod explain;
 pub mod identity;
 pub mod messages;
 pub mod presence;

@@ -15,8 +15,8 @@ pub async fn connect(hot: &Hot, lease: &Lease, facts: &Facts, known: Option<&Pre
 }
 
 /// A lost transport: the user stays present until the grace runs out.
-pub async fn lose(hot: &Hot, lease: &Lease, grace: Duration) -> Result<(), HotError> {
-    hot::presence::lose(hot, lease, grace).await.map(drop)
+pub async fn lose(hot: &Hot, lease: &Lease, grace: Duration, cause: &str) -> Result<(), HotError> {
+    hot::presence::lose(hot, lease, grace, cause).await.map(drop)
 }
 
 /// Stores what a user chose, and tells the rooms. `None`: the connection is not registered.

@@ -305,7 +305,7 @@ impl Shard {
                 CloseReason::Shutdown | CloseReason::Draining => self.node.settings.drain_grace,
                 _ => self.node.settings.grace,
             };
-            presence::lose(&self.hot, &lease, grace).await
+            presence::lose(&self.hot, &lease, grace, &reason.to_string()).await
         };
         if let Err(error) = ended {
             // Nobody extends the lease any more, so it ends by itself.

@@ -163,6 +163,10 @@ impl Keys {
         self.named(Partition::of_user(user), "user.rooms", user.as_str())
     }
 
+    pub fn user_log(&self, user: &UserId) -> String {
+        self.named(Partition::of_user(user), "user.log", user.as_str())
+    }
+
     pub fn user_channel(&self, user: &UserId) -> String {
         self.named(Partition::of_user(user), "bus.user", user.as_str())
     }

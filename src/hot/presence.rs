@@ -71,6 +71,7 @@ pub async fn connect(hot: &Hot, lease: &Lease, facts: &Facts, known: Option<&Pre
         .key(keys.node_leases(partition, &lease.node))
         .key(presence_channel(hot, user))
         .key(keys.due(partition))
+        .key(keys.user_log(user))
         .arg(lease.encode())
         .arg(lease.connection.as_str())
         .arg(lease.node.as_str())
@@ -153,15 +154,20 @@ pub async fn renew(hot: &Hot, partition: Partition, held: &[Held]) -> Result<Vec
     })
 }
 
-/// Moves a lease into grace. False: there was none.
-pub async fn lose(hot: &Hot, lease: &Lease, grace: Duration) -> Result<bool, HotError> {
+/// Moves a lease into grace; `cause` is for whoever asks why. False: there was none.
+pub async fn lose(hot: &Hot, lease: &Lease, grace: Duration, cause: &str) -> Result<bool, HotError> {
     let partition = Partition::of_user(&lease.user);
     let mut reply = LOSE
         .call()
         .key(hot.keys().leases(partition))
         .key(hot.keys().grace(partition))
+        .key(hot.keys().user(&lease.user))
+        .key(hot.keys().user_connections(&lease.user))
+        .key(hot.keys().user_log(&lease.user))
         .arg(lease.encode())
+        .arg(lease.connection.as_str())
         .number(millis(grace))
+        .arg(cause)
         .run(hot)
         .await?;
     LOSE.read(|| reply.flag())
@@ -199,6 +205,7 @@ fn finish_call(hot: &Hot, lease: &Lease, seen_end_ms: Option<i64>) -> Call {
         .key(keys.todo(partition))
         .key(presence_channel(hot, user))
         .key(keys.due(partition))
+        .key(keys.user_log(user))
         .arg(lease.encode())
         .arg(lease.connection.as_str())
         .arg(user.as_str())
@@ -312,6 +319,7 @@ fn change_call(script: &'static LazyLock<Script>, hot: &Hot, user: &UserId) -> C
         .key(keys.due(partition))
         .key(keys.todo(partition))
         .key(presence_channel(hot, user))
+        .key(keys.user_log(user))
         .arg(user.as_str())
 }
 

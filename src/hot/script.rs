@@ -77,6 +77,7 @@ pub(super) use script;
 pub fn all() -> Vec<&'static Script> {
     [
         super::presence::SCRIPTS,
+        super::explain::SCRIPTS,
         super::rooms::SCRIPTS,
         super::typing::SCRIPTS,
         super::messages::SCRIPTS,

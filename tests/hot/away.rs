@@ -191,7 +191,7 @@ async fn a_return_from_grace_stays_away_and_a_return_from_offline_does_not() {
     stage.connect(&alice).await;
     let_idle(&stage, &alice).await;
     stage.sweep().await;
-    presence::lose(&stage.hot, &alice, GRACE).await.unwrap();
+    presence::lose(&stage.hot, &alice, GRACE, "test").await.unwrap();
     assert!(stage.connect(&lease("alice", 2)).await.is_idle(), "no hand was at it");
     for number in 1..=2 {
         endings::finish(&stage.hot, &lease("alice", number)).await.unwrap();

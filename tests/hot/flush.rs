@@ -5,7 +5,7 @@ use std::time::Duration;
 use nself_realtime::domain::{endings, rooms as domain_rooms};
 use nself_realtime::hot::presence::{self, Choice};
 use nself_realtime::hot::typing::{self, Mark};
-use nself_realtime::hot::{messages, nodes, rooms, script};
+use nself_realtime::hot::{explain, messages, nodes, rooms, script};
 use nself_realtime::types::{RoomName, Status};
 
 use crate::stage::{GRACE, Stage, held, lease, now_ms, partition, room, user};
@@ -87,6 +87,9 @@ pub async fn call_every_script(stage: &Stage, forgetful: bool) {
     forget().await;
     assert!(presence::idle(hot, &alice.user).await.unwrap().is_none());
     forget().await;
+    let explained = explain::explain(hot, &alice.user).await.unwrap();
+    assert_eq!((explained.connections.len(), explained.rooms.len()), (1, 1));
+    forget().await;
     assert!(presence::wake(hot, &alice.user).await.unwrap().is_none());
     forget().await;
     assert_eq!(
@@ -130,7 +133,7 @@ pub async fn call_every_script(stage: &Stage, forgetful: bool) {
             .is_ok()
     );
     forget().await;
-    assert!(presence::lose(hot, &alice, GRACE).await.unwrap());
+    assert!(presence::lose(hot, &alice, GRACE, "test").await.unwrap());
     forget().await;
     stage.sweep().await;
     forget().await;

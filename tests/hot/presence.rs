@@ -169,18 +169,22 @@ async fn a_lost_transport_moves_the_lease_into_grace_which_no_beat_extends() {
     let stage = Stage::new().await;
     let alice = lease("alice", 1);
     stage.connect(&alice).await;
-    assert!(presence::lose(&stage.hot, &alice, GRACE).await.unwrap());
+    assert!(presence::lose(&stage.hot, &alice, GRACE, "test").await.unwrap());
     let ends = in_grace(&stage, &alice).await.unwrap();
     assert!((now_ms() + 4_000..=now_ms() + 5_000).contains(&ends));
     assert_eq!(leased_until(&stage, &alice).await, None);
-    assert!(!presence::lose(&stage.hot, &alice, GRACE * 2).await.unwrap());
+    assert!(!presence::lose(&stage.hot, &alice, GRACE * 2, "test").await.unwrap());
     let missing = presence::renew(&stage.hot, partition(&alice), &[held(&alice)])
         .await
         .unwrap();
     assert_eq!(missing, slice::from_ref(&alice));
     assert_eq!(in_grace(&stage, &alice).await, Some(ends));
     assert_eq!(look_up(&stage, "alice").await.0, Status::Online);
-    assert!(!presence::lose(&stage.hot, &lease("nobody", 1), GRACE).await.unwrap());
+    assert!(
+        !presence::lose(&stage.hot, &lease("nobody", 1), GRACE, "test")
+            .await
+            .unwrap()
+    );
     assert_eq!(in_grace(&stage, &lease("nobody", 1)).await, None);
 }
 
@@ -190,7 +194,7 @@ async fn a_connection_comes_back_out_of_grace() {
     let alice = lease("alice", 1);
     stage.connect(&alice).await;
     let mut ear = Ear::of_user(&stage, &alice.user).await;
-    presence::lose(&stage.hot, &alice, GRACE).await.unwrap();
+    presence::lose(&stage.hot, &alice, GRACE, "test").await.unwrap();
     stage.connect(&alice).await;
     assert_eq!(in_grace(&stage, &alice).await, None);
     assert!(leased_until(&stage, &alice).await.is_some());
@@ -206,7 +210,7 @@ async fn whoever_comes_back_prolongs_what_is_in_grace_once() {
     let stage = Stage::new().await;
     let lost = lease("alice", 1);
     stage.connect(&lost).await;
-    presence::lose(&stage.hot, &lost, GRACE).await.unwrap();
+    presence::lose(&stage.hot, &lost, GRACE, "test").await.unwrap();
     let ends = in_grace(&stage, &lost).await.unwrap();
     stage.connect(&lease("bob", 1)).await;
     assert_eq!(
@@ -326,7 +330,7 @@ async fn entering_needs_a_lease() {
         assert!(matches!(entered, Enter::Entered(presence) if presence.status == Status::Online));
         assert_eq!(look_up(&stage, "alice").await.1, ["lobby"]);
     }
-    presence::lose(&stage.hot, &alice, GRACE).await.unwrap();
+    presence::lose(&stage.hot, &alice, GRACE, "test").await.unwrap();
     assert!(matches!(
         presence::enter(&stage.hot, &alice, &lobby).await.unwrap(),
         Enter::Gone
