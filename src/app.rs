@@ -126,6 +126,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     drain(&asks, config.drain_timeout / 4).await;
     server.shutdown(config.drain_timeout / 4 * 3).await;
     drop(tasks);
+    if let Err(error) = hot::nodes::stop(&hot, &config.node_id).await {
+        tracing::debug!(error = %error, "the node's stop is not written down");
+    }
     drop(bus_task);
     tracing::info!("stopped");
     Ok(())
@@ -148,6 +151,7 @@ fn start_lifecycle(
     let beating = beat::run(hot.clone(), id, every, lease, Arc::clone(&revived), connections);
     let every = config.presence_heartbeat;
     let renewing = heartbeat::run(hot.clone(), every, holders(asks), revived, metrics.clone());
+    let looking = lifecycle::drift::run(hot.clone(), metrics.clone());
     let (every, grace) = (config.sweep_interval, config.presence_grace);
     let sweeping = Sweeper {
         hot: hot.clone(),
@@ -160,6 +164,7 @@ fn start_lifecycle(
         AbortOnDropHandle::new(tokio::spawn(beating)),
         AbortOnDropHandle::new(tokio::spawn(renewing)),
         AbortOnDropHandle::new(tokio::spawn(sweeping)),
+        AbortOnDropHandle::new(tokio::spawn(looking)),
     ])
 }
 

@@ -32,7 +32,8 @@
 -- ARGV[18] away by inactivity, as the node knows it: 0|1
 -- ARGV[19] idle_ms since the connection's last activity
 -- ARGV[20] away_ms: without activity for this long a user is away
--- RETURNS {"full"} or {"ok", appeared: 0|1, version, presence JSON, now_ms, rooms JSON}
+-- RETURNS {"full"} or {"ok", appeared: 0|1, version, presence JSON, now_ms, rooms JSON, returned: 0|1}, 1 where the user
+--   has something in grace, which others therefore do not see go
 --
 -- One script, because a lease without its record could not be explained, and two first
 -- connections at once would both tell that the user appeared.
@@ -60,10 +61,12 @@ local before = read_presence(KEYS[4], KEYS[5], now_ms)
 
 local leased = known and redis.call("ZSCORE", KEYS[1], ARGV[1])
 local cause = known and "out of grace" or ARGV[13] ~= "0" and "registered anew" or "handshake"
+local returned = known and redis.call("ZSCORE", KEYS[2], ARGV[1])
 local others = known and {} or redis.call("HGETALL", KEYS[5])
 for i = 1, #others, 2 do
   local prolonged, lease = string.match(others[i + 1], "^(%d) (.*)$")
   if redis.call("ZSCORE", KEYS[2], lease) then
+    returned = true
     cause = "came back while " .. others[i] .. " is in grace"
     if prolonged == "0" then
       redis.call("ZINCRBY", KEYS[2], ARGV[6], lease)
@@ -99,5 +102,5 @@ if appeared then
 end
 return {
   "ok", appeared and 1 or 0, string.format("%.0f", after.version), encode_presence(after), string.format("%.0f", now_ms),
-  encode_list(rooms),
+  encode_list(rooms), returned and 1 or 0,
 }

@@ -111,7 +111,13 @@ impl Shard {
             endings::finish(&self.hot, &client.lease()).await.unwrap_or_default();
         }
         let outcome = match listening.and(registered) {
-            Ok(Connect::Connected { presence, rooms, .. }) => {
+            Ok(Connect::Connected {
+                presence,
+                rooms,
+                returned,
+                ..
+            }) => {
+                self.node.metrics.flaps.inc_by(u64::from(returned));
                 self.insert(&client);
                 self.keep_presence(&client.user, Arc::new(presence));
                 client.socket.set_data(Rc::clone(&client));

@@ -72,6 +72,18 @@ impl Lease {
         })
     }
 
+    /// What [`Lease::member`] made.
+    pub fn of_member(text: &str) -> Option<Self> {
+        let (user, rest) = text.split_once('\0')?;
+        // Of the connection's and the node's id the latter alone may have an `@`: the former is the node's own making.
+        let (connection, node) = rest.split_once('@')?;
+        Some(Self {
+            connection: ConnectionId::parse(connection).ok()?,
+            node: NodeId::parse(node).ok()?,
+            user: UserId::parse(user).ok()?,
+        })
+    }
+
     /// The same in a room: lexical ranges answer "is it the user's last here?".
     pub fn member(&self) -> String {
         format!("{}\0{}@{}", self.user, self.connection, self.node)
@@ -99,6 +111,16 @@ impl Due {
             _ => None,
         }
     }
+}
+
+/// Whose a key is, as far as the leases decide over it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Object {
+    Connection(ConnectionId),
+    Connections(UserId),
+    Rooms(UserId),
+    Room(RoomName),
+    Tombstone,
 }
 
 /// Builds names. Cheap to clone.
@@ -191,6 +213,25 @@ impl Keys {
         RoomName::parse(name).ok().filter(|room| self.room(room) == key)
     }
 
+    /// Matches every key with a partition, and perhaps others.
+    pub fn pattern(&self) -> String {
+        format!("{}:{{*}}:*", glob_escaped(&self.prefix))
+    }
+
+    /// What a key belongs to; `None` for those that the leases do not decide over.
+    pub fn object_of(&self, key: &str) -> Option<Object> {
+        let (_, rest) = key.strip_prefix(&*self.prefix)?.split_once("}:")?;
+        let (noun, id) = rest.split_once(':')?;
+        match noun {
+            "conn" => ConnectionId::parse(id).ok().map(Object::Connection),
+            "user.conns" => UserId::parse(id).ok().map(Object::Connections),
+            "user.rooms" => UserId::parse(id).ok().map(Object::Rooms),
+            "room.live" | "room.users" | "room.typing" => RoomName::parse(id).ok().map(Object::Room),
+            "tombstone" => Some(Object::Tombstone),
+            _ => None,
+        }
+    }
+
     pub fn room_live(&self, room: &RoomName) -> String {
         self.named(Partition::of_room(room), "room.live", room.as_str())
     }
@@ -231,6 +272,10 @@ impl Keys {
 
     pub fn node(&self, node: &NodeId) -> String {
         format!("{}:{{nodes}}:node:{node}", self.prefix)
+    }
+
+    pub fn node_ends(&self) -> String {
+        format!("{}:{{nodes}}:node.ends", self.prefix)
     }
 
     pub fn check(&self) -> String {

@@ -49,6 +49,8 @@ pub enum Connect {
         presence: Presence,
         now_ms: i64,
         rooms: Vec<RoomName>,
+        /// Something of the user was in grace: nobody saw a flap.
+        returned: bool,
     },
     /// The user has as many connections as one user may have.
     Full,
@@ -103,6 +105,7 @@ pub async fn connect(hot: &Hot, lease: &Lease, facts: &Facts, known: Option<&Pre
             presence: reply.presence()?,
             now_ms: reply.integer()?,
             rooms: reply.rooms()?,
+            returned: reply.flag()?,
         })
     })
 }

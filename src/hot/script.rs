@@ -78,6 +78,7 @@ pub fn all() -> Vec<&'static Script> {
     [
         super::presence::SCRIPTS,
         super::explain::SCRIPTS,
+        super::doctor::SCRIPTS,
         super::rooms::SCRIPTS,
         super::typing::SCRIPTS,
         super::messages::SCRIPTS,

@@ -59,7 +59,10 @@ async fn renew(hot: &Hot, partition: Partition, holders: &Holders, metrics: &Met
         return true;
     }
     metrics.renewed.observe(leases.len() as f64);
-    match presence::renew(hot, partition, &leases).await {
+    let started = Instant::now();
+    let renewed = presence::renew(hot, partition, &leases).await;
+    metrics.beats.observe(started.elapsed().as_secs_f64());
+    match renewed {
         Ok(missing) => {
             if !missing.is_empty() {
                 metrics.missing.inc_by(missing.len() as u64);

@@ -1,11 +1,12 @@
 //! Redis may forget every script at any moment: each one works directly after, alone and among others.
 
+use std::slice;
 use std::time::Duration;
 
 use nself_realtime::domain::{endings, rooms as domain_rooms};
 use nself_realtime::hot::presence::{self, Choice};
 use nself_realtime::hot::typing::{self, Mark};
-use nself_realtime::hot::{explain, messages, nodes, rooms, script};
+use nself_realtime::hot::{doctor, explain, messages, nodes, rooms, script};
 use nself_realtime::types::{RoomName, Status};
 
 use crate::stage::{GRACE, Stage, held, lease, now_ms, partition, room, user};
@@ -86,6 +87,10 @@ pub async fn call_every_script(stage: &Stage, forgetful: bool) {
     assert!(presence::expire(hot, &alice.user).await.unwrap().is_none());
     forget().await;
     assert!(presence::idle(hot, &alice.user).await.unwrap().is_none());
+    forget().await;
+    assert!(doctor::connections(hot, slice::from_ref(&alice), true).await.unwrap()[0].is_whole());
+    forget().await;
+    assert_eq!(doctor::room(hot, &lobby, true).await.unwrap(), []);
     forget().await;
     let explained = explain::explain(hot, &alice.user).await.unwrap();
     assert_eq!((explained.connections.len(), explained.rooms.len()), (1, 1));

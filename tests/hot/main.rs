@@ -13,6 +13,7 @@ mod admission;
 mod away;
 mod bus;
 mod cluster;
+mod doctor;
 mod explain;
 mod flush;
 mod link;

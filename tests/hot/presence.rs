@@ -46,6 +46,7 @@ async fn a_connection_is_a_lease_with_a_record() {
         presence,
         now_ms: at_ms,
         rooms,
+        returned: false,
     } = connected
     else {
         panic!("alice has no other connection");
