@@ -2,7 +2,11 @@
 
 CARGO ?= cargo
 
-.PHONY: help dev test lint
+# Of a soak: rounds of all faults, and seconds of random lives.
+SOAK_ROUNDS ?= 10
+SOAK_SECONDS ?= 600
+
+.PHONY: help dev test soak lint
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
@@ -14,6 +18,11 @@ dev: ## Build, and run two gateways with a Redis and a Postgres of their own; AR
 test: ## Run all tests, on real servers and with real clients
 	@scripts/need rust redis postgres clients
 	$(CARGO) test --locked
+
+soak: ## All faults ten times, and random lives for ten minutes; SOAK_SEED=… repeats those
+	@scripts/need rust redis clients
+	SOAK_ROUNDS=$(SOAK_ROUNDS) $(CARGO) test --locked --test faults -- --nocapture
+	SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO) test --locked --test hot lives:: -- --nocapture
 
 lint: ## Hold the style: format, lints, documentation, licences, scripts
 	@scripts/need rust lint-tools

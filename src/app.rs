@@ -16,7 +16,7 @@ use crate::archive::{Archive, ArchiveError};
 use crate::config::{Config, Limits, PresenceAudience};
 use crate::domain::identity::{BadKey, TokenRules, Verifier};
 use crate::engine::{self, Application, Server};
-use crate::gateway::{self, Ask, Dispatcher, Node, Shard};
+use crate::gateway::{self, Ask, Dispatcher, Encoder, Node, Shard};
 use crate::hot::bus::{Bus, SHARDS_MAX};
 use crate::hot::keys::{Keys, Lease, Partition};
 use crate::hot::presence::Held;
@@ -30,8 +30,8 @@ use crate::lifecycle::{self, beat, heartbeat};
 const PROLONG: Duration = Duration::from_secs(5);
 /// How long records of users who are gone, and empty rooms that were made by joining, are kept.
 const KEEP: Duration = Duration::from_secs(86_400);
-/// Connections of one user.
-const USER_CONNECTIONS: u64 = 50;
+/// Connections of one user: a bound on what one script walks through. The limit that operators set comes with the others.
+const USER_CONNECTIONS: u64 = 1_000;
 /// Questions to a shard that wait; only the heartbeat asks.
 const ASKS_MAX: usize = 1_024;
 
@@ -71,8 +71,11 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let shards = config.shards.clamp(1, SHARDS_MAX);
 
     let metrics = gateway::metrics::Metrics::new(&registry)?;
-    let tells_presence = config.enable_presence;
-    let (dispatcher, inboxes) = Dispatcher::new(shards, config.custom_status_shape, tells_presence, metrics.clone());
+    let encoder = Encoder {
+        shape: config.custom_status_shape,
+        tells_presence: config.enable_presence,
+    };
+    let (dispatcher, inboxes) = Dispatcher::new(shards, encoder, metrics.clone());
     let keys = Keys::new(&config.redis_prefix);
     let (bus, driver) = Bus::open(
         config.redis_url.expose(),
@@ -148,7 +151,8 @@ fn start_lifecycle(
     };
     let revived = Arc::new(Notify::new());
     let (id, every, lease) = (config.node_id.clone(), config.node_beat, config.node_lease);
-    let beating = beat::run(hot.clone(), id, every, lease, Arc::clone(&revived), connections);
+    let grace = config.presence_grace;
+    let beating = beat::run(hot.clone(), id, every, lease, grace, Arc::clone(&revived), connections);
     let every = config.presence_heartbeat;
     let renewing = heartbeat::run(hot.clone(), every, holders(asks), revived, metrics.clone());
     let looking = lifecycle::drift::run(hot.clone(), metrics.clone());
@@ -241,12 +245,20 @@ async fn ask_leases(shard: mpsc::Sender<Ask>, partition: Partition) -> Vec<Held>
 
 fn verifier(config: &Config) -> Result<Verifier, BadKey> {
     let jwt = &config.jwt;
+    if jwt.jwks_url.is_some() {
+        tracing::error!(
+            "REALTIME_JWT_JWKS_URL is not fetched yet: nobody gets in by a token; use REALTIME_JWT_JWKS_FILE"
+        );
+    }
+    let key_set = jwt.jwks_file.as_ref().map(std::fs::read_to_string).transpose()?;
     Verifier::new(&TokenRules {
         secret: jwt.secret.as_ref().map(|secret| secret.expose()),
+        key_set: key_set.as_deref(),
         algorithms: &jwt.algorithms,
         audience: &jwt.audience,
         issuer: &jwt.issuer,
-        leeway_s: jwt.leeway.as_secs(),
+        // Rounded up: nobody is refused earlier than the setting says.
+        leeway_s: jwt.leeway.as_millis().div_ceil(1_000) as u64,
     })
 }
 

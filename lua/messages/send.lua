@@ -17,17 +17,21 @@
 -- is published before the check of a ban that came first is one too many.
 -- @include rooms/_state
 
-local room = redis.call("HMGET", KEYS[1], "type", "epoch")
+local room = redis.call("HMGET", KEYS[1], "type", "epoch", "visibility")
 if not room[1] then
   return { "missing" }
 end
 local now_ms = clock_ms()
 local policy = redis.call("HGET", KEYS[3], ARGV[1])
 policy = policy and cjson.decode(policy) or {}
+local is_member = redis.call("ZSCORE", KEYS[2], ARGV[2])
+if room[3] == "secret" and not policy.role and not is_member then
+  return { "missing" }
+end
 if policy.ban and (policy.ban == 0 or policy.ban > now_ms) then
   return { "banned" }
 end
-if not redis.call("ZSCORE", KEYS[2], ARGV[2]) then
+if not is_member then
   return { "stranger" }
 end
 if policy.mute and (policy.mute == 0 or policy.mute > now_ms) then

@@ -8,6 +8,7 @@
 -- KEYS[5] tombstone    string  this connection has ended
 -- KEYS[6] due          zset    what else ends by time
 -- KEYS[7] channel      pubsub  who is in the room
+-- KEYS[8] room.changes stream  changes of membership, by rev
 -- ARGV[1] room
 -- ARGV[2] user
 -- ARGV[3] connection
@@ -63,6 +64,7 @@ if first and most > 0 and not lost and redis.call("HLEN", KEYS[3]) >= most then
 end
 
 if missing then
+  redis.call("DEL", KEYS[8])
   local kind, limit = "channel", "0"
   if lost then
     kind, visibility, limit = ARGV[15], ARGV[16], ARGV[17]
@@ -81,13 +83,14 @@ local rev = tonumber(room[6])
 if first then
   redis.call("HSET", KEYS[3], ARGV[2], string.format("%.0f", now_ms) .. " " .. ARGV[6] .. " " .. ARGV[8])
   rev = redis.call("HINCRBY", KEYS[1], "rev", 1)
-  if redis.call("HLEN", KEYS[3]) > tonumber(ARGV[9]) then
+  local large = redis.call("HLEN", KEYS[3]) > tonumber(ARGV[9])
+  local frame = table.concat({
+    "j " .. room[4] .. " " .. rev .. " " .. string.format("%.0f", now_ms) .. " " .. ARGV[6] .. " " .. ARGV[3],
+    ARGV[2], ARGV[7],
+  }, "\n")
+  change_membership(KEYS[8], KEYS[7], rev, (large or lost) and "" or frame)
+  if large then
     publish_count(KEYS[1], KEYS[3], KEYS[6], KEYS[7], ARGV[1], now_ms, tonumber(ARGV[10]))
-  elseif not lost then
-    redis.call("SPUBLISH", KEYS[7], table.concat({
-      "j " .. room[4] .. " " .. rev .. " " .. string.format("%.0f", now_ms) .. " " .. ARGV[6] .. " " .. ARGV[3],
-      ARGV[2], ARGV[7],
-    }, "\n"))
   end
 end
 return {

@@ -8,6 +8,7 @@
 -- KEYS[5] tombstone    string  this connection has ended
 -- KEYS[6] due          zset    what else ends by time
 -- KEYS[7] channel      pubsub  who is in the room
+-- KEYS[8] room.changes stream  changes of membership, by rev
 -- ARGV[1] room
 -- ARGV[2] user
 -- ARGV[3] member
@@ -28,11 +29,14 @@
 if tonumber(ARGV[9]) > 0 then
   redis.call("SET", KEYS[5], "1", "PX", ARGV[9])
 end
-local room = redis.call("HMGET", KEYS[1], "epoch", "rev", "auto", "seq")
+local room = redis.call("HMGET", KEYS[1], "epoch", "rev", "auto", "seq", "visibility")
 if not room[1] then
   return { "missing" }
 end
 if redis.call("ZREM", KEYS[2], ARGV[3]) == 0 then
+  if room[5] == "secret" and not is_live(KEYS[2], ARGV[2]) then
+    return { "missing" }
+  end
   return { "ok", 0, 0, tonumber(room[2]), room[1], tonumber(room[4]) }
 end
 if is_live(KEYS[2], ARGV[2]) then
@@ -59,13 +63,14 @@ for _, mark in ipairs(ended) do
   publish_typing(KEYS[4], KEYS[7], mark[1], mark[2], ARGV[2], now_ms)
 end
 
-if count > tonumber(ARGV[7]) then
+local large = count > tonumber(ARGV[7])
+local frame = table.concat({
+  "l " .. room[1] .. " " .. rev .. " " .. string.format("%.0f", now_ms) .. " " .. ARGV[5] .. " " .. ARGV[4],
+  ARGV[2], ARGV[6],
+}, "\n")
+change_membership(KEYS[8], KEYS[7], rev, large and "" or frame)
+if large then
   publish_count(KEYS[1], KEYS[3], KEYS[6], KEYS[7], ARGV[1], now_ms, tonumber(ARGV[8]))
-else
-  redis.call("SPUBLISH", KEYS[7], table.concat({
-    "l " .. room[1] .. " " .. rev .. " " .. string.format("%.0f", now_ms) .. " " .. ARGV[5] .. " " .. ARGV[4],
-    ARGV[2], ARGV[6],
-  }, "\n"))
 end
 if room[3] and count == 1 then
   redis.call("PEXPIRE", KEYS[1], ARGV[10])

@@ -20,16 +20,21 @@
 -- @include rooms/_state
 -- @include typing/_state
 
-if redis.call("EXISTS", KEYS[1]) == 0 then
+local visibility = redis.call("HGET", KEYS[1], "visibility")
+if not visibility then
   return { "missing" }
 end
 local now_ms = clock_ms()
 local policy = redis.call("HGET", KEYS[3], ARGV[2])
 policy = policy and cjson.decode(policy) or {}
+local is_member = redis.call("ZSCORE", KEYS[2], ARGV[3])
+if visibility == "secret" and not policy.role and not is_member then
+  return { "missing" }
+end
 if policy.ban and (policy.ban == 0 or policy.ban > now_ms) then
   return { "banned" }
 end
-if not redis.call("ZSCORE", KEYS[2], ARGV[3]) then
+if not is_member then
   return { "stranger" }
 end
 if policy.mute and (policy.mute == 0 or policy.mute > now_ms) then

@@ -15,11 +15,12 @@
 -- @include rooms/_state
 -- @include typing/_state
 
-if redis.call("EXISTS", KEYS[1]) == 0 then
+local visibility = redis.call("HGET", KEYS[1], "visibility")
+if not visibility then
   return { "missing" }
 end
 if not redis.call("ZSCORE", KEYS[2], ARGV[2]) then
-  return { "stranger" }
+  return { visibility == "secret" and "missing" or "stranger" }
 end
 if redis.call("HDEL", KEYS[3], ARGV[1] .. "\0" .. ARGV[3]) == 1 then
   publish_typing(KEYS[3], KEYS[4], ARGV[3], ARGV[4], ARGV[1], clock_ms())

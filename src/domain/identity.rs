@@ -1,5 +1,6 @@
 //! Who somebody is: tokens are verified here, by the configured algorithms alone. Not here: where a token is found.
 
+use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
 use serde::Deserialize;
 use serde_json::Value;
@@ -37,14 +38,24 @@ pub enum IdentityError {
     ReservedUser,
 }
 
-/// What a key is made of.
+/// The keys of tokens cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("REALTIME_JWT_SECRET looks like a PEM public key and is none: {0}")]
-pub struct BadKey(jsonwebtoken::errors::Error);
+pub enum BadKey {
+    #[error("REALTIME_JWT_SECRET looks like a PEM public key and is none: {0}")]
+    Pem(jsonwebtoken::errors::Error),
+    #[error("REALTIME_JWT_JWKS_FILE is no key set: {0}")]
+    KeySet(#[from] serde_json::Error),
+    #[error("REALTIME_JWT_JWKS_FILE cannot be read: {0}")]
+    Unreadable(#[from] std::io::Error),
+    #[error("REALTIME_JWT_JWKS_FILE holds no public key that can be used")]
+    EmptyKeySet,
+}
 
 /// What tokens must be, as the configuration says.
 pub struct TokenRules<'a> {
     pub secret: Option<&'a str>,
+    /// A JSON Web Key Set: its public keys, each by its `kid`.
+    pub key_set: Option<&'a str>,
     /// Empty: every algorithm that fits the key.
     pub algorithms: &'a [Algorithm],
     /// Empty: any.
@@ -56,8 +67,15 @@ pub struct TokenRules<'a> {
 
 /// Verifies tokens; without a key it believes none.
 pub struct Verifier {
-    key: Option<(DecodingKey, Validation)>,
+    keys: Vec<Key>,
     leeway_s: u64,
+}
+
+struct Key {
+    /// A token that names a key is verified by no other.
+    id: Option<String>,
+    key: DecodingKey,
+    validation: Validation,
 }
 
 #[derive(Deserialize)]
@@ -82,21 +100,33 @@ const RSA: &[Algorithm] = &[
     Algorithm::PS512,
 ];
 
+const ELLIPTIC: &[Algorithm] = &[Algorithm::ES256, Algorithm::ES384];
+const EDWARDS: &[Algorithm] = &[Algorithm::EdDSA];
+
 impl Verifier {
     /// The key decides the family of algorithms, the configuration narrows it; the token has no say.
     pub fn new(rules: &TokenRules<'_>) -> Result<Self, BadKey> {
-        let key = rules.secret.map(key).transpose()?.map(|(key, family)| {
+        let secret = rules
+            .secret
+            .map(key)
+            .transpose()?
+            .map(|(key, family)| (None, key, family));
+        let key_set = rules.key_set.map(keys_of).transpose()?.unwrap_or_default();
+        let fits = |(id, key, family): NamedKey| {
             let allowed: Vec<Algorithm> = family
                 .iter()
                 .copied()
                 .filter(|one| rules.algorithms.is_empty() || rules.algorithms.contains(one))
                 .collect();
-            (key, validation(allowed, rules))
-        });
-        // A configured algorithm that does not fit the key leaves nothing allowed: nobody gets in.
-        let key = key.filter(|(_, validation)| !validation.algorithms.is_empty());
+            // A configured algorithm that does not fit a key leaves nothing allowed: the key is not used.
+            (!allowed.is_empty()).then(|| Key {
+                id,
+                key,
+                validation: validation(allowed, rules),
+            })
+        };
         Ok(Self {
-            key,
+            keys: secret.into_iter().chain(key_set).filter_map(fits).collect(),
             leeway_s: rules.leeway_s,
         })
     }
@@ -106,9 +136,20 @@ impl Verifier {
         if token.len() > TOKEN_MAX_BYTES {
             return Err(IdentityError::TooLong);
         }
-        let (key, validation) = self.key.as_ref().ok_or(IdentityError::NoKey)?;
-        let claims = decode::<Claims>(token, key, validation)?.claims;
-        let user = UserId::parse(&user_of(&claims).ok_or(IdentityError::NoUser)?)?;
+        let named = jsonwebtoken::decode_header(token)?.kid;
+        let may_fit = |key: &&Key| named.is_none() || key.id.is_none() || key.id == named;
+        let mut refused = IdentityError::NoKey;
+        for key in self.keys.iter().filter(may_fit) {
+            match decode::<Claims>(token, &key.key, &key.validation) {
+                Ok(decoded) => return self.identity(&decoded.claims),
+                Err(error) => refused = error.into(),
+            }
+        }
+        Err(refused)
+    }
+
+    fn identity(&self, claims: &Claims) -> Result<Identity, IdentityError> {
+        let user = UserId::parse(&user_of(claims).ok_or(IdentityError::NoUser)?)?;
         if user.as_str().starts_with(ANONYMOUS_PREFIX) {
             return Err(IdentityError::ReservedUser);
         }
@@ -122,6 +163,29 @@ impl Verifier {
     }
 }
 
+/// A key with its name, and the algorithms that fit it.
+type NamedKey = (Option<String>, DecodingKey, &'static [Algorithm]);
+
+/// The public keys of a set, with the algorithms that fit each; shared secrets have no place in one.
+fn keys_of(json: &str) -> Result<Vec<NamedKey>, BadKey> {
+    let set: JwkSet = serde_json::from_str(json)?;
+    let usable = |jwk: &Jwk| {
+        let family = match &jwk.algorithm {
+            AlgorithmParameters::RSA(_) => RSA,
+            AlgorithmParameters::EllipticCurve(_) => ELLIPTIC,
+            AlgorithmParameters::OctetKeyPair(_) => EDWARDS,
+            _ => return None,
+        };
+        let key = DecodingKey::from_jwk(jwk).ok()?;
+        Some((jwk.common.key_id.clone(), key, family))
+    };
+    let keys: Vec<_> = set.keys.iter().filter_map(usable).collect();
+    if keys.is_empty() {
+        return Err(BadKey::EmptyKeySet);
+    }
+    Ok(keys)
+}
+
 fn key(secret: &str) -> Result<(DecodingKey, &'static [Algorithm]), BadKey> {
     if !secret.trim_start().starts_with("-----BEGIN") {
         return Ok((DecodingKey::from_secret(secret.as_bytes()), HMAC));
@@ -130,11 +194,9 @@ fn key(secret: &str) -> Result<(DecodingKey, &'static [Algorithm]), BadKey> {
     let pem = secret.replace("\\n", "\n");
     DecodingKey::from_rsa_pem(pem.as_bytes())
         .map(|key| (key, RSA))
-        .or_else(|_| {
-            DecodingKey::from_ec_pem(pem.as_bytes()).map(|key| (key, &[Algorithm::ES256, Algorithm::ES384][..]))
-        })
-        .or_else(|_| DecodingKey::from_ed_pem(pem.as_bytes()).map(|key| (key, &[Algorithm::EdDSA][..])))
-        .map_err(BadKey)
+        .or_else(|_| DecodingKey::from_ec_pem(pem.as_bytes()).map(|key| (key, ELLIPTIC)))
+        .or_else(|_| DecodingKey::from_ed_pem(pem.as_bytes()).map(|key| (key, EDWARDS)))
+        .map_err(BadKey::Pem)
 }
 
 fn validation(allowed: Vec<Algorithm>, rules: &TokenRules<'_>) -> Validation {
@@ -186,6 +248,7 @@ mod tests {
     fn rules(secret: &str) -> TokenRules<'_> {
         TokenRules {
             secret: Some(secret),
+            key_set: None,
             algorithms: &[],
             audience: &[],
             issuer: &[],
@@ -273,5 +336,48 @@ mod tests {
             Verifier::new(&none).expect("no key").verify(&token),
             Err(IdentityError::NoKey)
         ));
+    }
+
+    /// A key that signs nothing but these tests' tokens.
+    const SIGNING_KEY: &str = "-----BEGIN PRIVATE KEY-----\n\
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgQw5arWThHBFGp4a2\n\
+rLqBuBmKltiaiJobHMbyA4I90wShRANCAASGH/VQGjrCQAPfS/xdYCHKi+ul5eV1\n\
+37sw6aruveGF011JYCOFinBcOf0rTnzlsX5PSbWBTukLXkbTfheR9rBc\n\
+-----END PRIVATE KEY-----";
+
+    fn signed_by_key(kid: Option<&str>) -> String {
+        let mut header = Header::new(Algorithm::ES256);
+        header.kid = kid.map(str::to_owned);
+        let key = EncodingKey::from_ec_pem(SIGNING_KEY.as_bytes()).expect("a key");
+        encode(&header, &json!({"sub": "u"}), &key).expect("signs")
+    }
+
+    #[test]
+    fn a_key_set_verifies_by_kid() {
+        let key = json!({"kty": "EC", "crv": "P-256", "kid": "k1", "x": "hh_1UBo6wkAD30v8XWAhyovrpeXldd-7MOmq7r3hhdM", "y": "XUlgI4WKcFw5_StOfOWxfk9JtYFO6QteRtN-F5H2sFw"});
+        let shared = json!({"kty": "oct", "kid": "k2", "k": "c2VjcmV0"});
+        let set = json!({"keys": [shared, key]}).to_string();
+        let rules = TokenRules {
+            secret: None,
+            key_set: Some(&set),
+            ..rules("")
+        };
+        let verifier = Verifier::new(&rules).expect("a key set");
+        assert!(verifier.verify(&signed_by_key(Some("k1"))).is_ok());
+        assert!(
+            verifier.verify(&signed_by_key(None)).is_ok(),
+            "a token may leave its key unnamed"
+        );
+        assert!(matches!(
+            verifier.verify(&signed_by_key(Some("k3"))),
+            Err(IdentityError::NoKey)
+        ));
+        let shared = signed(&json!({"sub": "u"}), Algorithm::HS256);
+        assert!(verifier.verify(&shared).is_err(), "no shared secret comes out of a set");
+        let none = TokenRules {
+            key_set: Some(r#"{"keys":[]}"#),
+            ..rules
+        };
+        assert!(matches!(Verifier::new(&none), Err(BadKey::EmptyKeySet)));
     }
 }

@@ -1,11 +1,14 @@
 //! Rooms: making, joining, leaving, listing. Not here: how it is said on the wire.
 
+use std::time::Duration;
+
 use crate::hot::keys::Lease;
 use crate::hot::presence::Enter;
 use crate::hot::rooms::{Join, JoinRequest, LeaveRequest, Page};
 use crate::hot::{self, Hot, HotError};
 use crate::types::{LeaveReason, RoomName, UserId};
 
+pub use crate::hot::healing::Healed;
 pub use crate::hot::rooms::{Joined, Known, LIST_MAX, Left, Member, NewRoom, Room};
 
 /// What [`create`] found.
@@ -103,6 +106,11 @@ pub async fn leave(hot: &Hot, lease: &Lease, room: &RoomName) -> Result<Option<L
     let left = hot::rooms::leave(hot, &request).await?;
     hot::presence::exit(hot, &lease.user, &lease.connection, room).await?;
     Ok(left)
+}
+
+/// What a node has missed of a room behind `rev` of `epoch`; `outage`: how long it may have heard nothing.
+pub async fn heal(hot: &Hot, room: &RoomName, epoch: &str, rev: u64, outage: Duration) -> Result<Healed, HotError> {
+    hot::healing::heal(hot, room, epoch, rev, outage).await
 }
 
 /// Why a page of members is not given.

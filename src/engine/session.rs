@@ -229,6 +229,7 @@ impl Session {
             Packet::Binary(data) => self.receive_message(Message::Binary(data)),
             Packet::Pong | Packet::PongUpgrade => {
                 self.clock.pong(Instant::now(), self.shard.settings());
+                self.rearm();
             }
             Packet::Close => self.close(CloseReason::TransportClose),
             Packet::Noop | Packet::Upgrade => {}

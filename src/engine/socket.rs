@@ -168,6 +168,11 @@ impl Socket {
         self.0.data.borrow().clone()?.downcast().ok()
     }
 
+    /// Takes the application's own value away. One that holds the socket itself is never freed without this.
+    pub fn take_data<T: 'static>(&self) -> Option<Rc<T>> {
+        self.0.data.take()?.downcast().ok()
+    }
+
     /// Turns CONNECT down; false when it was accepted before.
     pub(super) fn refuse(&self, error: &ConnectError) -> bool {
         if self.state() == State::Connecting {

@@ -8,6 +8,7 @@ use std::time::Instant;
 use ahash::{AHashSet, AHasher};
 use tokio::sync::Mutex;
 
+use super::node::Place;
 use crate::engine::{Socket, Transport};
 use crate::hot::keys::Lease;
 use crate::types::{RoomName, UserId};
@@ -37,6 +38,8 @@ pub struct Client {
     /// Events run one after the other by themselves; what a node does to a connection takes its turn here.
     pub turn: Mutex<()>,
     pub(super) lease: RefCell<Lease>,
+    /// Given back with the client.
+    pub(super) _place: Place,
 }
 
 /// What the client told of itself; shown to operators.

@@ -2,6 +2,7 @@
 //! listen. Not here: which client of a shard hears it (`shard`).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -62,40 +63,47 @@ pub enum Delivery {
     },
     /// A presence, to everybody.
     Presence { origin: Option<String>, news: News },
+    /// The bus brought nothing of this room for a while.
+    RoomRestored { room: RoomName, outage: Duration },
+    /// The same of a user's own channel.
+    UserRestored { user: UserId },
 }
 
 /// What a shard takes its deliveries from.
 pub type Inbox = mpsc::Receiver<Arc<Delivery>>;
 
+/// Makes deliveries of events: the frame is encoded here, once for all who get it.
+#[derive(Clone, Copy)]
+pub struct Encoder {
+    pub shape: CustomStatusShape,
+    /// `REALTIME_ENABLE_PRESENCE`: without it presence is kept, and not told.
+    pub tells_presence: bool,
+}
+
 /// Stands between the bus and the shards.
 pub struct Dispatcher {
     inboxes: Vec<mpsc::Sender<Arc<Delivery>>>,
-    shape: CustomStatusShape,
-    /// `REALTIME_ENABLE_PRESENCE`: without it presence is kept, and not told.
-    tells_presence: bool,
+    encoder: Encoder,
     metrics: Metrics,
 }
 
 impl Dispatcher {
     /// A dispatcher, and the inbox of each shard.
-    pub fn new(shards: usize, shape: CustomStatusShape, tells_presence: bool, metrics: Metrics) -> (Self, Vec<Inbox>) {
+    pub fn new(shards: usize, encoder: Encoder, metrics: Metrics) -> (Self, Vec<Inbox>) {
         let (inboxes, receivers) = (0..shards).map(|_| mpsc::channel(INBOX_MAX)).unzip();
-        (
-            Self {
-                inboxes,
-                shape,
-                tells_presence,
-                metrics,
-            },
-            receivers,
-        )
+        let dispatcher = Self {
+            inboxes,
+            encoder,
+            metrics,
+        };
+        (dispatcher, receivers)
     }
 
     /// What the bus calls with every frame.
     pub fn into_sink(self) -> Sink {
         Box::new(move |topic, shards, payload| match frame::decode(payload) {
             Some(event) => {
-                if let Some(delivery) = self.delivery(topic, event) {
+                if let Some(delivery) = self.encoder.delivery(topic, event) {
                     self.dispatch(shards, &Arc::new(delivery));
                 }
             }
@@ -110,8 +118,11 @@ impl Dispatcher {
             }
         }
     }
+}
 
-    fn news(&self, user: &UserId, presence: &Presence) -> Option<News> {
+impl Encoder {
+    /// A presence that is news; `None` where presence is not told.
+    pub fn news(&self, user: &UserId, presence: &Presence) -> Option<News> {
         self.tells_presence.then(|| News {
             user: user.clone(),
             presence: Arc::new(presence.clone()),
@@ -145,11 +156,13 @@ impl Dispatcher {
                 origin,
                 news: self.news(&user, &presence)?,
             }),
+            (Topic::User(user), BusEvent::Restored { .. }) => Some(Delivery::UserRestored { user: user.clone() }),
             _ => None,
         }
     }
 
-    fn room_delivery(&self, room: RoomName, event: BusEvent) -> Option<Delivery> {
+    /// An event of a room, for everybody of a shard who is in it.
+    pub fn room_delivery(&self, room: RoomName, event: BusEvent) -> Option<Delivery> {
         let (order, key, except, frame, news) = match event {
             BusEvent::Message {
                 epoch,
@@ -212,6 +225,10 @@ impl Dispatcher {
                 outgoing::room_count(&room, members),
                 None,
             ),
+            BusEvent::Restored { outage_ms } => {
+                let outage = Duration::from_millis(outage_ms);
+                return Some(Delivery::RoomRestored { room, outage });
+            }
             BusEvent::Presence { user, presence, .. } => {
                 return Some(Delivery::RoomPresence {
                     room,

@@ -15,6 +15,7 @@ pub struct Metrics {
     pub lost_deliveries: IntCounter,
     pub late_acks: IntCounter,
     pub latency: Histogram,
+    pub healed: IntCounter,
     pub refusals: IntCounterVec,
     pub rooms: IntGaugeVec,
     pub flaps: IntCounter,
@@ -66,6 +67,10 @@ impl Metrics {
                     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
                 ]),
             )?,
+            healed: IntCounter::new(
+                "realtime_rooms_healed_total",
+                "Rooms whose missed events were read from Redis.",
+            )?,
             refusals: counters(
                 "realtime_handshake_refusals_total",
                 "Handshakes turned down, by cause.",
@@ -88,6 +93,7 @@ impl Metrics {
         registry.register(Box::new(metrics.lost_deliveries.clone()))?;
         registry.register(Box::new(metrics.late_acks.clone()))?;
         registry.register(Box::new(metrics.latency.clone()))?;
+        registry.register(Box::new(metrics.healed.clone()))?;
         registry.register(Box::new(metrics.refusals.clone()))?;
         registry.register(Box::new(metrics.rooms.clone()))?;
         registry.register(Box::new(metrics.flaps.clone()))?;

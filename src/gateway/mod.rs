@@ -4,6 +4,7 @@
 mod client;
 pub mod fanout;
 mod handshake;
+mod healing;
 mod listeners;
 pub mod metrics;
 pub mod node;
@@ -17,6 +18,6 @@ mod told;
 mod events;
 mod session;
 
-pub use fanout::{Dispatcher, Inbox};
+pub use fanout::{Dispatcher, Encoder, Inbox};
 pub use node::{Node, Settings};
 pub use shard::{Ask, Shard};

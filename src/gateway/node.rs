@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::fanout::Encoder;
 use super::metrics::Metrics;
 use crate::config::{CustomStatusShape, NamePatterns, Networks};
 use crate::domain::identity::Verifier;
@@ -72,6 +73,24 @@ impl Node {
         }
     }
 
+    /// How this node writes what it tells.
+    pub(super) fn encoder(&self) -> Encoder {
+        Encoder {
+            shape: self.settings.custom_status_shape,
+            tells_presence: self.settings.enable_presence,
+        }
+    }
+
+    /// A place for one socket, unless the node is full; held until it is dropped.
+    pub(super) fn claim_place(self: &Arc<Self>) -> Option<Place> {
+        let most = self.settings.max_connections;
+        let claim = |held: u64| (held < most).then_some(held + 1);
+        let claimed = self
+            .connections
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, claim);
+        claimed.is_ok().then(|| Place(Arc::clone(self)))
+    }
+
     /// A lease for one life of a socket; its connection id was never used and never will be.
     pub(super) fn new_lease(&self, socket_id: &str, user: &UserId) -> Lease {
         let incarnation = self.incarnations.fetch_add(1, Ordering::Relaxed);
@@ -82,5 +101,14 @@ impl Node {
             node: self.id.clone(),
             user: user.clone(),
         }
+    }
+}
+
+/// One of the sockets that a node may hold.
+pub struct Place(Arc<Node>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -44,8 +44,8 @@ impl<'a> Incoming<'a> {
         match serde_json::from_str(raw.get()) {
             Ok(Value::Object(fields)) => Ok(Fields(fields)),
             Ok(_) => Err(Failure::field("payload", rule)),
-            // What is no JSON never comes this far, so it is nested deeper than anybody needs.
-            Err(_) => Err(Failure::field("payload", "is nested too deeply")),
+            // The engine lets through what looks like JSON: half a surrogate pair is left, and depth beyond all need.
+            Err(_) => Err(Failure::field("payload", "is no valid JSON, or nested too deeply")),
         }
     }
 

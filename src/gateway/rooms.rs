@@ -3,19 +3,22 @@
 
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ahash::AHashMap;
 use tokio::sync::oneshot;
 
 use super::client::Client;
-use super::fanout::Order;
+use super::fanout::{Delivery, Order};
 use crate::domain::rooms::{Joined, Known};
 use crate::engine::Frame;
 use crate::types::RoomName;
 
 /// What a client may miss while its join is under way; beyond, the join fails and is tried again.
 const JOINING_FRAMES_MAX: usize = 1_000;
+/// Events that are kept while a room is being healed.
+const HEALING_EVENTS_MAX: usize = 1_000;
 /// How long something waits for the bus to bring the message before it.
 const BUS_PATIENCE: Duration = Duration::from_millis(250);
 
@@ -32,9 +35,32 @@ struct Room {
     members: AHashMap<u64, Member>,
     /// Joins under way: the subscription must stay.
     joining: u32,
-    /// The last message that came.
-    heard: Option<(String, u64)>,
+    /// How far the bus has brought the room.
+    heard: Option<Heard>,
+    /// While what was missed is being read: what comes meanwhile.
+    healing: Option<VecDeque<Arc<Delivery>>>,
     waiting: VecDeque<Waiting>,
+}
+
+/// A place in a room's order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heard {
+    pub epoch: String,
+    pub seq: u64,
+    pub rev: u64,
+}
+
+/// What is to be done with an event of a room's order.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// It is next.
+    Now,
+    /// It came before.
+    Known,
+    /// It waits until what was missed has been read.
+    Kept,
+    /// Something before it is missing.
+    Gap,
 }
 
 struct Member {
@@ -113,13 +139,18 @@ impl Rooms {
     /// The join's reply: the ack goes first, then what came meanwhile and stands above the position. A second join of
     /// the same client only gets its ack. False: more came than is kept, and the client has to join again.
     pub fn complete_join(&mut self, name: &RoomName, client: &Client, position: Position, ack: Option<&Frame>) -> bool {
-        let Some(member) = self
-            .rooms
-            .get_mut(name)
-            .and_then(|room| room.members.get_mut(&client.key))
-        else {
+        let Some(room) = self.rooms.get_mut(name) else {
             return false;
         };
+        let Some(member) = room.members.get_mut(&client.key) else {
+            return false;
+        };
+        // Nobody here waits for what was before the first of them came.
+        room.heard.get_or_insert_with(|| Heard {
+            epoch: position.known.epoch.clone(),
+            seq: position.seq,
+            rev: position.rev,
+        });
         if let State::Joining(kept) = &member.state
             && kept.len() >= JOINING_FRAMES_MAX
         {
@@ -201,6 +232,72 @@ impl Rooms {
         empty
     }
 
+    /// What is to be done with an event; where that is not its turn yet, it is kept here.
+    pub fn turn_of(&mut self, name: &RoomName, order: &Order, delivery: &Arc<Delivery>) -> Turn {
+        let Some(room) = self.rooms.get_mut(name) else {
+            return Turn::Now;
+        };
+        if *order == Order::None {
+            return Turn::Now;
+        }
+        if let Some(kept) = &mut room.healing {
+            // Beyond the bound the oldest is let go: whoever reads the room again finds it there.
+            if kept.len() == HEALING_EVENTS_MAX {
+                kept.pop_front();
+            }
+            kept.push_back(Arc::clone(delivery));
+            return Turn::Kept;
+        }
+        let turn = room.turn_of(order);
+        if turn == Turn::Gap {
+            room.healing = Some(VecDeque::from([Arc::clone(delivery)]));
+        }
+        turn
+    }
+
+    /// Healing begins, unless it is under way, or nobody is in the room: from where.
+    pub fn begin_healing(&mut self, name: &RoomName) -> Option<Heard> {
+        let room = self.rooms.get_mut(name)?;
+        let heard = room.heard.clone()?;
+        if room.healing.is_some() {
+            return None;
+        }
+        room.healing = Some(VecDeque::new());
+        Some(heard)
+    }
+
+    /// How far the room has been heard.
+    pub fn heard_so_far(&self, name: &RoomName) -> Option<Heard> {
+        self.rooms.get(name)?.heard.clone()
+    }
+
+    /// Healing is over: the room is this far, and this came meanwhile.
+    pub fn end_healing(&mut self, name: &RoomName, heard: Option<Heard>) -> VecDeque<Arc<Delivery>> {
+        let Some(room) = self.rooms.get_mut(name) else {
+            return VecDeque::new();
+        };
+        if heard.is_some() {
+            room.heard = heard;
+        }
+        room.healing.take().unwrap_or_default()
+    }
+
+    /// What was missed cannot be told one by one: everybody in the room hears of it, and goes on from there.
+    pub fn reset(&mut self, name: &RoomName, heard: &Heard, frame: &Frame) -> usize {
+        let Some(room) = self.rooms.get_mut(name) else { return 0 };
+        let mut told = 0;
+        for member in room.members.values_mut() {
+            if let State::Live(position) = &mut member.state
+                && position.known.epoch == heard.epoch
+            {
+                (position.seq, position.rev) = (position.seq.max(heard.seq), position.rev.max(heard.rev));
+                member.client.socket.send(frame);
+                told += 1;
+            }
+        }
+        told
+    }
+
     /// Hands a frame to everybody in the room whom `hears` allows; how many that were.
     pub fn deliver(
         &mut self,
@@ -228,10 +325,7 @@ impl Rooms {
                 State::Joining(_) => {}
             }
         }
-        if let Order::Seq { epoch, seq } = order {
-            room.heard = Some((epoch.clone(), *seq));
-            room.release(|waiting| waiting.epoch != *epoch || waiting.seq <= *seq);
-        }
+        room.hear(order);
         delivered
     }
 
@@ -240,10 +334,17 @@ impl Rooms {
         self.put_behind(name, epoch, seq, Behind::Ack(Rc::clone(client), frame));
     }
 
-    /// Resolves when the room has heard everything up to `seq`, or the bus did not bring it in time.
-    pub fn heard(&mut self, name: &RoomName, epoch: &str, seq: u64) -> oneshot::Receiver<()> {
+    /// Resolves when the client has heard everything up to `seq` that is for it, or the bus did not bring it in time.
+    pub fn heard(&mut self, name: &RoomName, epoch: &str, seq: u64, client: &Client) -> oneshot::Receiver<()> {
         let (signal, heard) = oneshot::channel();
-        self.put_behind(name, epoch, seq, Behind::Signal(signal));
+        let behind = Behind::Signal(signal);
+        // What was said before its join is not for it, and may never have come to this node.
+        let known = self.rooms.get(name).and_then(|room| room.members.get(&client.key));
+        if known.is_some_and(|member| member.begins_at(epoch, seq)) {
+            behind.go();
+        } else {
+            self.put_behind(name, epoch, seq, behind);
+        }
         heard
     }
 
@@ -279,12 +380,59 @@ impl Rooms {
     }
 }
 
+impl Member {
+    /// Whether the membership begins at `seq` or behind it.
+    fn begins_at(&self, epoch: &str, seq: u64) -> bool {
+        matches!(&self.state, State::Live(position) if position.known.epoch == epoch && position.seq >= seq)
+    }
+}
+
 impl Room {
     /// Whether everything up to `seq` came, or was before every member's time.
     fn has_heard(&self, epoch: &str, seq: u64) -> bool {
         self.heard
             .as_ref()
-            .is_some_and(|(known, last)| known == epoch && *last >= seq)
+            .is_some_and(|heard| heard.epoch == epoch && heard.seq >= seq)
+    }
+
+    /// An event has been delivered: the room is that far.
+    fn hear(&mut self, order: &Order) {
+        let (Order::Seq { epoch, .. } | Order::Rev { epoch, .. }) = order else {
+            return;
+        };
+        let begin = || Heard {
+            epoch: epoch.clone(),
+            seq: 0,
+            rev: 0,
+        };
+        let heard = self.heard.get_or_insert_with(begin);
+        if heard.epoch != *epoch {
+            *heard = begin();
+        }
+        match order {
+            Order::Seq { seq, .. } => {
+                heard.seq = *seq;
+                self.release(|waiting| waiting.epoch != *epoch || waiting.seq <= *seq);
+            }
+            Order::Rev { rev, .. } => heard.rev = *rev,
+            Order::None => {}
+        }
+    }
+
+    /// Whether a change of membership is the next one. (Messages without their place are the next stage's.)
+    fn turn_of(&self, order: &Order) -> Turn {
+        let (Order::Rev { epoch, rev }, Some(heard)) = (order, &self.heard) else {
+            return Turn::Now;
+        };
+        if heard.epoch != *epoch {
+            Turn::Now
+        } else if *rev <= heard.rev {
+            Turn::Known
+        } else if *rev == heard.rev + 1 {
+            Turn::Now
+        } else {
+            Turn::Gap
+        }
     }
 
     fn release(&mut self, ready: impl Fn(&Waiting) -> bool) -> usize {

@@ -26,7 +26,7 @@ use crate::domain::{endings, presence, rooms};
 use crate::engine::{Application, CloseReason, ConnectError, Event, Handshake, Refusal, Socket};
 use crate::hot::HotError;
 use crate::hot::keys::Lease;
-use crate::types::{Presence, RoomName};
+use crate::types::{Presence, RoomName, UserId};
 
 impl Application for Shard {
     fn admit(&self, request: &Parts, remote: SocketAddr) -> Result<(), Refusal> {
@@ -63,7 +63,8 @@ impl Application for Shard {
 
     fn disconnected(self: Rc<Self>, socket: Socket, reason: CloseReason) -> LocalBoxFuture<'static, ()> {
         async move {
-            if let Some(client) = socket.data::<Client>() {
+            // Client and socket hold each other up to here.
+            if let Some(client) = socket.take_data::<Client>() {
                 self.end(&client, reason).await;
             }
         }
@@ -90,6 +91,11 @@ impl Shard {
     /// stock client comes back, which it would not after CONNECT_ERROR.
     async fn let_in(self: &Rc<Self>, socket: Socket, guest: Guest) -> Result<(), ConnectError> {
         let user = guest.user(socket.id());
+        // Asked at the door as well, but many may have come in since that have no place yet.
+        let place = self
+            .node
+            .claim_place()
+            .ok_or_else(|| self.turn_away(&socket, &user, "full", "the node is full"))?;
         let client = Rc::new(Client {
             key: self.next_key(),
             lease: RefCell::new(self.node.new_lease(socket.id(), &user)),
@@ -103,6 +109,7 @@ impl Shard {
             rooms: RefCell::default(),
             watching: RefCell::default(),
             turn: Mutex::new(()),
+            _place: place,
             socket,
         });
         let (listening, registered) = tokio::join!(self.listen(&client.user), self.register(&client, None));
@@ -128,15 +135,17 @@ impl Shard {
             Err(error) => Err(error.to_string()),
         };
         self.listening(&client.user);
-        outcome.map_err(|why| {
-            tracing::warn!(user = %client.user, why, "connection not registered");
-            self.node.metrics.refusals.with_label_values(&["unregistered"]).inc();
-            client.socket.close(CloseReason::Unavailable);
-            ConnectError {
-                message: "Try again in a moment".to_owned(),
-                data: None,
-            }
-        })
+        outcome.map_err(|why| self.turn_away(&client.socket, &client.user, "unregistered", &why))
+    }
+
+    fn turn_away(&self, socket: &Socket, user: &UserId, cause: &str, why: &str) -> ConnectError {
+        tracing::warn!(%user, why, "connection not registered");
+        self.node.metrics.refusals.with_label_values(&[cause]).inc();
+        socket.close(CloseReason::Unavailable);
+        ConnectError {
+            message: "Try again in a moment".to_owned(),
+            data: None,
+        }
     }
 
     async fn register(&self, client: &Client, known: Option<&Presence>) -> Result<Connect, HotError> {

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::OccupiedEntry;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ahash::AHashMap;
@@ -20,7 +19,7 @@ use super::listeners::Listeners;
 use super::node::Node;
 use super::outgoing;
 use super::protocol::{ErrorCode, Failure};
-use super::rooms::Rooms;
+use super::rooms::{Rooms, Turn};
 use super::told::Told;
 use crate::domain::presence::Held;
 use crate::engine::CloseReason;
@@ -120,7 +119,6 @@ impl Shard {
     }
 
     pub(super) fn insert(&self, client: &Rc<Client>) {
-        self.node.connections.fetch_add(1, Ordering::Relaxed);
         let partition = Partition::of_user(&client.user).index();
         self.clients.borrow_mut()[partition].insert(client.key, Rc::clone(client));
         self.users
@@ -137,7 +135,7 @@ impl Shard {
         if self.clients.borrow_mut()[partition].remove(&client.key).is_none() {
             return;
         }
-        self.node.connections.fetch_sub(1, Ordering::Relaxed);
+        self.forget_expiry(client);
         for room in client.rooms.take() {
             self.leave_room(&room, client);
         }
@@ -189,7 +187,20 @@ impl Shard {
             .cloned()
     }
 
-    fn deliver(&self, delivery: &Delivery) {
+    /// Delivers an event in its turn; where something before it is missing, that is read first.
+    pub(super) fn deliver(self: &Rc<Self>, delivery: &Arc<Delivery>) {
+        if let Delivery::Room { room, order, .. } = &**delivery {
+            let turn = self.rooms.borrow_mut().turn_of(room, order, delivery);
+            match turn {
+                Turn::Now => {}
+                Turn::Known | Turn::Kept => return,
+                Turn::Gap => return self.heal(room, Duration::ZERO),
+            }
+        }
+        self.deliver_now(delivery);
+    }
+
+    pub(super) fn deliver_now(self: &Rc<Self>, delivery: &Delivery) {
         if let Delivery::UserPresence { news, .. } | Delivery::Presence { news, .. } = delivery {
             self.keep_presence(&news.user, Arc::clone(&news.presence));
         }
@@ -204,19 +215,27 @@ impl Shard {
             } => {
                 let hears = |client: &Client| except.as_ref() != Some(&client.user);
                 let delivered = self.rooms.borrow_mut().deliver(room, order, *key, frame, hears);
-                delivered
-                    + news
-                        .as_ref()
-                        .map_or(0, |news| self.tell_room(room, news, except.as_ref()))
+                let told = |news| self.tell_room(room, news, except.as_ref());
+                delivered + news.as_ref().map_or(0, told)
             }
             Delivery::RoomPresence { room, news } => self.tell_room(room, news, None),
             Delivery::UserPresence { origin, rooms, news } => self.tell_listeners(origin.as_deref(), rooms, news),
             Delivery::Presence { origin, news } => self.tell_everybody(origin.as_deref(), news),
+            Delivery::RoomRestored { room, outage } => {
+                if self.rooms.borrow_mut().begin_healing(room).is_some() {
+                    self.heal(room, *outage);
+                }
+                0
+            }
+            Delivery::UserRestored { user } => {
+                self.look_after(user);
+                0
+            }
         };
         self.node.metrics.deliveries.inc_by(delivered as u64);
     }
 
-    fn tell_room(&self, room: &RoomName, news: &News, except: Option<&UserId>) -> usize {
+    pub(super) fn tell_room(&self, room: &RoomName, news: &News, except: Option<&UserId>) -> usize {
         let mut told = self.told.borrow_mut();
         let hears = |client: &Client| {
             except != Some(&client.user) && told.is_news(&news.user, news.presence.version, client.key)
@@ -253,6 +272,13 @@ impl Shard {
             self.expiries
                 .borrow_mut()
                 .insert((expires_at, client.key), Rc::downgrade(client));
+        }
+    }
+
+    /// The entry would keep the client's memory until its token ends, long after the client has gone.
+    pub(super) fn forget_expiry(&self, client: &Client) {
+        if let Some(expires_at) = client.expires_at.get() {
+            self.expiries.borrow_mut().remove(&(expires_at, client.key));
         }
     }
 

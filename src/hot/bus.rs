@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{interval, sleep, timeout};
 
 use super::keys::{Keys, Partition};
-use super::{HotError, link};
+use super::{HotError, frame, link};
 use crate::types::{NodeId, RoomName, UserId};
 
 /// What can be listened to.
@@ -65,6 +65,8 @@ const PUSHES_MAX: usize = 65_536;
 const COMMANDS_MAX: usize = 16_384;
 /// Most channels of one SSUBSCRIBE.
 const CHANNELS_MAX: usize = 256;
+/// A connection may be dead for this long before that is noticed.
+const UNNOTICED: Duration = Duration::from_secs(10);
 /// An unconfirmed subscription is asked for again after this long.
 const CONFIRM_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -111,8 +113,20 @@ struct Entry {
     shards: Shards,
     state: State,
     waiting: Vec<oneshot::Sender<()>>,
+    /// When a confirmed subscription was lost.
+    lost: Option<Instant>,
     /// Since when nobody listens.
     idle_since: Option<Instant>,
+}
+
+impl Entry {
+    /// The subscription no longer stands; since when is kept until it does again.
+    fn lose(&mut self) {
+        if self.state == State::Confirmed {
+            self.lost = Some(Instant::now());
+        }
+        self.state = State::Unasked;
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -212,7 +226,7 @@ impl Driver {
             }
             self.status.connected.store(false, Ordering::Relaxed);
             self.status.node_confirmed.store(false, Ordering::Relaxed);
-            self.topics.values_mut().for_each(|entry| entry.state = State::Unasked);
+            self.topics.values_mut().for_each(Entry::lose);
             if self.commands.is_closed() && self.commands.is_empty() {
                 return;
             }
@@ -293,6 +307,7 @@ impl Driver {
                     shards: 0,
                     state: State::Unasked,
                     waiting: Vec::new(),
+                    lost: None,
                     idle_since: None,
                 })
             }
@@ -383,6 +398,10 @@ impl Driver {
             }
             PushKind::SSubscribe => {
                 entry.state = State::Confirmed;
+                if let Some(lost) = entry.lost.take() {
+                    let outage = lost.elapsed() + UNNOTICED;
+                    (self.sink)(&entry.topic, entry.shards, frame::restored(outage).as_bytes());
+                }
                 if matches!(entry.topic, Topic::Node(_)) {
                     self.status.node_confirmed.store(true, Ordering::Relaxed);
                 }
@@ -393,7 +412,7 @@ impl Driver {
             }
             // The server ended a subscription that is still wanted: the next upkeep asks again.
             PushKind::SUnsubscribe => {
-                entry.state = State::Unasked;
+                entry.lose();
                 if matches!(entry.topic, Topic::Node(_)) {
                     self.status.node_confirmed.store(false, Ordering::Relaxed);
                 }

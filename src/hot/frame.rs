@@ -9,6 +9,9 @@
 //! | `p <version> <connection or ->` | user, rooms JSON, presence JSON |
 //! | `t` | thread, room type, the user who is not told, JSON list of [user, started_ms] |
 //! | `c <count>` | |
+//! | `! <outage_ms>` | said by the node's own bus: the subscription was interrupted, and stands again |
+
+use std::time::Duration;
 
 use crate::hot::presence;
 use crate::types::{LeaveReason, Presence, RoomName, UserId};
@@ -54,9 +57,18 @@ pub enum BusEvent {
         except: Option<UserId>,
         users: Vec<(UserId, i64)>,
     },
+    /// Whatever was published for this long may not have come.
+    Restored {
+        outage_ms: u64,
+    },
     Count {
         members: u64,
     },
+}
+
+/// What a node's own bus says where a subscription stands again after an outage.
+pub fn restored(outage: Duration) -> String {
+    format!("! {}", outage.as_millis())
 }
 
 /// Reads a frame. `None`: none of ours, or damaged; it is dropped and counted.
@@ -140,6 +152,9 @@ pub fn decode(payload: &[u8]) -> Option<BusEvent> {
                     .collect(),
             })
         }
+        "!" => Some(BusEvent::Restored {
+            outage_ms: fields.next()?.parse().ok()?,
+        }),
         "c" => Some(BusEvent::Count {
             members: fields.next()?.parse().ok()?,
         }),

@@ -5,6 +5,7 @@ pub mod bus;
 pub mod doctor;
 pub mod explain;
 pub mod frame;
+pub mod healing;
 pub mod keys;
 pub mod link;
 pub mod messages;

@@ -64,6 +64,7 @@ pub async fn create(hot: &Hot, room: &NewRoom) -> Result<(bool, Room), HotError>
     let mut reply = CREATE
         .call()
         .key(hot.keys().room(&room.name))
+        .key(hot.keys().room_changes(&room.name))
         .arg(room.name.as_str())
         .arg(uuid())
         .arg(room.kind.as_str())
@@ -167,6 +168,7 @@ pub async fn join(hot: &Hot, request: &JoinRequest<'_>) -> Result<Join, HotError
         .key(keys.tombstone(room, &lease.connection))
         .key(keys.due(super::keys::Partition::of_room(room)))
         .key(keys.room_channel(room))
+        .key(keys.room_changes(room))
         .arg(room.as_str())
         .arg(lease.user.as_str())
         .arg(lease.connection.as_str())
@@ -248,6 +250,7 @@ fn leave_call(hot: &Hot, request: &LeaveRequest<'_>) -> Call {
         .key(keys.tombstone(room, &lease.connection))
         .key(keys.due(super::keys::Partition::of_room(room)))
         .key(keys.room_channel(room))
+        .key(keys.room_changes(room))
         .arg(room.as_str())
         .arg(lease.user.as_str())
         .arg(lease.member())
@@ -359,13 +362,20 @@ pub async fn members(
     let read_room = READ.call().key(hot.keys().room(room)).key(hot.keys().room_users(room));
     let calls = vec![read_room, members_call(hot, room, after, limit, Some(asker))];
     let mut replies = script::run_all(hot, calls).await?.into_iter();
-    let (Some(exists), Some(found)) = (replies.next(), replies.next()) else {
+    let (Some(room), Some(found)) = (replies.next(), replies.next()) else {
         return Ok(None);
     };
-    if exists?.is_empty() {
+    let mut room = room?;
+    if room.is_empty() {
         return Ok(None);
     }
-    page(found?).map(Some)
+    let is_secret = READ.read(|| {
+        let name = room.id()?;
+        Ok(room.room(name)?.visibility == Visibility::Secret)
+    })?;
+    let page = page(found?)?;
+    // Who is not in a secret room does not learn that there is one.
+    Ok(if is_secret && page.is_none() { None } else { Some(page) })
 }
 
 /// Tells a large room how many it is, if that is due.

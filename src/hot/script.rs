@@ -80,6 +80,7 @@ pub fn all() -> Vec<&'static Script> {
         super::explain::SCRIPTS,
         super::doctor::SCRIPTS,
         super::rooms::SCRIPTS,
+        super::healing::SCRIPTS,
         super::typing::SCRIPTS,
         super::messages::SCRIPTS,
         super::sweep::SCRIPTS,

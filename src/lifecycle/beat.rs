@@ -11,19 +11,24 @@ use crate::hot::{Hot, nodes};
 use crate::types::NodeId;
 
 /// Beats until it is dropped. `connections` tells how many sockets the node holds now; `revived` hears
-/// that the lease was not there.
+/// that the lease was not there, or that connections passed into grace.
 pub async fn run(
     hot: Hot,
     node: NodeId,
     every: Duration,
     lease: Duration,
+    grace: Duration,
     revived: Arc<Notify>,
     connections: impl Fn() -> u64,
 ) {
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut begun = false;
     loop {
         ticks.tick().await;
+        if !begun {
+            begun = begin(&hot, &node, grace, &revived).await;
+        }
         let about = json!({ "connections": connections(), "version": env!("CARGO_PKG_VERSION") }).to_string();
         match nodes::beat(&hot, &node, &about, lease).await {
             Ok(true) => {
@@ -32,6 +37,26 @@ pub async fn run(
             }
             Ok(false) => {}
             Err(error) => tracing::debug!(error = %error, "the node's lease was not extended"),
+        }
+    }
+}
+
+/// A process that died a moment ago under this name has left connections that nobody holds, and this one's beats would keep
+/// the others from burying it. Whoever came to this process already is found missing at once, and registered anew.
+async fn begin(hot: &Hot, node: &NodeId, grace: Duration, revived: &Notify) -> bool {
+    match nodes::bury(hot, node, grace).await {
+        Ok(0) => true,
+        Ok(left) => {
+            tracing::warn!(
+                connections = left,
+                "a process of this name died; its connections pass into grace"
+            );
+            revived.notify_one();
+            true
+        }
+        Err(error) => {
+            tracing::debug!(error = %error, "what an earlier process may have left was not looked for");
+            false
         }
     }
 }

@@ -71,3 +71,17 @@ async fn a_burst_of_every_kind_is_answered_in_its_order() {
     let said: Vec<_> = (0..ROUNDS).step_by(5).map(|n| json!(n.to_string())).collect();
     assert_eq!(heard, said);
 }
+
+/// What was said before a join is not waited for when the room is left: it may never have come to this node.
+#[tokio::test]
+async fn a_leave_waits_for_nothing_that_was_said_before_the_join() {
+    let cluster = Cluster::start(2, &[]).await;
+    let room = room();
+    let ann = Raw::member(&cluster.nodes[0], "ann", &room).await;
+    ann.done("message:send", json!({"roomName": room, "content": "early"}))
+        .await;
+    let bob = Raw::member(&cluster.nodes[1], "bob", &room).await;
+    bob.done("room:leave", json!({"roomName": room})).await;
+    let late = cluster.nodes[1].metric("realtime_late_acks_total", "").await;
+    assert_eq!(late, Some(0.0), "the leave waited until the bus's patience was over");
+}

@@ -245,3 +245,39 @@ async fn heard_again(cast: &[Raw], room: &str) -> u64 {
         assert!(Instant::now() < deadline, "nobody hears anything after the cut");
     }
 }
+
+/// Whatever happens to a room while the bus is cut is told afterwards, in its order and once.
+#[tokio::test]
+async fn changes_of_membership_that_the_bus_dropped_are_healed() {
+    let cluster = Cluster::start(2, &[]).await;
+    let room = room();
+    let witness = Raw::member(&cluster.nodes[0], "witness", &room).await;
+    let mut redis = cluster.redis.connection().await;
+    const ROUNDS: usize = 10;
+    for round in 0..ROUNDS {
+        redis::cmd("CLIENT")
+            .arg(&["KILL", "TYPE", "pubsub"])
+            .exec_async(&mut redis)
+            .await
+            .unwrap();
+        let user = format!("guest-{round}");
+        let guest = Raw::member(&cluster.nodes[1], &user, &room).await;
+        guest.done("room:leave", json!({"roomName": room})).await;
+        guest.disconnect().await;
+    }
+    let last = format!("guest-{}", ROUNDS - 1);
+    witness.heard("user:left", |left| left["userId"] == last).await;
+    let mut revs = Vec::new();
+    for event in ["user:joined", "user:left"] {
+        let told = witness.all(event, |_| true);
+        assert_eq!(told.len(), ROUNDS, "{event}");
+        revs.extend(told.iter().map(|told| told["rev"].as_u64().unwrap()));
+    }
+    revs.sort_unstable();
+    assert_eq!(
+        revs,
+        (2..=1 + 2 * ROUNDS as u64).collect::<Vec<_>>(),
+        "each change once"
+    );
+    assert!(witness.all("room:reset", |_| true).is_empty());
+}

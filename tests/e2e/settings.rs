@@ -3,11 +3,12 @@
 
 use std::process::Stdio;
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::support::cluster::Cluster;
-use crate::support::node::binary;
-use crate::support::raw::{PATIENCE, Raw, room};
+use crate::support::node::{Node, binary};
+use crate::support::raw::{PATIENCE, Raw, room, unique};
 use crate::support::token::{seconds_from_now, signed};
 
 #[tokio::test]
@@ -79,6 +80,42 @@ async fn a_node_holds_so_many_connections() {
         reqwest::get(&url).await.is_ok_and(|answer| answer.status() == 200)
     })
     .await;
+}
+
+/// Many ask before any of them has a place; who goes gives the place back.
+#[tokio::test]
+async fn a_crowd_at_once_gets_no_more_places_than_there_are() {
+    const PLACES: usize = 3;
+    let settings = [
+        ("REALTIME_LIMITS", "enforce"),
+        ("REALTIME_MAX_CONNECTIONS", &PLACES.to_string()),
+    ];
+    let cluster = Cluster::start(1, &settings).await;
+    let node = &cluster.nodes[0];
+    assert_eq!(crowd(node, 4 * PLACES).await, PLACES);
+    crate::support::eventually("every place is free again", async || {
+        crowd(node, PLACES).await == PLACES
+    })
+    .await;
+}
+
+/// How many of so many who come at once get in; they go when all are answered.
+async fn crowd(node: &Node, size: usize) -> usize {
+    let url = format!("{}/socket.io/?EIO=4&transport=polling", node.url());
+    crate::support::eventually("the door is open", async || {
+        reqwest::get(&url).await.is_ok_and(|answer| answer.status() == 200)
+    })
+    .await;
+    let guests = join_all((0..size).map(|_| Raw::open(node))).await;
+    let asked = guests.iter().map(async |guest| {
+        let auth = json!({"token": signed(&json!({"sub": unique("guest")}))});
+        tokio::select! {
+            biased;
+            _ = guest.closed() => false,
+            connected = guest.connect(&auth) => connected.is_ok(),
+        }
+    });
+    join_all(asked).await.into_iter().filter(|is_in| *is_in).count()
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use nself_realtime::engine::{
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::client::{PING_INTERVAL, PING_TIMEOUT, Polling, Received, Target, Ws, within};
+use crate::client::{PATIENT_PING_TIMEOUT, PING_INTERVAL, PING_TIMEOUT, Polling, Received, Target, Ws, within};
 use crate::wire::{Wire, http_request};
 
 /// An application that does what its client's events name, and tells the test what it saw.
@@ -127,7 +127,7 @@ struct Probed {
 impl Probed {
     /// A server whose clients have time enough for their pongs.
     fn start() -> Probed {
-        Probed::start_with(Duration::from_secs(10))
+        Probed::start_with(PATIENT_PING_TIMEOUT)
     }
 
     fn start_with(ping_timeout: Duration) -> Probed {
@@ -421,7 +421,7 @@ async fn the_latency_is_that_of_the_last_ping() {
     ws.send(r#"42["latency"]"#).await;
     let answer: Value = serde_json::from_str(&ws.text().await[2..]).expect("JSON");
     let latency = Duration::from_micros(answer[1].as_u64().expect("a latency"));
-    assert!(latency >= delay && latency < Duration::from_secs(10), "{latency:?}");
+    assert!(latency >= delay && latency < PATIENT_PING_TIMEOUT, "{latency:?}");
 }
 
 #[tokio::test]

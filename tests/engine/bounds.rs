@@ -33,7 +33,7 @@ async fn check_serves(server: &Own) {
 
 #[tokio::test]
 async fn a_websocket_message_over_the_maximum_closes_and_is_counted() {
-    let server = ours::engine_echo_with(|_| {});
+    let server = ours::engine_echo_with(ours::patient);
     let (mut ws, _) = Ws::open(server.target).await;
     let largest = format!("4{}", "x".repeat(MAX_PAYLOAD - 1));
     ws.send(largest.clone()).await;
@@ -46,7 +46,7 @@ async fn a_websocket_message_over_the_maximum_closes_and_is_counted() {
 
 #[tokio::test]
 async fn a_body_over_the_maximum_ends_the_session_and_is_counted() {
-    let server = ours::engine_echo_with(|_| {});
+    let server = ours::engine_echo_with(ours::patient);
     let session = Polling::open(server.target).await;
     let answer = session.post(vec![b'4'; MAX_PAYLOAD + 1]).await;
     assert_eq!(answer.status, 413);
@@ -73,7 +73,7 @@ async fn a_body_that_announces_too_much_is_refused_at_once() {
 
 #[tokio::test]
 async fn a_body_in_chunks_over_the_maximum_ends_the_session() {
-    let server = ours::engine_echo_with(|_| {});
+    let server = ours::engine_echo_with(ours::patient);
     let session = Polling::open(server.target).await;
     let mut peer = Wire::connect(server.target).await;
     let head = format!(
@@ -224,7 +224,7 @@ async fn a_slow_body_is_given_up() {
 
 #[tokio::test]
 async fn heads_with_too_much_in_them_are_refused() {
-    let server = ours::engine_echo_with(|_| {});
+    let server = ours::engine_echo_with(ours::patient);
     let heads = [
         ("10,000 headers", "x: y\r\n".repeat(10_000)),
         ("one header of a megabyte", format!("x: {}\r\n", "y".repeat(1_000_000))),
@@ -311,7 +311,10 @@ async fn an_upgrade_that_is_not_finished_is_given_up() {
 /// Whoever sends faster than it is served is slowed down by TCP, not by losing its messages.
 #[tokio::test]
 async fn a_full_input_queue_stops_reading_and_loses_nothing() {
-    let server = ours::socket_echo_with(|settings| settings.in_events = 1);
+    let server = ours::socket_echo_with(|settings| {
+        ours::patient(settings);
+        settings.in_events = 1;
+    });
     let mut ws = crate::socket_suite::connected(server.target).await;
     for batch in 0..20 {
         ws.send_all((0..100).map(|id| format!(r#"42["message",{}]"#, batch * 100 + id)))

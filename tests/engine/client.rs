@@ -13,6 +13,8 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 /// What the examples are configured with; the oracle is given the same.
 pub const PING_INTERVAL: Duration = Duration::from_millis(300);
 pub const PING_TIMEOUT: Duration = Duration::from_millis(200);
+/// The ping timeout of servers in tests that are not about the heartbeat: as much as a busy machine needs for a pong.
+pub const PATIENT_PING_TIMEOUT: Duration = Duration::from_secs(10);
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 pub const MAX_PAYLOAD: usize = 1_000_000;
 

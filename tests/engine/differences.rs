@@ -42,7 +42,7 @@ pub const DIFFERENCES: &[Difference] = &[
         scripts: &[outcome(
             "websocket request: transport polling",
             "http 400",
-            r#"http 200 0{"maxPayload":1000000,"pingInterval":300,"pingTimeout":200,"sid":"<sid>","upgrades":["websocket"]}"#,
+            r#"http 200 0{"maxPayload":1000000,"pingInterval":300,"pingTimeout":10000,"sid":"<sid>","upgrades":["websocket"]}"#,
         )],
     },
     Difference {

@@ -25,7 +25,7 @@ async fn check_serves(target: Target) {
 
 #[tokio::test]
 async fn pipelined_events_are_handled_in_their_order() {
-    let mut ws = connected(ours::socket_echo()).await;
+    let mut ws = connected(ours::patient_socket_echo()).await;
     let events = (0..1000).map(|id| match id % 2 {
         0 => format!(r#"42["message",{id}]"#),
         _ => format!(r#"42{id}["message-with-ack",{id}]"#),
@@ -42,7 +42,7 @@ async fn pipelined_events_are_handled_in_their_order() {
 
 #[tokio::test]
 async fn binary_and_text_events_keep_their_order() {
-    let mut ws = connected(ours::socket_echo()).await;
+    let mut ws = connected(ours::patient_socket_echo()).await;
     for id in 0..100u8 {
         ws.send(format!(r#"42["message",{id}]"#)).await;
         ws.send(format!(r#"451-["message",{id},{{"_placeholder":true,"num":0}}]"#))
@@ -61,7 +61,7 @@ async fn binary_and_text_events_keep_their_order() {
 
 #[tokio::test]
 async fn packets_of_a_payload_and_of_many_payloads_keep_their_order() {
-    let session = Polling::open(ours::engine_echo()).await;
+    let session = Polling::open(ours::patient_engine_echo()).await;
     let expected: Vec<String> = (0..500).map(|id| format!("4{id}")).collect();
     for payload in expected.chunks(50) {
         session.send(&payload.join("\u{1e}")).await;
@@ -72,7 +72,7 @@ async fn packets_of_a_payload_and_of_many_payloads_keep_their_order() {
 /// python-engineio refuses payloads of more than sixteen packets, and drops its connection.
 #[tokio::test]
 async fn one_poll_brings_at_most_sixteen_packets() {
-    let session = Polling::open(ours::engine_echo()).await;
+    let session = Polling::open(ours::patient_engine_echo()).await;
     let expected: Vec<String> = (0..100).map(|id| format!("4{id}")).collect();
     session.send(&expected.join("\u{1e}")).await;
     let mut echoes = Vec::new();
@@ -87,7 +87,7 @@ async fn one_poll_brings_at_most_sixteen_packets() {
 /// Any shard takes any request: a TCP connection says nothing about where its session lives.
 #[tokio::test]
 async fn every_request_of_a_session_may_come_over_another_connection() {
-    let target = ours::engine_echo();
+    let target = ours::patient_engine_echo();
     let sessions: Vec<_> = (0..32)
         .map(|number| async move {
             let session = Polling::open_with(target, Connections::OnePerRequest).await;
@@ -112,7 +112,7 @@ async fn every_request_of_a_session_may_come_over_another_connection() {
 async fn an_upgrade_under_traffic_loses_and_reorders_nothing() {
     let expected: Vec<String> = (0..1000).map(|id| format!("4{id}")).collect();
     let (before, after) = expected.split_at(600);
-    let session = Polling::open(ours::engine_echo()).await;
+    let session = Polling::open(ours::patient_engine_echo()).await;
 
     // The poller ends with the answer that the server gives to every poll of a session that probes.
     let poller = {
@@ -162,6 +162,20 @@ async fn pings_come_an_interval_apart_and_an_answered_one_keeps_the_connection()
             elapsed < (PING_INTERVAL + SLACK) * round,
             "ping {round} after {elapsed:?}"
         );
+        ws.send("3").await;
+    }
+}
+
+/// Also where clients have longer for a pong than there is between two pings, as the product has it.
+#[tokio::test]
+async fn the_next_ping_comes_an_interval_after_the_pong() {
+    let (mut ws, _) = Ws::open(ours::patient_engine_echo()).await;
+    let mut ponged = Instant::now();
+    for round in 1..=5 {
+        assert_eq!(ws.receive().await, Received::Text("2".into()));
+        let elapsed = ponged.elapsed();
+        assert!(elapsed < PING_INTERVAL + SLACK, "ping {round} after {elapsed:?}");
+        ponged = Instant::now();
         ws.send("3").await;
     }
 }

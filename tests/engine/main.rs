@@ -1,7 +1,7 @@
 //! Tests of the engine alone, from outside: bytes over TCP to the two servers in examples/.
 //!
 //! - `engine_suite`, `socket_suite`: the cases of the official protocol suites (Engine.IO v4, Socket.IO v5), by name.
-//! - `differential`: the `scripts` played (`player`, `trace`) to the oracle and to us; what differs is in `differences`, with a
+//! - `differential`: plays (`player`, `trace`) the `scripts` to the oracle and to us; what differs is in `differences`, with its
 //!   reason.
 //! - `faults`, `bounds`, `origins`: what the design promises beyond the protocol, seen by clients.
 //! - `application`: what the engine promises the application above it.

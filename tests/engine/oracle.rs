@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use engineioxide::config::EngineIoConfig;
@@ -22,7 +23,7 @@ use socketioxide::handler::{FromMessageParts, MessageHandler};
 use socketioxide::{ParserConfig, SocketIo};
 use socketioxide_core::Value;
 
-use crate::client::{CONNECT_TIMEOUT, MAX_PAYLOAD, PING_INTERVAL, PING_TIMEOUT, Target};
+use crate::client::{CONNECT_TIMEOUT, MAX_PAYLOAD, PATIENT_PING_TIMEOUT, PING_INTERVAL, PING_TIMEOUT, Target};
 
 /// As many attachments as our engine takes in one packet.
 const MAX_ATTACHMENTS: usize = 10;
@@ -30,46 +31,68 @@ const MAX_ATTACHMENTS: usize = 10;
 /// The Engine.IO echo server, one for all tests of this process.
 pub fn engine_echo() -> Target {
     static ADDR: OnceLock<SocketAddr> = OnceLock::new();
-    let addr = *ADDR.get_or_init(|| {
-        let config = EngineIoConfig::builder()
-            .req_path("/engine.io")
-            .ping_interval(PING_INTERVAL)
-            .ping_timeout(PING_TIMEOUT)
-            .max_payload(MAX_PAYLOAD as u64)
-            .ws_max_message_size(MAX_PAYLOAD)
-            .ws_max_frame_size(MAX_PAYLOAD)
-            .max_buffer_size(1024)
-            .build();
-        serve(EngineIoService::with_config(Arc::new(Echo), config))
-    });
+    engine_at(*ADDR.get_or_init(|| start_engine(PING_TIMEOUT)))
+}
+
+/// The Socket.IO echo server, one for all tests of this process.
+pub fn socket_echo() -> Target {
+    static ADDR: OnceLock<SocketAddr> = OnceLock::new();
+    socket_at(*ADDR.get_or_init(|| start_socket(PING_TIMEOUT)))
+}
+
+/// The Engine.IO echo server for clients that may be late.
+pub fn patient_engine_echo() -> Target {
+    static ADDR: OnceLock<SocketAddr> = OnceLock::new();
+    engine_at(*ADDR.get_or_init(|| start_engine(PATIENT_PING_TIMEOUT)))
+}
+
+/// The Socket.IO echo server for clients that may be late.
+pub fn patient_socket_echo() -> Target {
+    static ADDR: OnceLock<SocketAddr> = OnceLock::new();
+    socket_at(*ADDR.get_or_init(|| start_socket(PATIENT_PING_TIMEOUT)))
+}
+
+fn engine_at(addr: SocketAddr) -> Target {
     Target {
         addr,
         path: "/engine.io/",
     }
 }
 
-/// The Socket.IO echo server, one for all tests of this process.
-pub fn socket_echo() -> Target {
-    static ADDR: OnceLock<SocketAddr> = OnceLock::new();
-    let addr = *ADDR.get_or_init(|| {
-        let (service, io) = SocketIo::builder()
-            .ping_interval(PING_INTERVAL)
-            .ping_timeout(PING_TIMEOUT)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .max_payload(MAX_PAYLOAD as u64)
-            .ws_max_message_size(MAX_PAYLOAD)
-            .ws_max_frame_size(MAX_PAYLOAD)
-            .max_buffer_size(1024)
-            .with_parser(ParserConfig::common().max_incoming_binaries(MAX_ATTACHMENTS))
-            .build_svc();
-        io.ns("/", on_connect);
-        io.ns("/custom", on_connect);
-        serve(service)
-    });
+fn socket_at(addr: SocketAddr) -> Target {
     Target {
         addr,
         path: "/socket.io/",
     }
+}
+
+fn start_engine(ping_timeout: Duration) -> SocketAddr {
+    let config = EngineIoConfig::builder()
+        .req_path("/engine.io")
+        .ping_interval(PING_INTERVAL)
+        .ping_timeout(ping_timeout)
+        .max_payload(MAX_PAYLOAD as u64)
+        .ws_max_message_size(MAX_PAYLOAD)
+        .ws_max_frame_size(MAX_PAYLOAD)
+        .max_buffer_size(1024)
+        .build();
+    serve(EngineIoService::with_config(Arc::new(Echo), config))
+}
+
+fn start_socket(ping_timeout: Duration) -> SocketAddr {
+    let (service, io) = SocketIo::builder()
+        .ping_interval(PING_INTERVAL)
+        .ping_timeout(ping_timeout)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .max_payload(MAX_PAYLOAD as u64)
+        .ws_max_message_size(MAX_PAYLOAD)
+        .ws_max_frame_size(MAX_PAYLOAD)
+        .max_buffer_size(1024)
+        .with_parser(ParserConfig::common().max_incoming_binaries(MAX_ATTACHMENTS))
+        .build_svc();
+    io.ns("/", on_connect);
+    io.ns("/custom", on_connect);
+    serve(service)
 }
 
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nself_realtime::engine::{Server, Settings};
 
-use crate::client::Target;
+use crate::client::{PATIENT_PING_TIMEOUT, Target};
 
 #[path = "../../examples/engine_echo.rs"]
 #[allow(dead_code, reason = "its main is for the command line")]
@@ -32,6 +32,18 @@ pub fn socket_echo() -> Target {
     SERVER.get_or_init(|| socket_echo_with(|_| {})).target
 }
 
+/// The Engine.IO echo server for clients that may be late.
+pub fn patient_engine_echo() -> Target {
+    static SERVER: OnceLock<Own> = OnceLock::new();
+    SERVER.get_or_init(|| engine_echo_with(patient)).target
+}
+
+/// The Socket.IO echo server for clients that may be late.
+pub fn patient_socket_echo() -> Target {
+    static SERVER: OnceLock<Own> = OnceLock::new();
+    SERVER.get_or_init(|| socket_echo_with(patient)).target
+}
+
 /// A server of a test's own, its settings changed.
 pub struct Own {
     server: Server,
@@ -50,6 +62,11 @@ impl Deref for Own {
     fn deref(&self) -> &Server {
         &self.server
     }
+}
+
+/// Lets a pong take as long as a busy machine needs.
+pub fn patient(settings: &mut Settings) {
+    settings.ping_timeout = PATIENT_PING_TIMEOUT;
 }
 
 /// An Engine.IO echo server of a test's own.

@@ -265,11 +265,11 @@ impl Player {
                     packet => self.trace.packet(packet),
                 }
             }
-            if pinged && settled {
-                return self.trace.add("open");
-            }
             if pinged {
                 self.request("POST", &query, b"3").await;
+            }
+            if pinged && settled {
+                return self.trace.add("open");
             }
         }
     }

@@ -1,13 +1,15 @@
 //! Who may join: the rules of a room, written as the moderation will write them, and ends that come before a join.
 
 use nself_realtime::domain::endings;
-use nself_realtime::domain::rooms::{self as domain, JoinRefusal};
+use nself_realtime::domain::rooms::{self as domain, JoinRefusal, MembersRefusal};
+use nself_realtime::hot::messages::{self, Send, SendRequest};
 use nself_realtime::hot::presence;
 use nself_realtime::hot::rooms::{self, Join, JoinRequest};
+use nself_realtime::hot::typing::{self, Mark, Typing};
 use nself_realtime::types::{Role, RoomType, Visibility};
 
 use crate::ear::{Ear, words};
-use crate::stage::{Stage, lease, now_ms};
+use crate::stage::{GRACE, Stage, lease, now_ms};
 
 const SILENCE: [&str; 0] = [];
 
@@ -189,4 +191,45 @@ async fn an_ended_connection_cannot_join_late() {
         stage.join(&lease("alice", 2), &lobby).await.first,
         "another connection of the user may"
     );
+}
+
+/// Whoever was never in a secret room cannot tell it from one that does not exist, whatever is tried.
+#[tokio::test]
+async fn a_secret_room_is_not_told_apart_from_a_missing_one() {
+    let stage = Stage::new().await;
+    let (alice, mallory) = (lease("alice", 1), lease("mallory", 1));
+    let den = stage.make_room("den", RoomType::Group, Visibility::Secret, None).await;
+    stage.policy(&den, &alice.user, r#"{"role":"member"}"#).await;
+    for lease in [&alice, &mallory] {
+        stage.connect(lease).await;
+    }
+    stage.join(&alice, &den).await;
+    let say = |lease| SendRequest {
+        lease,
+        room: &den,
+        body: "{",
+        client_message_id: None,
+        listens_only: false,
+    };
+    let mark = Mark {
+        lease: &mallory,
+        room: &den,
+        thread: "",
+        room_type: "",
+    };
+    let hot = &stage.hot;
+    assert!(matches!(
+        messages::send(hot, &say(&mallory)).await.unwrap(),
+        Send::Missing
+    ));
+    assert!(matches!(
+        messages::send(hot, &say(&alice)).await.unwrap(),
+        Send::Sent(_)
+    ));
+    assert_eq!(typing::start(hot, &mark, GRACE).await.unwrap(), Typing::Missing);
+    assert_eq!(typing::stop(hot, &mark).await.unwrap(), Typing::Missing);
+    let page = domain::members(hot, &mallory, &den, None, 10).await.unwrap();
+    assert_eq!(page.unwrap_err(), MembersRefusal::NotFound);
+    assert!(domain::leave(hot, &mallory, &den).await.unwrap().is_none());
+    assert!(domain::leave(hot, &alice, &den).await.unwrap().is_some());
 }

@@ -153,6 +153,29 @@ async fn a_killed_connection_is_made_anew_with_every_subscription() {
 }
 
 #[tokio::test]
+async fn the_bus_itself_says_where_it_may_have_missed_something() {
+    let redis = Redis::start().await;
+    let stage = Stage::on(&redis, |_| {}).await;
+    let topic = Topic::Room(room("lobby"));
+    let mut ear = Ear::open(&stage, slice::from_ref(&topic)).await;
+    publish(&stage, &topic, &count(1)).await;
+    assert_eq!(
+        ear.any_frame().await.2,
+        count(1),
+        "nothing is said of a first subscription"
+    );
+    let () = stage.ask("CLIENT", ("KILL", "TYPE", "pubsub")).await;
+    loop {
+        let (told, shards, said) = ear.any_frame().await;
+        assert!(said.starts_with(b"! "), "{said:?}");
+        if told == topic {
+            assert_eq!(shards, 1);
+            break;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_redis_that_comes_back_empty_is_heard_again() {
     let redis = Redis::start().await;
     let stage = Stage::on(&redis, |_| {}).await;

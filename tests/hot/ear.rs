@@ -60,8 +60,18 @@ impl Ear {
         Self::open(stage, &[Topic::User(user.clone())]).await
     }
 
-    /// The next frame, whatever it is: its topic, the shards that it is for, its bytes.
+    /// The next frame that somebody published: its topic, the shards that it is for, its bytes.
     pub async fn frame(&mut self) -> (Topic, u64, Vec<u8>) {
+        loop {
+            let frame = self.any_frame().await;
+            if !frame.2.starts_with(b"!") {
+                return frame;
+            }
+        }
+    }
+
+    /// The next frame, also one that the bus itself says.
+    pub async fn any_frame(&mut self) -> (Topic, u64, Vec<u8>) {
         let next = tokio::time::timeout(PATIENCE, self.frames.recv()).await;
         next.expect("nothing comes").expect("the bus stands")
     }
@@ -124,5 +134,6 @@ fn word(event: &BusEvent) -> String {
             format!("typing {}[{}]", thread.as_deref().unwrap_or_default(), names.join(","))
         }
         BusEvent::Count { members } => format!("count {members}"),
+        BusEvent::Restored { .. } => "restored".to_owned(),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use nself_realtime::domain::{endings, rooms as domain_rooms};
 use nself_realtime::hot::presence::{self, Choice};
 use nself_realtime::hot::typing::{self, Mark};
-use nself_realtime::hot::{doctor, explain, messages, nodes, rooms, script};
+use nself_realtime::hot::{doctor, explain, healing, messages, nodes, rooms, script};
 use nself_realtime::types::{RoomName, Status};
 
 use crate::stage::{GRACE, Stage, held, lease, now_ms, partition, room, user};
@@ -117,6 +117,8 @@ pub async fn call_every_script(stage: &Stage, forgetful: bool) {
     typing::stop(hot, &mark).await.unwrap();
     forget().await;
     rooms::count(hot, &lobby).await.unwrap();
+    stage.forget_scripts().await;
+    healing::heal(hot, &lobby, "another", 0, GRACE).await.unwrap();
     forget().await;
     assert!(
         rooms::members(hot, &lobby, None, 10, &alice)

@@ -80,6 +80,7 @@ impl Redis {
                 .args(["--port", &self.port.to_string()])
                 .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
                 .args(["--loglevel", "warning"])
+                .args(["--enable-debug-command", "yes"]) // for DEBUG SLEEP: a Redis that is slow, not away
                 .arg("--dir")
                 .arg(self.dir.path())
                 .stdin(Stdio::null())

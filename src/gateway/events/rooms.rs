@@ -97,7 +97,8 @@ pub async fn leave(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let left = left.map_err(|error| turn.unavailable(error))?;
     if let Some(left) = &left {
         // What was said before the leave is still for this client, its own messages first of all.
-        let heard = turn.shard.rooms.borrow_mut().heard(&room, &left.epoch, left.seq);
+        let (rooms, client) = (&turn.shard.rooms, turn.client);
+        let heard = rooms.borrow_mut().heard(&room, &left.epoch, left.seq, client);
         // The shard answers every time, so there is no error to be told.
         heard.await.unwrap_or_default();
     }

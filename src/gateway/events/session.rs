@@ -60,6 +60,7 @@ pub async fn refresh(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
             };
         }
     };
+    turn.shard.forget_expiry(turn.client);
     turn.client.expires_at.set(identity.expires_at);
     turn.shard.watch_expiry(turn.client);
     let rooms = presence::look_up(&turn.shard.hot, std::slice::from_ref(&identity.user)).await;

@@ -1,0 +1,120 @@
+//! What a node has missed of a room, read from Redis.
+
+use std::time::Duration;
+
+use nself_realtime::domain::{presence as domain_presence, rooms as domain};
+use nself_realtime::hot::frame::BusEvent;
+use nself_realtime::hot::healing::{self, Healed};
+use nself_realtime::hot::presence::Choice;
+use nself_realtime::types::{RoomName, Status};
+
+use crate::ear::words;
+use crate::stage::{Stage, lease, room};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+async fn missed(
+    stage: &Stage,
+    room: &RoomName,
+    epoch: &str,
+    rev: u64,
+    outage: Duration,
+) -> (Vec<BusEvent>, Vec<String>) {
+    match healing::heal(&stage.hot, room, epoch, rev, outage).await.unwrap() {
+        Healed::Missed { changes, users, .. } => (changes, users.iter().map(ToString::to_string).collect()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn changes_behind_a_rev_are_told_in_their_order_and_again() {
+    let stage = Stage::new().await;
+    let (alice, bob, lobby) = (lease("alice", 1), lease("bob", 1), stage.room("lobby").await);
+    stage.connect(&alice).await;
+    stage.connect(&bob).await;
+    let first = stage.join(&alice, &lobby).await;
+    stage.join(&bob, &lobby).await;
+    domain::leave(&stage.hot, &bob, &lobby).await.unwrap();
+    for _ in 0..2 {
+        let (changes, _) = missed(&stage, &lobby, &first.epoch, first.rev, MINUTE).await;
+        assert_eq!(words(&changes), ["joined bob", "left bob left"]);
+    }
+    let (changes, _) = missed(&stage, &lobby, &first.epoch, first.rev + 1, MINUTE).await;
+    assert_eq!(words(&changes), ["left bob left"]);
+    let (changes, _) = missed(&stage, &lobby, &first.epoch, first.rev + 2, MINUTE).await;
+    assert!(changes.is_empty(), "nothing was missed");
+}
+
+#[tokio::test]
+async fn what_cannot_be_told_one_by_one_is_a_reset() {
+    let stage = Stage::new().await;
+    let (alice, lobby) = (lease("alice", 1), stage.room("lobby").await);
+    assert_eq!(
+        healing::heal(&stage.hot, &room("nowhere"), "e", 0, MINUTE)
+            .await
+            .unwrap(),
+        Healed::Gone
+    );
+    stage.connect(&alice).await;
+    let joined = stage.join(&alice, &lobby).await;
+    let reset = |reason: &str| Healed::Reset {
+        epoch: joined.epoch.clone(),
+        seq: 0,
+        rev: 1,
+        reason: reason.to_owned(),
+    };
+    let healed = healing::heal(&stage.hot, &lobby, "another", 0, MINUTE).await.unwrap();
+    assert_eq!(healed, reset("epoch_changed"));
+    let () = stage.ask("DEL", stage.keys().room_changes(&lobby)).await;
+    let healed = healing::heal(&stage.hot, &lobby, &joined.epoch, 0, MINUTE)
+        .await
+        .unwrap();
+    assert_eq!(healed, reset("changes_trimmed"));
+}
+
+#[tokio::test]
+async fn users_whose_presence_was_told_meanwhile_are_named() {
+    let stage = Stage::new().await;
+    let (alice, bob, lobby) = (lease("alice", 1), lease("bob", 1), stage.room("lobby").await);
+    stage.connect(&alice).await;
+    stage.connect(&bob).await;
+    stage.join(&alice, &lobby).await;
+    let joined = stage.join(&bob, &lobby).await;
+    let busy = Choice {
+        status: Status::Busy,
+        text: None,
+        emoji: None,
+        until_ms: None,
+    };
+    domain_presence::choose(&stage.hot, &bob, &busy).await.unwrap();
+    let (_, users) = missed(&stage, &lobby, &joined.epoch, joined.rev, MINUTE).await;
+    assert_eq!(users, ["alice", "bob"], "within a minute both were told");
+    let (_, users) = missed(&stage, &lobby, &joined.epoch, joined.rev, Duration::ZERO).await;
+    assert!(users.len() < 2, "without an outage what lies back is known: {users:?}");
+}
+
+#[tokio::test]
+async fn a_large_room_misses_nobody_and_is_not_reset() {
+    let stage = Stage::with(|terms| terms.presence_limit = 1).await;
+    let (alice, bob, lobby) = (lease("alice", 1), lease("bob", 1), stage.room("lobby").await);
+    stage.connect(&alice).await;
+    stage.connect(&bob).await;
+    let first = stage.join(&alice, &lobby).await;
+    stage.join(&bob, &lobby).await;
+    let (changes, _) = missed(&stage, &lobby, &first.epoch, first.rev, MINUTE).await;
+    assert!(changes.is_empty(), "it was told a count");
+}
+
+#[tokio::test]
+async fn a_room_that_is_made_anew_begins_without_its_past() {
+    let stage = Stage::new().await;
+    let (alice, lobby) = (lease("alice", 1), room("lobby"));
+    stage.connect(&alice).await;
+    let before = stage.try_join(&alice, &lobby, true).await.unwrap();
+    domain::leave(&stage.hot, &alice, &lobby).await.unwrap();
+    let () = stage.ask("DEL", stage.keys().room(&lobby)).await;
+    let again = stage.try_join(&alice, &lobby, true).await.unwrap();
+    assert_ne!(before.epoch, again.epoch);
+    let (changes, _) = missed(&stage, &lobby, &again.epoch, 0, MINUTE).await;
+    assert_eq!(words(&changes), ["joined alice"]);
+}

@@ -1,0 +1,398 @@
+//! The product under the steps of `lives`: nodes with a connection and a memory of their own, and a listener. Each step is
+//! taken by the product and by the model; what the product answers is held against the model at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use nself_realtime::domain::rooms::{self, JoinOptions, Known};
+use nself_realtime::domain::{endings, presence as domain_presence};
+use nself_realtime::hot::bus::Topic;
+use nself_realtime::hot::frame::BusEvent;
+use nself_realtime::hot::keys::{Lease, Partition};
+use nself_realtime::hot::presence::{self, Choice, Facts};
+use nself_realtime::hot::{Hot, Metrics, Settings, nodes};
+use nself_realtime::types::{RoomName, Status};
+use prometheus::Registry;
+
+use crate::ear::Ear;
+use crate::lives::{LONG, Step};
+use crate::lives_model::{Model, Process, TABS, Tab, USERS, lease_of};
+use crate::stage::{Stage, held as held_now, node, partition, terms, user};
+use crate::support::redis::Redis;
+
+/// The product, put to the same steps.
+pub struct World {
+    pub stage: Stage,
+    hots: Vec<Hot>,
+    rooms: Vec<RoomName>,
+    known: Vec<Option<Known>>,
+    ear: Ear,
+    pub model: Model,
+}
+
+impl World {
+    pub async fn new(redis: &Redis, processes: usize) -> World {
+        let stage = Stage::on(redis, |_| {}).await;
+        let mut rooms = Vec::new();
+        for name in ["red", "red:{2}"] {
+            rooms.push(stage.room(name).await);
+        }
+        let topics = rooms.iter().cloned().map(Topic::Room);
+        let topics: Vec<Topic> = topics.chain(USERS.iter().map(|id| Topic::User(user(id)))).collect();
+        let ear = Ear::open(&stage, &topics).await;
+        let open = || {
+            let mut terms = terms();
+            terms.lease = LONG;
+            let metrics = Metrics::new(&Registry::new()).unwrap();
+            let (url, prefix) = (stage.url.clone(), stage.prefix.clone());
+            let settings = Settings {
+                url,
+                prefix,
+                terms,
+                metrics,
+            };
+            Hot::open(settings).unwrap()
+        };
+        let hots = (0..processes).map(|_| open()).collect();
+        let mut world = World {
+            hots,
+            known: vec![None; rooms.len()],
+            rooms,
+            ear,
+            stage,
+            model: Model::default(),
+        };
+        for process in 0..processes {
+            let name = format!("n{}", world.model.new_name());
+            world.model.processes.push(Process::Running(name));
+            world.beat(process).await;
+        }
+        world
+    }
+
+    /// A node's own lease: it hears whether that was gone.
+    async fn beat(&mut self, process: usize) {
+        let name = self.model.processes[process].name().to_owned();
+        let revived = nodes::beat(&self.hots[process], &node(&name), "{}", LONG)
+            .await
+            .unwrap();
+        assert_eq!(
+            revived,
+            self.model.alive.insert(name.clone()),
+            "{name} is told whether it was dead"
+        );
+        self.model.listed.insert(name);
+    }
+
+    pub async fn take(&mut self, step: Step) {
+        match step {
+            Step::Connect(tab, process) => {
+                self.model.remembered.entry(tab).or_default().clear();
+                if !self.model.sockets.contains_key(&tab) {
+                    self.connect(tab, process).await;
+                }
+            }
+            Step::Rejoin(tab, process) => {
+                self.close(tab, false).await;
+                self.connect(tab, process).await;
+            }
+            Step::Lose(tab) => self.close(tab, false).await,
+            Step::Disconnect(tab) => self.close(tab, true).await,
+            Step::Join(tab, room) => {
+                if let Some((id, process)) = self.model.socket(tab) {
+                    self.join(process, id, room).await;
+                }
+            }
+            Step::Leave(tab, room) => {
+                if let Some((id, process)) = self.model.socket(tab) {
+                    let lease = self.model.lease(id);
+                    rooms::leave(&self.hots[process], &lease, &self.rooms[room])
+                        .await
+                        .unwrap();
+                    self.model.leave(id, room);
+                }
+            }
+            Step::Choose(user, status) => self.choose(user, status).await,
+            Step::Kill(process, same) => self.kill(process, same).await,
+            Step::Pause(process) => self.pause(process),
+            Step::Continue(process) => self.go_on(process).await,
+            Step::Bury => self.bury().await,
+            Step::EndGraces => {
+                let ended = self
+                    .model
+                    .connections
+                    .iter()
+                    .filter(|(_, connection)| connection.in_grace);
+                let ended: Vec<u32> = ended.map(|(id, _)| *id).collect();
+                self.run_out(&ended).await;
+            }
+            Step::EndLeases => {
+                let held: BTreeSet<u32> = self.model.sockets.values().map(|(id, _)| *id).collect();
+                let asleep: BTreeSet<u32> = self.model.unnoticed.iter().map(|(id, ..)| *id).collect();
+                let all = self
+                    .model
+                    .connections
+                    .iter()
+                    .filter(|(_, connection)| !connection.in_grace);
+                let ended = all
+                    .map(|(id, _)| *id)
+                    .filter(|id| !held.contains(id) && !asleep.contains(id));
+                let ended: Vec<u32> = ended.collect();
+                self.run_out(&ended).await;
+            }
+            Step::ForgetScripts => {
+                let _: String = self.stage.ask("SCRIPT", "FLUSH").await;
+            }
+        }
+    }
+
+    /// A client comes, and joins what it remembers.
+    async fn connect(&mut self, tab: Tab, process: usize) {
+        let process = process % self.hots.len();
+        if !self.model.is_running(process) {
+            return;
+        }
+        let id = self.model.connect(tab, process);
+        let facts = Facts::default();
+        domain_presence::connect(&self.hots[process], &self.model.lease(id), &facts, None)
+            .await
+            .unwrap();
+        for room in self.model.remembered.get(&tab).cloned().unwrap_or_default() {
+            self.join(process, id, room).await;
+        }
+    }
+
+    async fn join(&mut self, process: usize, id: u32, room: usize) {
+        let options = JoinOptions {
+            autocreate: false,
+            known: self.known[room].as_ref(),
+            members: 0,
+        };
+        let lease = self.model.lease(id);
+        let joined = rooms::join(&self.hots[process], &lease, &self.rooms[room], options);
+        let joined = joined.await.unwrap().expect("it is registered");
+        assert_eq!(joined.first, !self.model.is_in(self.model.connections[&id].tab.0, room));
+        self.known[room] = Some(Known {
+            epoch: joined.epoch,
+            kind: joined.kind,
+            visibility: joined.visibility,
+            max_members: joined.max_members,
+        });
+        self.model.join(id, room);
+    }
+
+    /// A socket closes; a process that sleeps finds out when it wakes.
+    async fn close(&mut self, tab: Tab, explicit: bool) {
+        let Some((id, process)) = self.model.sockets.remove(&tab) else {
+            return;
+        };
+        if self.model.is_running(process) {
+            let lease = self.model.lease(id);
+            self.closed(process, id, &lease, explicit).await;
+        } else {
+            self.model.unnoticed.push((id, process, explicit));
+        }
+    }
+
+    async fn closed(&mut self, process: usize, id: u32, lease: &Lease, explicit: bool) {
+        let hot = &self.hots[process];
+        if explicit {
+            let ended = endings::finish(hot, lease).await.unwrap();
+            assert_eq!(ended, self.model.end(id), "an end is the first or it is none");
+        } else {
+            presence::lose(hot, lease, LONG, "test").await.unwrap();
+            self.model.lose(id);
+        }
+    }
+
+    async fn choose(&mut self, user: usize, status: Status) {
+        let Some((id, process)) = (0..TABS).find_map(|tab| self.model.socket((user, tab))) else {
+            return;
+        };
+        let choice = Choice {
+            status,
+            text: None,
+            emoji: None,
+            until_ms: None,
+        };
+        let chosen = domain_presence::choose(&self.hots[process], &self.model.lease(id), &choice).await;
+        assert_eq!(chosen.unwrap().expect("it is registered").status, status);
+        self.model.choose(user, status);
+    }
+
+    async fn kill(&mut self, process: usize, same_name: bool) {
+        let process = process % self.hots.len();
+        self.model.sockets.retain(|_, (_, holder)| *holder != process);
+        self.model.unnoticed.retain(|(_, holder, _)| *holder != process);
+        let name = if same_name {
+            self.model.processes[process].name().to_owned()
+        } else {
+            format!("n{}", self.model.new_name())
+        };
+        // The first thing that a process does: one that died under its name left connections that nobody holds.
+        let left = nodes::bury(&self.hots[process], &node(&name), LONG).await.unwrap();
+        assert_eq!(
+            left,
+            self.model.bury(&BTreeSet::from([name.clone()])),
+            "each lease is moved once"
+        );
+        self.model.processes[process] = Process::Running(name);
+        self.beat(process).await;
+    }
+
+    fn pause(&mut self, process: usize) {
+        let process = process % self.hots.len();
+        self.model.processes[process] = Process::Paused(self.model.processes[process].name().to_owned());
+    }
+
+    /// A process wakes: it hears which sockets are closed, beats, renews, and registers anew what Redis no longer has.
+    async fn go_on(&mut self, process: usize) {
+        let process = process % self.hots.len();
+        let Process::Paused(name) = self.model.processes[process].clone() else {
+            return;
+        };
+        self.model.processes[process] = Process::Running(name.clone());
+        for (id, holder, explicit) in std::mem::take(&mut self.model.unnoticed) {
+            if holder != process {
+                self.model.unnoticed.push((id, holder, explicit));
+            } else if self.model.connections.contains_key(&id) {
+                let lease = self.model.lease(id);
+                self.closed(process, id, &lease, explicit).await;
+            }
+        }
+        self.beat(process).await;
+        let held: Vec<(Tab, u32)> = self
+            .model
+            .sockets
+            .iter()
+            .filter(|(_, (_, holder))| *holder == process)
+            .map(|(tab, (id, _))| (*tab, *id))
+            .collect();
+        for (tab, id) in held {
+            let lease = lease_of(id, tab, &name);
+            let beat = [held_now(&lease)];
+            let missing = domain_presence::renew(&self.hots[process], partition(&lease), &beat).await;
+            let is_missing = !missing.unwrap().is_empty();
+            let lives = self
+                .model
+                .connections
+                .get(&id)
+                .is_some_and(|connection| !connection.in_grace);
+            assert_eq!(
+                is_missing, !lives,
+                "a renewal neither raises the dead nor loses the living"
+            );
+            if is_missing {
+                self.connect(tab, process).await;
+            }
+        }
+    }
+
+    async fn bury(&mut self) {
+        let running = self.model.running();
+        let (Some(one), Some(other)) = (running.first(), running.last()) else {
+            return;
+        };
+        let names: BTreeSet<String> = running
+            .iter()
+            .map(|process| self.model.processes[*process].name().to_owned())
+            .collect();
+        for name in self.model.alive.difference(&names) {
+            let () = self.stage.ask("DEL", self.stage.keys().node(&node(name))).await;
+        }
+        self.model.alive.retain(|name| names.contains(name));
+        let (one, other) = (&self.hots[*one], &self.hots[*other]);
+        let (one, other) = tokio::join!(endings::bury_dead(one, LONG), endings::bury_dead(other, LONG));
+        let buried = [one.unwrap(), other.unwrap()].concat();
+        let found: BTreeSet<String> = buried.iter().map(|(name, _)| name.to_string()).collect();
+        let dead: BTreeSet<String> = self.model.listed.difference(&names).cloned().collect();
+        assert_eq!(found, dead, "the dead are found, and nobody else");
+        self.model.listed = names;
+        let moved = self.model.bury(&dead);
+        assert_eq!(
+            buried.iter().map(|(_, held)| held).sum::<u64>(),
+            moved,
+            "each lease is moved once"
+        );
+    }
+
+    /// The leases of connections, or their grace, come to their end, and two nodes sweep at once.
+    async fn run_out(&mut self, ended: &[u32]) {
+        for id in ended {
+            let (lease, keys) = (self.model.lease(*id), self.stage.keys());
+            let key = if self.model.connections[id].in_grace {
+                keys.grace(partition(&lease))
+            } else {
+                keys.leases(partition(&lease))
+            };
+            self.stage.let_run_out(key, &lease.encode()).await;
+        }
+        let (one, other) = tokio::join!(self.stage.sweep(), self.stage.sweep());
+        let swept = one.leases + one.graces + other.leases + other.graces;
+        assert_eq!(swept, ended.len() as u64, "of two sweeps at once one ends it");
+        for id in ended {
+            self.model.end(*id);
+        }
+    }
+
+    pub async fn assert_equals(&self) {
+        let (stage, model) = (&self.stage, &self.model);
+        let mut pipeline = redis::pipe();
+        for partition in Partition::all() {
+            pipeline.zrange(stage.keys().leases(partition), 0, -1);
+            pipeline.zrange(stage.keys().grace(partition), 0, -1);
+        }
+        let found: Vec<Vec<String>> = pipeline.query_async(&mut stage.redis.clone()).await.unwrap();
+        let names = |from: usize| {
+            found
+                .iter()
+                .skip(from)
+                .step_by(2)
+                .flatten()
+                .cloned()
+                .collect::<BTreeSet<_>>()
+        };
+        assert_eq!(names(0), model.names_of(false), "leases");
+        assert_eq!(names(1), model.names_of(true), "in grace");
+        for (index, room) in self.rooms.iter().enumerate() {
+            let mut expected: Vec<&str> = (0..USERS.len())
+                .filter(|user| model.is_in(*user, index))
+                .map(|user| USERS[user])
+                .collect();
+            expected.sort_unstable();
+            assert_eq!(stage.users_of(room).await, expected, "in {room}");
+        }
+        let people: Vec<_> = USERS.iter().map(|id| user(id)).collect();
+        for (index, (seen, _)) in presence::read_all(&stage.hot, &people)
+            .await
+            .unwrap()
+            .iter()
+            .enumerate()
+        {
+            assert_eq!(seen.status, model.status(index), "{}", USERS[index]);
+        }
+    }
+
+    pub async fn assert_told(&mut self) {
+        let (mut told, mut shown) = (BTreeMap::new(), BTreeMap::new());
+        for (index, room) in self.rooms.iter().enumerate() {
+            for event in self.ear.heard_in(&self.stage, room).await {
+                let (who, word) = match event {
+                    BusEvent::Joined { user, .. } => (user, "joined"),
+                    BusEvent::Left { user, reason, .. } => (user, reason.as_str()),
+                    _ => continue,
+                };
+                let who = USERS.iter().position(|id| *id == who.as_str()).unwrap();
+                told.entry((index, who)).or_insert_with(Vec::new).push(word);
+            }
+        }
+        for (index, id) in USERS.iter().enumerate() {
+            for event in self.ear.heard_of(&self.stage, &user(id)).await {
+                if let BusEvent::Presence { presence, .. } = event {
+                    shown.entry(index).or_insert_with(Vec::new).push(presence.status);
+                }
+            }
+        }
+        assert_eq!(told, self.model.told, "what rooms were told");
+        assert_eq!(shown, self.model.shown, "what was told of users");
+    }
+}
