@@ -19,6 +19,7 @@ use crate::engine::{self, Application, Server};
 use crate::gateway::{self, Ask, Dispatcher, Encoder, Node, Shard};
 use crate::hot::bus::{Bus, SHARDS_MAX};
 use crate::hot::keys::{Keys, Lease, Partition};
+use crate::hot::presence::Held;
 use crate::hot::{self, Hot, HotError, Terms};
 use crate::http::{self, EngineCollector, Routes};
 use crate::lifecycle::heartbeat::Holders;
@@ -128,6 +129,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     drain(&asks, config.drain_timeout / 4).await;
     server.shutdown(config.drain_timeout / 4 * 3).await;
     drop(tasks);
+    if let Err(error) = hot::nodes::stop(&hot, &config.node_id).await {
+        tracing::debug!(error = %error, "the node's stop is not written down");
+    }
     drop(bus_task);
     tracing::info!("stopped");
     Ok(())
@@ -151,6 +155,7 @@ fn start_lifecycle(
     let beating = beat::run(hot.clone(), id, every, lease, grace, Arc::clone(&revived), connections);
     let every = config.presence_heartbeat;
     let renewing = heartbeat::run(hot.clone(), every, holders(asks), revived, metrics.clone());
+    let looking = lifecycle::drift::run(hot.clone(), metrics.clone());
     let (every, grace) = (config.sweep_interval, config.presence_grace);
     let sweeping = Sweeper {
         hot: hot.clone(),
@@ -163,6 +168,7 @@ fn start_lifecycle(
         AbortOnDropHandle::new(tokio::spawn(beating)),
         AbortOnDropHandle::new(tokio::spawn(renewing)),
         AbortOnDropHandle::new(tokio::spawn(sweeping)),
+        AbortOnDropHandle::new(tokio::spawn(looking)),
     ])
 }
 
@@ -228,7 +234,7 @@ fn holders(asks: Vec<mpsc::Sender<Ask>>) -> Holders {
     }
 }
 
-async fn ask_leases(shard: mpsc::Sender<Ask>, partition: Partition) -> Vec<Lease> {
+async fn ask_leases(shard: mpsc::Sender<Ask>, partition: Partition) -> Vec<Held> {
     let (answer, answered) = oneshot::channel();
     if shard.send(Ask::Leases(partition, answer)).await.is_err() {
         return Vec::new();
@@ -311,6 +317,7 @@ fn hot_settings_in(config: &Config, registry: &Registry) -> Result<hot::Settings
             lease: config.lease(),
             prolong: PROLONG,
             keep: KEEP,
+            away_after: config.presence_away_after,
             presence_limit: config.presence_room_limit,
             presence_to_all: config.presence_audience == PresenceAudience::All,
             user_connections: counted(config, USER_CONNECTIONS),

@@ -178,6 +178,11 @@ impl Presence {
         until_ms: None,
         seen_ms: None,
     };
+
+    /// Away because nobody was active, not because the user chose it.
+    pub fn is_idle(&self) -> bool {
+        self.status == Status::Away && self.chosen.is_none()
+    }
 }
 
 closed_set!(

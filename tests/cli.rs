@@ -146,3 +146,61 @@ fn a_redis_that_is_away_is_an_error_of_its_own() {
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).starts_with("Error: Redis: "), "{}", stderr(&output));
 }
+
+#[tokio::test]
+async fn a_user_is_explained() {
+    let redis = Redis::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| {
+        let output = program(directory.path(), args, &[("REALTIME_REDIS_URL", &redis.url())]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let text = run(&["explain", "ann"]);
+    assert!(
+        text.starts_with("ann is offline: no device is connected\n  chosen      nothing\n"),
+        "{text}"
+    );
+    let json: Value = serde_json::from_str(&run(&["explain", "ann", "--json"])).unwrap();
+    assert_eq!(
+        (&json["status"], &json["connections"], &json["transitions"]),
+        (&"offline".into(), &Value::Array(vec![]), &Value::Array(vec![]))
+    );
+}
+
+#[tokio::test]
+async fn the_doctor_says_by_its_code_whether_something_drifted() {
+    let redis = Redis::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| {
+        let output = program(directory.path(), args, &[("REALTIME_REDIS_URL", &redis.url())]);
+        assert_eq!(stderr(&output), "");
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    run(&["init"]);
+    let healthy = "0 connections are leased, 0 in grace; 0 drifted\n".to_owned();
+    assert_eq!(run(&["doctor"]), (Some(0), healthy.clone()));
+    let mut connection = redis.connection().await;
+    let keys: Vec<String> = redis::cmd("KEYS")
+        .arg("*:room:general")
+        .query_async(&mut connection)
+        .await
+        .unwrap();
+    let users = keys[0].replace(":room:general", ":room.users:general");
+    redis::cmd("HSET")
+        .arg(users)
+        .arg(&["ghost", "1 0 online"])
+        .exec_async(&mut connection)
+        .await
+        .unwrap();
+    let (code, found) = run(&["doctor", "--json"]);
+    let drift: Value = serde_json::from_str(&found).unwrap();
+    assert_eq!((code, &drift["drift"]), (Some(1), &"unheld: ghost in general".into()));
+    let (code, repaired) = run(&["doctor", "--repair"]);
+    assert!(
+        repaired.starts_with("repaired unheld: ghost in general\n"),
+        "{repaired}"
+    );
+    assert_eq!(code, Some(1));
+    assert_eq!(run(&["doctor"]), (Some(0), healthy));
+}

@@ -24,6 +24,7 @@ fn terms(lease: Duration) -> Terms {
         lease,
         prolong: Duration::from_secs(5),
         keep: Duration::from_secs(3_600),
+        away_after: Duration::from_secs(300),
         presence_limit: 500,
         presence_to_all: false,
         user_connections: 10_000,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
-use nself_realtime::domain::presence::{self, Facts};
+use nself_realtime::domain::presence::{self, Facts, Held};
 use nself_realtime::domain::rooms::{self, JoinOptions};
 use nself_realtime::hot::Hot;
 use nself_realtime::hot::keys::{Lease, PARTITIONS, Partition};
@@ -85,7 +85,12 @@ impl Node {
             leases: Box::new(move |partition| {
                 let leases = held.lock().expect("nobody panics")[partition.index()].clone();
                 renewed.lock().expect("nobody panics")[partition.index()].push(Instant::now());
-                async move { leases }.boxed()
+                let held = leases.into_iter().map(|lease| Held {
+                    lease,
+                    idle: Duration::ZERO,
+                });
+                let held = held.collect();
+                async move { held }.boxed()
             }),
             missing: Box::new(move |leases| *missing.lock().expect("nobody panics") += leases.len()),
         };

@@ -6,9 +6,9 @@ local function clock_us()
   return time[1] * 1000000 + time[2]
 end
 
--- What others see of the user: offline without a connection, else the chosen status, else online.
+-- What others see of the user: offline without a connection, else the chosen status, else away or online by activity.
 local function read_presence(user_key, conns_key, now_ms)
-  local field = redis.call("HMGET", user_key, "chosen", "text", "emoji", "until", "version", "seen")
+  local field = redis.call("HMGET", user_key, "chosen", "text", "emoji", "until", "version", "seen", "away")
   local presence = { version = tonumber(field[5] or "0") }
   local until_ms = tonumber(field[4] or "0")
   if until_ms == 0 or until_ms > now_ms then
@@ -17,7 +17,7 @@ local function read_presence(user_key, conns_key, now_ms)
   end
   presence.live = redis.call("HLEN", conns_key) > 0
   presence.chosen = field[1] or nil
-  presence.status = presence.live and (presence.chosen or "online") or "offline"
+  presence.status = presence.live and (presence.chosen or (field[7] and "away") or "online") or "offline"
   presence.seen = presence.status == "offline" and tonumber(field[6] or "0") or nil
   return presence
 end
@@ -66,4 +66,34 @@ local function publish_presence(channel, user, presence, rooms, origin)
   redis.call("SPUBLISH", channel, table.concat({
     "p " .. string.format("%.0f", presence.version) .. " " .. origin, user, encode_list(rooms), encode_presence(presence),
   }, "\n"))
+end
+
+-- Gives a change its version, and tells it; the rooms are left to be told in todo. Version, presence, todo id or "", rooms.
+local function announce(user_key, rooms_key, todo_key, channel, user, presence, now_us)
+  raise_version(user_key, presence, now_us)
+  local rooms = rooms_of(rooms_key)
+  publish_presence(channel, user, presence, rooms, "-")
+  local version, encoded, todo = string.format("%.0f", presence.version), encode_presence(presence), ""
+  if #rooms > 0 then
+    todo = redis.call("XADD", todo_key, "*", "kind", "tell", "user", user, "lease", "",
+      "version", version, "presence", encoded, "rooms", encode_list(rooms))
+  end
+  return version, encoded, todo, encode_list(rooms)
+end
+
+-- Writes down why the user is shown so: the last 20 transitions, kept as long as somebody is connected, and keep_ms more.
+local function note(log_key, presence, keep_ms, now_ms, what, cause, connection)
+  if not presence.live and keep_ms == "0" then
+    redis.call("DEL", log_key)
+    return
+  end
+  redis.call("LPUSH", log_key, cjson.encode({
+    at = now_ms, what = what, cause = cause, connection = connection, status = presence.status,
+  }))
+  redis.call("LTRIM", log_key, 0, 19)
+  if presence.live then
+    redis.call("PERSIST", log_key)
+  else
+    redis.call("PEXPIRE", log_key, keep_ms)
+  end
 end

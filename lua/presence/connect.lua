@@ -10,6 +10,7 @@
 -- KEYS[7] node        set     the node's leases in this partition
 -- KEYS[8] channel     pubsub  who listens to this user
 -- KEYS[9] due         zset    what else ends by time
+-- KEYS[10] user.log   list    the last transitions of the user
 -- ARGV[1] lease (<conn>\0<node>\0<user>)
 -- ARGV[2] connection
 -- ARGV[3] node
@@ -28,7 +29,11 @@
 -- ARGV[15] custom text or "", as the node knows it
 -- ARGV[16] custom emoji or "", as the node knows it
 -- ARGV[17] end_ms of the custom text and emoji, as the node knows it, 0 for none
--- RETURNS {"full"} or {"ok", appeared: 0|1, version, presence JSON, now_ms, rooms JSON}
+-- ARGV[18] away by inactivity, as the node knows it: 0|1
+-- ARGV[19] idle_ms since the connection's last activity
+-- ARGV[20] away_ms: without activity for this long a user is away
+-- RETURNS {"full"} or {"ok", appeared: 0|1, version, presence JSON, now_ms, rooms JSON, returned: 0|1}, 1 where the user
+--   has something in grace, which others therefore do not see go
 --
 -- One script, because a lease without its record could not be explained, and two first
 -- connections at once would both tell that the user appeared.
@@ -44,6 +49,7 @@ local put_back = ARGV[13] ~= "0" and redis.call("EXISTS", KEYS[4]) == 0
 if put_back then
   redis.call("HSET", KEYS[4], "version", ARGV[13])
   if ARGV[14] ~= "" then redis.call("HSET", KEYS[4], "chosen", ARGV[14]) end
+  if ARGV[18] == "1" then redis.call("HSET", KEYS[4], "away", string.format("%.0f", now_ms)) end
   if ARGV[15] ~= "" then redis.call("HSET", KEYS[4], "text", ARGV[15]) end
   if ARGV[16] ~= "" then redis.call("HSET", KEYS[4], "emoji", ARGV[16]) end
   if tonumber(ARGV[17]) > 0 then
@@ -53,12 +59,19 @@ if put_back then
 end
 local before = read_presence(KEYS[4], KEYS[5], now_ms)
 
+local leased = known and redis.call("ZSCORE", KEYS[1], ARGV[1])
+local cause = known and "out of grace" or ARGV[13] ~= "0" and "registered anew" or "handshake"
+local returned = known and redis.call("ZSCORE", KEYS[2], ARGV[1])
 local others = known and {} or redis.call("HGETALL", KEYS[5])
 for i = 1, #others, 2 do
   local prolonged, lease = string.match(others[i + 1], "^(%d) (.*)$")
-  if prolonged == "0" and redis.call("ZSCORE", KEYS[2], lease) then
-    redis.call("ZINCRBY", KEYS[2], ARGV[6], lease)
-    redis.call("HSET", KEYS[5], others[i], "1 " .. lease)
+  if redis.call("ZSCORE", KEYS[2], lease) then
+    returned = true
+    cause = "came back while " .. others[i] .. " is in grace"
+    if prolonged == "0" then
+      redis.call("ZINCRBY", KEYS[2], ARGV[6], lease)
+      redis.call("HSET", KEYS[5], others[i], "1 " .. lease)
+    end
   end
 end
 
@@ -70,8 +83,17 @@ redis.call("HSET", KEYS[3], "user", ARGV[4], "node", ARGV[3], "transport", ARGV[
   "device", ARGV[10], "session", ARGV[11])
 redis.call("HSETNX", KEYS[3], "connected", string.format("%.0f", now_ms))
 redis.call("PERSIST", KEYS[4])
+if not before.live and not put_back then
+  redis.call("HDEL", KEYS[4], "away")
+end
+if redis.call("HEXISTS", KEYS[4], "away") == 0 then
+  redis.call("ZADD", KEYS[9], "GT", now_ms - ARGV[19] + ARGV[20], "away\0" .. ARGV[4])
+end
 
 local after = read_presence(KEYS[4], KEYS[5], now_ms)
+if not leased then
+  note(KEYS[10], after, "0", now_ms, "connected", cause, ARGV[2])
+end
 local rooms = rooms_of(KEYS[6])
 local appeared = before.status ~= after.status and not put_back
 if appeared then
@@ -80,5 +102,5 @@ if appeared then
 end
 return {
   "ok", appeared and 1 or 0, string.format("%.0f", after.version), encode_presence(after), string.format("%.0f", now_ms),
-  encode_list(rooms),
+  encode_list(rooms), returned and 1 or 0,
 }

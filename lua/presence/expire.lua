@@ -7,6 +7,7 @@
 -- KEYS[4] due         zset    what else ends by time
 -- KEYS[5] todo        stream  rooms that must still be told
 -- KEYS[6] channel     pubsub  who listens to this user
+-- KEYS[7] user.log    list    the last transitions of the user
 -- ARGV[1] user
 -- ARGV[2] keep_ms of a record that says nothing special
 -- RETURNS {0} or {1, version, presence JSON, todo id or "", rooms JSON}
@@ -27,13 +28,6 @@ if until_ms == 0 then
 end
 redis.call("HDEL", KEYS[1], "text", "emoji", "until")
 local after = read_presence(KEYS[1], KEYS[2], now_ms)
-raise_version(KEYS[1], after, now_us)
 expire_plain(KEYS[1], after, ARGV[2])
-local rooms = rooms_of(KEYS[3])
-publish_presence(KEYS[6], ARGV[1], after, rooms, "-")
-local version, presence, todo = string.format("%.0f", after.version), encode_presence(after), ""
-if #rooms > 0 then
-  todo = redis.call("XADD", KEYS[5], "*", "kind", "tell", "user", ARGV[1], "lease", "",
-    "version", version, "presence", presence, "rooms", encode_list(rooms))
-end
-return { 1, version, presence, todo, encode_list(rooms) }
+note(KEYS[7], after, ARGV[2], now_ms, "custom status ended", "its time", "")
+return { 1, announce(KEYS[1], KEYS[3], KEYS[5], KEYS[6], ARGV[1], after, now_us) }

@@ -10,6 +10,8 @@
 -- KEYS[7] node        set     the node's leases in this partition
 -- KEYS[8] todo        stream  rooms that must still be left
 -- KEYS[9] channel     pubsub  who listens to this user
+-- KEYS[10] due        zset    what else ends by time
+-- KEYS[11] user.log   list    the last transitions of the user
 -- ARGV[1] lease
 -- ARGV[2] connection
 -- ARGV[3] user
@@ -33,6 +35,8 @@ if redis.call("HEXISTS", KEYS[5], ARGV[2]) == 0 then
   return { 0 }
 end
 
+local cause = ARGV[4] == "" and "asked for" or redis.call("ZSCORE", KEYS[1], ARGV[1]) and "lease ran out"
+  or "grace ran out"
 local before = read_presence(KEYS[4], KEYS[5], now_ms)
 local first, last_member = "[" .. ARGV[2] .. "\0", "(" .. ARGV[2] .. "\1"
 local own = {}
@@ -53,11 +57,17 @@ if changed then
   raise_version(KEYS[4], after, now_us)
   publish_presence(KEYS[9], ARGV[3], after, own, "-")
 end
+if not after.live then
+  redis.call("HDEL", KEYS[4], "away")
+  redis.call("ZREM", KEYS[10], "away\0" .. ARGV[3])
+end
 if not after.live and ARGV[5] == "0" then
   redis.call("DEL", KEYS[4])
 else
   expire_plain(KEYS[4], after, ARGV[5])
 end
+
+note(KEYS[11], after, ARGV[5], now_ms, "ended", cause, ARGV[2])
 
 local version, presence, todo = string.format("%.0f", after.version), encode_presence(after), ""
 if #own > 0 then

@@ -1,19 +1,25 @@
 #!lua
 -- A connection lost its transport: its lease moves into grace.
 --
--- KEYS[1] leases  zset  lease -> end, ms
--- KEYS[2] grace   zset  lease -> end, ms
+-- KEYS[1] leases      zset  lease -> end, ms
+-- KEYS[2] grace       zset  lease -> end, ms
+-- KEYS[3] user        hash  the user's presence
+-- KEYS[4] user.conns  hash  connection -> lease
+-- KEYS[5] user.log    list  the last transitions of the user
 -- ARGV[1] lease
--- ARGV[2] grace_ms
+-- ARGV[2] connection
+-- ARGV[3] grace_ms
+-- ARGV[4] cause, for whoever asks why
 -- RETURNS {moved: 0|1}
 --
 -- One script, because a lease in neither set would never be swept.
+-- @include presence/_state
 
 if not redis.call("ZSCORE", KEYS[1], ARGV[1]) then
   return { 0 }
 end
-local time = redis.call("TIME")
-local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+local now_ms = math.floor(clock_us() / 1000)
 redis.call("ZREM", KEYS[1], ARGV[1])
-redis.call("ZADD", KEYS[2], now_ms + ARGV[2], ARGV[1])
+redis.call("ZADD", KEYS[2], now_ms + ARGV[3], ARGV[1])
+note(KEYS[5], read_presence(KEYS[3], KEYS[4], now_ms), "0", now_ms, "lost", ARGV[4], ARGV[2])
 return { 1 }

@@ -7,12 +7,14 @@
 -- KEYS[4] due         zset    what else ends by time
 -- KEYS[5] todo        stream  rooms that must still be told
 -- KEYS[6] channel     pubsub  who listens to this user
+-- KEYS[7] user.log    list    the last transitions of the user
 -- ARGV[1] user
 -- ARGV[2] connection
 -- ARGV[3] status
 -- ARGV[4] custom text or ""
 -- ARGV[5] custom emoji or ""
 -- ARGV[6] end_ms of the custom text and emoji, 0 for none
+-- ARGV[7] away_ms: without activity for this long a user is away
 -- RETURNS {"gone"} or {"ok", changed: 0|1, version, presence JSON, todo id or "", rooms JSON}
 --
 -- One script, because a change that is stored and not published would be seen by some, and
@@ -31,7 +33,8 @@ local text = lasting and ARGV[4] ~= "" and ARGV[4] or nil
 local emoji = lasting and ARGV[5] ~= "" and ARGV[5] or nil
 
 redis.call("HSET", KEYS[1], "chosen", ARGV[3])
-redis.call("HDEL", KEYS[1], "text", "emoji", "until")
+redis.call("HDEL", KEYS[1], "text", "emoji", "until", "away")
+redis.call("ZADD", KEYS[4], "GT", now_ms + ARGV[7], "away\0" .. ARGV[1])
 if text then redis.call("HSET", KEYS[1], "text", text) end
 if emoji then redis.call("HSET", KEYS[1], "emoji", emoji) end
 if until_ms > 0 and (text or emoji) then
@@ -48,12 +51,5 @@ local after = read_presence(KEYS[1], KEYS[2], now_ms)
 if before.status == after.status and before.text == after.text and before.emoji == after.emoji then
   return { "ok", 0, string.format("%.0f", after.version), encode_presence(after), "", "[]" }
 end
-raise_version(KEYS[1], after, now_us)
-local rooms = rooms_of(KEYS[3])
-publish_presence(KEYS[6], ARGV[1], after, rooms, "-")
-local version, presence, todo = string.format("%.0f", after.version), encode_presence(after), ""
-if #rooms > 0 then
-  todo = redis.call("XADD", KEYS[5], "*", "kind", "tell", "user", ARGV[1], "lease", "",
-    "version", version, "presence", presence, "rooms", encode_list(rooms))
-end
-return { "ok", 1, version, presence, todo, encode_list(rooms) }
+note(KEYS[7], after, "0", now_ms, "chose " .. ARGV[3], "presence:update", ARGV[2])
+return { "ok", 1, announce(KEYS[1], KEYS[3], KEYS[5], KEYS[6], ARGV[1], after, now_us) }

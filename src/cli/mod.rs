@@ -4,6 +4,8 @@
 
 mod create_room;
 mod dev;
+mod doctor;
+mod explain;
 mod init;
 mod rooms;
 mod serve;
@@ -48,6 +50,10 @@ enum Command {
     Init,
     /// Create a room
     CreateRoom(create_room::Options),
+    /// Compare everything that is derived with the leases; exit code 1 where something drifted
+    Doctor(doctor::Options),
+    /// Say why a user is shown as the user is
+    Explain(explain::Options),
     /// List the rooms
     Rooms(rooms::Options),
 }
@@ -94,11 +100,14 @@ pub fn run<E: Display, F: Future<Output = Result<(), E>>>(
             Command::Token(options) => token::run(&flags, &options),
             Command::Init => init::run(&connect(&flags, hot_settings)?).await,
             Command::CreateRoom(options) => create_room::run(&connect(&flags, hot_settings)?, options).await,
+            Command::Doctor(options) => return doctor::run(&connect(&flags, hot_settings)?, &options).await,
+            Command::Explain(options) => explain::run(&connect(&flags, hot_settings)?, &options).await,
             Command::Rooms(options) => rooms::run(&connect(&flags, hot_settings)?, &options).await,
         }
+        .map(|()| ExitCode::SUCCESS)
     });
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => report(&error),
     }
 }

@@ -116,7 +116,7 @@ impl Config {
             presence_heartbeat: r.millis("REALTIME_PRESENCE_HEARTBEAT", 100..=3_600_000),
             presence_grace: r.millis("REALTIME_PRESENCE_GRACE", 0..=3_600_000),
             drain_grace: r.millis("REALTIME_DRAIN_GRACE", 0..=3_600_000),
-            presence_away: r.millis("REALTIME_PRESENCE_AWAY", 100..=DAY_MS),
+            presence_away_after: r.millis("REALTIME_PRESENCE_AWAY_AFTER", 100..=DAY_MS),
             presence_room_limit: r.number("REALTIME_PRESENCE_ROOM_LIMIT", 0..=1_000_000),
             presence_audience: r.choice(
                 "REALTIME_PRESENCE_AUDIENCE",

@@ -96,7 +96,7 @@ pub struct Config {
     /// The same for a connection of a node that drains.
     pub drain_grace: Duration,
     /// Inactivity on all devices after which a user is `away`.
-    pub presence_away: Duration,
+    pub presence_away_after: Duration,
     /// Members above which a room gets counts instead of people.
     pub presence_room_limit: u64,
     /// Who hears a change of presence.

@@ -260,7 +260,7 @@ pub const GROUPS: &[Group] = &[
                 "The same for connections of a node that is stopped, ms",
             ),
             setting(
-                "REALTIME_PRESENCE_AWAY",
+                "REALTIME_PRESENCE_AWAY_AFTER",
                 "300000",
                 "Inactivity on all devices that makes a user away, ms",
             ),

@@ -1,7 +1,7 @@
 //! The one way in which anything ends: a connection at once, or whatever the sweep finds due. Every step is idempotent,
 //! so any node may take it, twice too; each end is told once. Not here: when to sweep (`lifecycle`).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::seq::SliceRandom as _;
 
@@ -14,7 +14,7 @@ use crate::hot::{self, Hot, HotError};
 use crate::types::{LeaveReason, NodeId, Presence, RoomName, UserId};
 
 /// What one sweep did.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Swept {
     /// Leases that ran out without a word: their node is dead.
     pub leases: u64,
@@ -26,6 +26,8 @@ pub struct Swept {
     pub taken_over: u64,
     /// Partitions whose leases were spared, since Redis had been silent.
     pub amnesties: u64,
+    /// Of each connection that ended since its node died: the time from that death until everybody was told, ms.
+    pub ghosts_ms: Vec<u64>,
 }
 
 /// Passes the connections of dead nodes into grace; the nodes, and how many connections each still held.
@@ -51,19 +53,24 @@ pub async fn finish(hot: &Hot, lease: &Lease) -> Result<bool, HotError> {
 pub async fn sweep(hot: &Hot) -> Result<Swept, HotError> {
     let mut partitions: Vec<Partition> = Partition::all().collect();
     partitions.shuffle(&mut rand::rng());
+    let started = Instant::now();
     let Found {
         leases,
         graces,
         due,
         todo,
         amnesties,
+        now_ms,
     } = sweep::look(hot, &partitions).await?;
+    let (of_leases, of_graces) = (finish_all(hot, &leases).await?, finish_all(hot, &graces).await?);
+    let told_ms = now_ms + i64::try_from(started.elapsed().as_millis()).unwrap_or(0);
     let swept = Swept {
-        leases: finish_all(hot, &leases).await?,
-        graces: finish_all(hot, &graces).await?,
+        leases: of_leases.len() as u64,
+        graces: of_graces.len() as u64,
         due: due.len() as u64,
         taken_over: todo.len() as u64,
         amnesties: u64::from(amnesties),
+        ghosts_ms: ghosts(hot, of_leases.into_iter().chain(of_graces), told_ms).await?,
     };
     // One entry that fails must not keep the others waiting; whatever failed is found again by the next sweep.
     let mut failure = None;
@@ -72,6 +79,7 @@ pub async fn sweep(hot: &Hot) -> Result<Swept, HotError> {
             Due::Typing(room) => hot::typing::expire(hot, room).await.map(drop),
             Due::Count(room) => hot::rooms::count(hot, room).await,
             Due::CustomStatus(user) => presence::expire(hot, user).await,
+            Due::Away(user) => presence::idle(hot, user).await,
         };
         failure = failure.or(ended.err());
     }
@@ -81,15 +89,36 @@ pub async fn sweep(hot: &Hot) -> Result<Swept, HotError> {
     failure.map_or(Ok(swept), Err)
 }
 
-async fn finish_all(hot: &Hot, due: &[(Lease, i64)]) -> Result<u64, HotError> {
+/// How long the connections of dead nodes were shown after the death.
+async fn ghosts(hot: &Hot, ended: impl Iterator<Item = NodeId>, told_ms: i64) -> Result<Vec<u64>, HotError> {
+    let ended: Vec<NodeId> = ended.collect();
+    let mut nodes = ended.clone();
+    nodes.sort_unstable();
+    nodes.dedup();
+    let ends = hot::nodes::ends(hot, &nodes).await?;
+    let death_ms = |node: &NodeId| {
+        nodes
+            .binary_search(node)
+            .ok()
+            .and_then(|index| ends[index])
+            .filter(|&end_ms| end_ms < told_ms)
+    };
+    Ok(ended
+        .iter()
+        .filter_map(|node| u64::try_from(told_ms - death_ms(node)?).ok())
+        .collect())
+}
+
+/// The nodes of the connections that this ended.
+async fn finish_all(hot: &Hot, due: &[(Lease, i64)]) -> Result<Vec<NodeId>, HotError> {
     if due.is_empty() {
-        return Ok(0);
+        return Ok(Vec::new());
     }
-    let (mut ended, mut failure) = (0, None);
+    let (mut ended, mut failure) = (Vec::new(), None);
     for ((lease, _), finished) in due.iter().zip(hot::presence::finish_due(hot, due).await?) {
         let left = match finished {
             Ok(Some(finished)) => {
-                ended += 1;
+                ended.push(lease.node.clone());
                 leave_rooms(hot, lease, &finished).await
             }
             Ok(None) => Ok(()),

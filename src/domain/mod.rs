@@ -1,7 +1,9 @@
 //! The rules: what happens when somebody connects, joins, types, speaks, leaves, or is no more. Each function returns an
 //! outcome; only the gateway turns outcomes into events. Not here: wire formats, key names, SQL.
 
+pub mod doctor;
 pub mod endings;
+pub mod explain;
 pub mod identity;
 pub mod messages;
 pub mod presence;

@@ -7,7 +7,7 @@ use crate::hot::presence::Told;
 use crate::hot::{self, Hot, HotError};
 use crate::types::{Presence, RoomName, UserId};
 
-pub use crate::hot::presence::{Choice, Connect, Facts};
+pub use crate::hot::presence::{Choice, Connect, Facts, Held};
 
 /// Registers a connection; a repeat changes nothing. `known`: what the node knows of the user, where it registers anew.
 pub async fn connect(hot: &Hot, lease: &Lease, facts: &Facts, known: Option<&Presence>) -> Result<Connect, HotError> {
@@ -15,8 +15,8 @@ pub async fn connect(hot: &Hot, lease: &Lease, facts: &Facts, known: Option<&Pre
 }
 
 /// A lost transport: the user stays present until the grace runs out.
-pub async fn lose(hot: &Hot, lease: &Lease, grace: Duration) -> Result<(), HotError> {
-    hot::presence::lose(hot, lease, grace).await.map(drop)
+pub async fn lose(hot: &Hot, lease: &Lease, grace: Duration, cause: &str) -> Result<(), HotError> {
+    hot::presence::lose(hot, lease, grace, cause).await.map(drop)
 }
 
 /// Stores what a user chose, and tells the rooms. `None`: the connection is not registered.
@@ -34,6 +34,23 @@ pub async fn expire(hot: &Hot, user: &UserId) -> Result<(), HotError> {
         Some(told) => tell(hot, user, &told).await,
         None => Ok(()),
     }
+}
+
+/// Nobody was active for long: the user is away where no status was chosen, and the rooms are told.
+pub async fn idle(hot: &Hot, user: &UserId) -> Result<(), HotError> {
+    match hot::presence::idle(hot, user).await? {
+        Some(told) => tell(hot, user, &told).await,
+        None => Ok(()),
+    }
+}
+
+/// A device of a user who is away is active again; the rooms are told. `None`: another was first.
+pub async fn wake(hot: &Hot, user: &UserId) -> Result<Option<Presence>, HotError> {
+    let Some(told) = hot::presence::wake(hot, user).await? else {
+        return Ok(None);
+    };
+    tell(hot, user, &told).await?;
+    Ok(Some(told.presence))
 }
 
 /// The second step of a change. Whoever dies here leaves the `todo` record to the others; so does whoever finds a join
@@ -58,6 +75,6 @@ pub async fn note(hot: &Hot, lease: &Lease, transport: &str, latency_ms: Option<
 }
 
 /// Extends leases of one partition; those that Redis does not have are returned.
-pub async fn renew(hot: &Hot, partition: Partition, leases: &[Lease]) -> Result<Vec<Lease>, HotError> {
-    hot::presence::renew(hot, partition, leases).await
+pub async fn renew(hot: &Hot, partition: Partition, held: &[Held]) -> Result<Vec<Lease>, HotError> {
+    hot::presence::renew(hot, partition, held).await
 }

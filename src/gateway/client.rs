@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
+use std::time::Instant;
 
 use ahash::{AHashSet, AHasher};
 use tokio::sync::Mutex;
@@ -29,6 +30,8 @@ pub struct Client {
     pub shown_transport: Cell<Transport>,
     /// The latency that it tells, ms.
     pub shown_latency_ms: Cell<Option<u64>>,
+    /// When it last sent an event that somebody's hand may have caused.
+    pub active: Cell<Instant>,
     pub rooms: RefCell<AHashSet<RoomName>>,
     /// Whose presence the client asked to hear.
     pub watching: RefCell<AHashSet<UserId>>,

@@ -85,6 +85,11 @@ impl Shard {
         self.users.borrow().get(user)?.known.clone()
     }
 
+    /// Whether the user is away by inactivity, as far as this shard has heard.
+    pub(super) fn is_idle(&self, user: &UserId) -> bool {
+        self.known_presence(user).is_some_and(|known| known.is_idle())
+    }
+
     /// Keeps what was heard of a user who has sockets here, unless something newer is known.
     pub(super) fn keep_presence(&self, user: &UserId, presence: Arc<Presence>) {
         if let Some(listeners) = self.users.borrow_mut().get_mut(user)

@@ -18,6 +18,7 @@ pub struct Metrics {
     pub healed: IntCounter,
     pub refusals: IntCounterVec,
     pub rooms: IntGaugeVec,
+    pub flaps: IntCounter,
 }
 
 impl Metrics {
@@ -75,6 +76,10 @@ impl Metrics {
                 "Handshakes turned down, by cause.",
                 "cause",
             )?,
+            flaps: IntCounter::new(
+                "realtime_flaps_suppressed_total",
+                "Connections of users who came back in their grace, so that nobody saw them go.",
+            )?,
             rooms: IntGaugeVec::new(
                 Opts::new("realtime_local_rooms", "Rooms with sockets of this node."),
                 &["shard"],
@@ -91,6 +96,7 @@ impl Metrics {
         registry.register(Box::new(metrics.healed.clone()))?;
         registry.register(Box::new(metrics.refusals.clone()))?;
         registry.register(Box::new(metrics.rooms.clone()))?;
+        registry.register(Box::new(metrics.flaps.clone()))?;
         Ok(metrics)
     }
 

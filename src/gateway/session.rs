@@ -17,7 +17,7 @@ use super::handshake::{self, Guest};
 use super::metrics::Metrics;
 use super::outgoing;
 use super::payload::Incoming;
-use super::protocol::{ErrorCode, Failure, ack};
+use super::protocol::{ErrorCode, Failure, ack, incoming};
 use super::rooms::Position;
 use super::shard::Shard;
 use crate::domain::presence::{Connect, Facts};
@@ -81,6 +81,11 @@ fn is_explicit(reason: CloseReason) -> bool {
     )
 }
 
+/// Programs ping and pong by themselves; everything else is taken for the act of a user.
+fn is_activity(event: &str) -> bool {
+    !matches!(event, incoming::PING | incoming::PONG)
+}
+
 impl Shard {
     /// Registers the connection, and tells the client who it is. Where Redis does not help, the transport is closed: the
     /// stock client comes back, which it would not after CONNECT_ERROR.
@@ -100,6 +105,7 @@ impl Shard {
             expires_at: Cell::new(guest.identity.as_ref().and_then(|identity| identity.expires_at)),
             shown_transport: Cell::new(socket.transport()),
             shown_latency_ms: Cell::new(None),
+            active: Cell::new(Instant::now()),
             rooms: RefCell::default(),
             watching: RefCell::default(),
             turn: Mutex::new(()),
@@ -112,7 +118,13 @@ impl Shard {
             endings::finish(&self.hot, &client.lease()).await.unwrap_or_default();
         }
         let outcome = match listening.and(registered) {
-            Ok(Connect::Connected { presence, rooms, .. }) => {
+            Ok(Connect::Connected {
+                presence,
+                rooms,
+                returned,
+                ..
+            }) => {
+                self.node.metrics.flaps.inc_by(u64::from(returned));
                 self.insert(&client);
                 self.keep_presence(&client.user, Arc::new(presence));
                 client.socket.set_data(Rc::clone(&client));
@@ -143,6 +155,7 @@ impl Shard {
             agent: client.about.agent.clone(),
             device: client.about.device.clone(),
             session: client.about.session.clone().unwrap_or_default(),
+            idle: client.active.get().elapsed(),
         };
         presence::connect(&self.hot, &client.lease(), &facts, known).await
     }
@@ -175,6 +188,10 @@ impl Shard {
             client,
             ack: event.ack,
         };
+        if is_activity(name) {
+            client.active.set(started);
+            self.wake(client).await;
+        }
         let outcome = match &incoming {
             Some(_) if !event.attachments.is_empty() => Err(Failure::field("payload", "must not hold binary data")),
             Some(incoming) => events::dispatch(&turn, incoming).await,
@@ -208,6 +225,20 @@ impl Shard {
             Some(id) => client.socket.ack(id, &failure.ack()),
             None if failure.code == ErrorCode::UnknownEvent => {}
             None => client.socket.send(&outgoing::error(failure)),
+        }
+    }
+
+    /// The client is active: a user who was away is back.
+    pub(super) async fn wake(&self, client: &Client) {
+        if !self.is_idle(&client.user) {
+            return;
+        }
+        match presence::wake(&self.hot, &client.user).await {
+            Ok(Some(presence)) => self.keep_presence(&client.user, Arc::new(presence)),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::debug!(error = %error, user = %client.user, "still away; the next event or beat tries again");
+            }
         }
     }
 
@@ -289,7 +320,7 @@ impl Shard {
                 CloseReason::Shutdown | CloseReason::Draining => self.node.settings.drain_grace,
                 _ => self.node.settings.grace,
             };
-            presence::lose(&self.hot, &lease, grace).await
+            presence::lose(&self.hot, &lease, grace, &reason.to_string()).await
         };
         if let Err(error) = ended {
             // Nobody extends the lease any more, so it ends by itself.

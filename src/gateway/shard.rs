@@ -21,6 +21,7 @@ use super::outgoing;
 use super::protocol::{ErrorCode, Failure};
 use super::rooms::{Rooms, Turn};
 use super::told::Told;
+use crate::domain::presence::Held;
 use crate::engine::CloseReason;
 use crate::hot::Hot;
 use crate::hot::bus::Topic;
@@ -33,7 +34,7 @@ const RECONNECT_WITHIN_MS: u64 = 1_000;
 /// What the node's own work asks of a shard.
 pub enum Ask {
     /// The leases that it holds in one partition.
-    Leases(Partition, oneshot::Sender<Vec<Lease>>),
+    Leases(Partition, oneshot::Sender<Vec<Held>>),
     /// Redis does not have these: whoever holds one registers it anew.
     RegisterAnew(Vec<Lease>),
     /// The node goes away: every socket is told when to come back. Answered when the word is on its way.
@@ -151,7 +152,7 @@ impl Shard {
     }
 
     /// The leases of this shard in one partition; on the way, what the engine's pings told is recorded.
-    fn leases(self: &Rc<Self>, partition: Partition) -> Vec<Lease> {
+    fn leases(self: &Rc<Self>, partition: Partition) -> Vec<Held> {
         let clients = self.clients.borrow();
         let clients = clients[partition.index()].values();
         let heard = |client: &Rc<Client>| {
@@ -162,7 +163,16 @@ impl Shard {
                 let (shard, client) = (Rc::clone(self), Rc::clone(client));
                 tokio::task::spawn_local(async move { shard.show(&client).await });
             }
-            client.lease()
+            let idle = client.active.get().elapsed();
+            if idle < self.hot.terms().away_after && self.is_idle(&client.user) {
+                // An activity that the sweep did not know of yet.
+                let (shard, client) = (Rc::clone(self), Rc::clone(client));
+                tokio::task::spawn_local(async move { shard.wake(&client).await });
+            }
+            Held {
+                lease: client.lease(),
+                idle,
+            }
         };
         clients.map(heard).collect()
     }

@@ -72,6 +72,18 @@ impl Lease {
         })
     }
 
+    /// What [`Lease::member`] made.
+    pub fn of_member(text: &str) -> Option<Self> {
+        let (user, rest) = text.split_once('\0')?;
+        // Of the connection's and the node's id the latter alone may have an `@`: the former is the node's own making.
+        let (connection, node) = rest.split_once('@')?;
+        Some(Self {
+            connection: ConnectionId::parse(connection).ok()?,
+            node: NodeId::parse(node).ok()?,
+            user: UserId::parse(user).ok()?,
+        })
+    }
+
     /// The same in a room: lexical ranges answer "is it the user's last here?".
     pub fn member(&self) -> String {
         format!("{}\0{}@{}", self.user, self.connection, self.node)
@@ -84,6 +96,8 @@ pub enum Due {
     Typing(RoomName),
     Count(RoomName),
     CustomStatus(UserId),
+    /// No device of the user was active for long.
+    Away(UserId),
 }
 
 impl Due {
@@ -93,9 +107,20 @@ impl Due {
             "typing" => RoomName::parse(id).ok().map(Self::Typing),
             "count" => RoomName::parse(id).ok().map(Self::Count),
             "status" => UserId::parse(id).ok().map(Self::CustomStatus),
+            "away" => UserId::parse(id).ok().map(Self::Away),
             _ => None,
         }
     }
+}
+
+/// Whose a key is, as far as the leases decide over it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Object {
+    Connection(ConnectionId),
+    Connections(UserId),
+    Rooms(UserId),
+    Room(RoomName),
+    Tombstone,
 }
 
 /// Builds names. Cheap to clone.
@@ -160,6 +185,10 @@ impl Keys {
         self.named(Partition::of_user(user), "user.rooms", user.as_str())
     }
 
+    pub fn user_log(&self, user: &UserId) -> String {
+        self.named(Partition::of_user(user), "user.log", user.as_str())
+    }
+
     pub fn user_channel(&self, user: &UserId) -> String {
         self.named(Partition::of_user(user), "bus.user", user.as_str())
     }
@@ -182,6 +211,25 @@ impl Keys {
     pub fn room_of(&self, key: &str) -> Option<RoomName> {
         let (_, name) = key.strip_prefix(&*self.prefix)?.split_once("}:room:")?;
         RoomName::parse(name).ok().filter(|room| self.room(room) == key)
+    }
+
+    /// Matches every key with a partition, and perhaps others.
+    pub fn pattern(&self) -> String {
+        format!("{}:{{*}}:*", glob_escaped(&self.prefix))
+    }
+
+    /// What a key belongs to; `None` for those that the leases do not decide over.
+    pub fn object_of(&self, key: &str) -> Option<Object> {
+        let (_, rest) = key.strip_prefix(&*self.prefix)?.split_once("}:")?;
+        let (noun, id) = rest.split_once(':')?;
+        match noun {
+            "conn" => ConnectionId::parse(id).ok().map(Object::Connection),
+            "user.conns" => UserId::parse(id).ok().map(Object::Connections),
+            "user.rooms" => UserId::parse(id).ok().map(Object::Rooms),
+            "room.live" | "room.users" | "room.typing" => RoomName::parse(id).ok().map(Object::Room),
+            "tombstone" => Some(Object::Tombstone),
+            _ => None,
+        }
     }
 
     pub fn room_live(&self, room: &RoomName) -> String {
@@ -228,6 +276,10 @@ impl Keys {
 
     pub fn node(&self, node: &NodeId) -> String {
         format!("{}:{{nodes}}:node:{node}", self.prefix)
+    }
+
+    pub fn node_ends(&self) -> String {
+        format!("{}:{{nodes}}:node.ends", self.prefix)
     }
 
     pub fn check(&self) -> String {

@@ -2,6 +2,8 @@
 //! the bus brings what the scripts publish. Not here: the rules around the operations (`domain`), the wire (`gateway`).
 
 pub mod bus;
+pub mod doctor;
+pub mod explain;
 pub mod frame;
 pub mod healing;
 pub mod keys;
@@ -40,6 +42,8 @@ pub struct Terms {
     pub prolong: Duration,
     /// How long a user's record, or an empty room made by joining it, is kept.
     pub keep: Duration,
+    /// Without activity on any device for this long a user is away.
+    pub away_after: Duration,
     /// Users above which a room hears counts instead of people.
     pub presence_limit: u64,
     /// Presence goes to everybody, not to the rooms.

@@ -20,6 +20,7 @@ pub async fn beat(hot: &Hot, node: &NodeId, about: &str, lease: Duration) -> Res
         .call()
         .key(hot.keys().nodes())
         .key(hot.keys().node(node))
+        .key(hot.keys().node_ends())
         .arg(node.as_str())
         .arg(about)
         .number(millis(lease))
@@ -27,6 +28,9 @@ pub async fn beat(hot: &Hot, node: &NodeId, about: &str, lease: Duration) -> Res
         .await?;
     BEAT.read(|| reply.flag())
 }
+
+/// How long it is known when a dead node died.
+const END_KEPT_MS: i64 = 3_600_000;
 
 /// Leases that one call moves: what Redis does at once stays short.
 const BURY_MAX: u32 = 1_000;
@@ -86,7 +90,47 @@ pub async fn bury(hot: &Hot, node: &NodeId, grace: Duration) -> Result<u64, HotE
         .send(redis::cmd("SREM").arg(hot.keys().nodes()).arg(node.as_str()))
         .await
         .map_err(fail)?;
+    let ends = connection
+        .send(redis::cmd("HGETALL").arg(hot.keys().node_ends()))
+        .await
+        .map_err(fail)?;
+    let ends: Vec<(String, i64)> = redis::from_redis_value(ends).map_err(|error| fail(error.into()))?;
+    let newest_ms = ends.iter().map(|(_, end_ms)| *end_ms).max().unwrap_or(0);
+    let old = ends.iter().filter(|(_, end_ms)| newest_ms - end_ms > END_KEPT_MS);
+    let old: Vec<&str> = old.map(|(node, _)| node.as_str()).collect();
+    if !old.is_empty() {
+        connection
+            .send(redis::cmd("HDEL").arg(hot.keys().node_ends()).arg(old))
+            .await
+            .map_err(fail)?;
+    }
     Ok(moved)
+}
+
+/// When the nodes' own leases end, or ended, Unix ms; in the order asked, `None` for those that stopped or never were.
+pub async fn ends(hot: &Hot, nodes: &[NodeId]) -> Result<Vec<Option<i64>>, HotError> {
+    if nodes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let fail = |error| HotError::of("read the ends of nodes", error);
+    let names: Vec<&str> = nodes.iter().map(NodeId::as_str).collect();
+    let mut connection = hot.link().connection().await.map_err(fail)?;
+    let ends = connection
+        .send(redis::cmd("HMGET").arg(hot.keys().node_ends()).arg(names))
+        .await
+        .map_err(fail)?;
+    redis::from_redis_value(ends).map_err(|error| fail(error.into()))
+}
+
+/// The node stops by itself: what its connections come to is no consequence of a death.
+pub async fn stop(hot: &Hot, node: &NodeId) -> Result<(), HotError> {
+    let fail = |error| HotError::of("note the stop of a node", error);
+    let mut connection = hot.link().connection().await.map_err(fail)?;
+    connection
+        .send(redis::cmd("HDEL").arg(hot.keys().node_ends()).arg(node.as_str()))
+        .await
+        .map(drop)
+        .map_err(fail)
 }
 
 impl Hot {

@@ -1,10 +1,11 @@
 //! Presence and the leases of connections: one typed function per file of lua/presence. Not here: who is told what.
 
+mod encoding;
+
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
+pub use self::encoding::{decode, encode};
 use super::keys::{Lease, Partition};
 use super::reply::{Reply, UnexpectedReply};
 use super::script::{self, Call, Script, script};
@@ -19,79 +20,14 @@ script!(ENTER = "presence/enter");
 script!(EXIT = "presence/exit");
 script!(UPDATE = "presence/update");
 script!(EXPIRE = "presence/expire");
+script!(IDLE = "presence/idle");
+script!(WAKE = "presence/wake");
 script!(READ = "presence/read");
 script!(REFRESH = "presence/refresh");
 
 pub(super) const SCRIPTS: &[&LazyLock<Script>] = &[
-    &CONNECT, &RENEW, &LOSE, &FINISH, &ENTER, &EXIT, &UPDATE, &EXPIRE, &READ, &REFRESH,
+    &CONNECT, &RENEW, &LOSE, &FINISH, &ENTER, &EXIT, &UPDATE, &EXPIRE, &IDLE, &WAKE, &READ, &REFRESH,
 ];
-
-/// How presence travels in replies and on the bus; times in Unix ms.
-#[derive(Debug, Serialize, Deserialize)]
-struct Encoded {
-    status: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    chosen: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    text: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    emoji: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    until: Option<f64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    seen: Option<f64>,
-}
-
-impl Encoded {
-    fn presence(self, version: u64) -> Option<Presence> {
-        let instant = |ms: Option<f64>| ms.filter(|&ms| ms > 0.0).map(|ms| ms as i64);
-        Some(Presence {
-            version,
-            status: Status::parse(&self.status)?,
-            chosen: self.chosen.as_deref().and_then(Status::parse),
-            text: self.text,
-            emoji: self.emoji,
-            until_ms: instant(self.until),
-            seen_ms: instant(self.seen),
-        })
-    }
-}
-
-/// The JSON of a presence, without its version.
-pub fn encode(presence: &Presence) -> String {
-    let encoded = Encoded {
-        status: presence.status.as_str().to_owned(),
-        chosen: presence.chosen.map(|status| status.as_str().to_owned()),
-        text: presence.text.clone(),
-        emoji: presence.emoji.clone(),
-        until: presence.until_ms.map(|ms| ms as f64),
-        seen: presence.seen_ms.map(|ms| ms as f64),
-    };
-    serde_json::to_string(&encoded).expect("a struct of strings is always JSON")
-}
-
-/// The presence in a JSON that [`encode`] or a script made.
-pub fn decode(version: u64, json: &str) -> Option<Presence> {
-    serde_json::from_str::<Encoded>(json).ok()?.presence(version)
-}
-
-impl Reply {
-    /// Two values: version, presence JSON.
-    fn presence(&mut self) -> Result<Presence, UnexpectedReply> {
-        let version = self.integer()?;
-        let encoded: Encoded = self.json()?;
-        Ok(encoded.presence(version).unwrap_or(Presence {
-            version,
-            ..Presence::UNKNOWN
-        }))
-    }
-
-    /// One value: a JSON list of names. Names that no longer parse are not rooms.
-    fn rooms(&mut self) -> Result<Vec<RoomName>, UnexpectedReply> {
-        let names: Vec<String> = self.json()?;
-        Ok(names.iter().filter_map(|name| RoomName::parse(name).ok()).collect())
-    }
-}
 
 /// What a connection tells of itself; shown to operators and kept in the archive.
 #[derive(Debug, Clone, Default)]
@@ -102,6 +38,8 @@ pub struct Facts {
     /// JSON text.
     pub device: String,
     pub session: String,
+    /// Since its last activity.
+    pub idle: Duration,
 }
 
 /// Outcome of [`connect`].
@@ -111,6 +49,8 @@ pub enum Connect {
         presence: Presence,
         now_ms: i64,
         rooms: Vec<RoomName>,
+        /// Something of the user was in grace: nobody saw a flap.
+        returned: bool,
     },
     /// The user has as many connections as one user may have.
     Full,
@@ -133,6 +73,7 @@ pub async fn connect(hot: &Hot, lease: &Lease, facts: &Facts, known: Option<&Pre
         .key(keys.node_leases(partition, &lease.node))
         .key(presence_channel(hot, user))
         .key(keys.due(partition))
+        .key(keys.user_log(user))
         .arg(lease.encode())
         .arg(lease.connection.as_str())
         .arg(lease.node.as_str())
@@ -150,6 +91,9 @@ pub async fn connect(hot: &Hot, lease: &Lease, facts: &Facts, known: Option<&Pre
         .arg(known.text.as_deref().unwrap_or_default())
         .arg(known.emoji.as_deref().unwrap_or_default())
         .number(known.until_ms.unwrap_or(0))
+        .flag(known.is_idle())
+        .number(millis(facts.idle))
+        .number(away_ms(hot))
         .run(hot)
         .await?;
     CONNECT.read(|| {
@@ -161,6 +105,7 @@ pub async fn connect(hot: &Hot, lease: &Lease, facts: &Facts, known: Option<&Pre
             presence: reply.presence()?,
             now_ms: reply.integer()?,
             rooms: reply.rooms()?,
+            returned: reply.flag()?,
         })
     })
 }
@@ -174,13 +119,33 @@ fn presence_channel(hot: &Hot, user: &UserId) -> String {
     }
 }
 
-/// Extends leases of one partition; the missing ones are returned.
-pub async fn renew(hot: &Hot, partition: Partition, leases: &[Lease]) -> Result<Vec<Lease>, HotError> {
+/// Silence that makes a user away, in ms: activity is told by the heartbeats, whose last one may be half a lease ago.
+fn away_ms(hot: &Hot) -> i128 {
+    millis(hot.terms().away_after + hot.terms().lease / 2)
+}
+
+/// A lease that a node holds.
+#[derive(Debug, Clone)]
+pub struct Held {
+    pub lease: Lease,
+    /// Since the connection's last activity.
+    pub idle: Duration,
+}
+
+/// Extends leases of one partition, and notes which users are active; the missing leases are returned.
+pub async fn renew(hot: &Hot, partition: Partition, held: &[Held]) -> Result<Vec<Lease>, HotError> {
+    // What was before the lease was extended last was told then, or the lease would have ended.
+    let idle_ms = |idle: Duration| match idle < hot.terms().lease {
+        true => millis(idle).to_string(),
+        false => String::new(),
+    };
     let mut reply = RENEW
         .call()
         .key(hot.keys().leases(partition))
+        .key(hot.keys().due(partition))
         .number(millis(hot.terms().lease))
-        .args(leases.iter().map(Lease::encode))
+        .number(away_ms(hot))
+        .args(held.iter().flat_map(|held| [held.lease.encode(), idle_ms(held.idle)]))
         .run(hot)
         .await?;
     RENEW.read(|| {
@@ -192,15 +157,20 @@ pub async fn renew(hot: &Hot, partition: Partition, leases: &[Lease]) -> Result<
     })
 }
 
-/// Moves a lease into grace. False: there was none.
-pub async fn lose(hot: &Hot, lease: &Lease, grace: Duration) -> Result<bool, HotError> {
+/// Moves a lease into grace; `cause` is for whoever asks why. False: there was none.
+pub async fn lose(hot: &Hot, lease: &Lease, grace: Duration, cause: &str) -> Result<bool, HotError> {
     let partition = Partition::of_user(&lease.user);
     let mut reply = LOSE
         .call()
         .key(hot.keys().leases(partition))
         .key(hot.keys().grace(partition))
+        .key(hot.keys().user(&lease.user))
+        .key(hot.keys().user_connections(&lease.user))
+        .key(hot.keys().user_log(&lease.user))
         .arg(lease.encode())
+        .arg(lease.connection.as_str())
         .number(millis(grace))
+        .arg(cause)
         .run(hot)
         .await?;
     LOSE.read(|| reply.flag())
@@ -237,6 +207,8 @@ fn finish_call(hot: &Hot, lease: &Lease, seen_end_ms: Option<i64>) -> Call {
         .key(keys.node_leases(partition, &lease.node))
         .key(keys.todo(partition))
         .key(presence_channel(hot, user))
+        .key(keys.due(partition))
+        .key(keys.user_log(user))
         .arg(lease.encode())
         .arg(lease.connection.as_str())
         .arg(user.as_str())
@@ -350,6 +322,7 @@ fn change_call(script: &'static LazyLock<Script>, hot: &Hot, user: &UserId) -> C
         .key(keys.due(partition))
         .key(keys.todo(partition))
         .key(presence_channel(hot, user))
+        .key(keys.user_log(user))
         .arg(user.as_str())
 }
 
@@ -361,6 +334,7 @@ pub async fn update(hot: &Hot, lease: &Lease, choice: &Choice) -> Result<Option<
         .arg(choice.text.as_deref().unwrap_or_default())
         .arg(choice.emoji.as_deref().unwrap_or_default())
         .number(choice.until_ms.unwrap_or(0))
+        .number(away_ms(hot))
         .run(hot)
         .await?;
     UPDATE.read(|| {
@@ -374,11 +348,27 @@ pub async fn update(hot: &Hot, lease: &Lease, choice: &Choice) -> Result<Option<
 
 /// Ends a custom status whose time has come; `None` where there is nothing to end.
 pub async fn expire(hot: &Hot, user: &UserId) -> Result<Option<Told>, HotError> {
-    let mut reply = change_call(&EXPIRE, hot, user)
+    let reply = change_call(&EXPIRE, hot, user)
         .number(millis(hot.terms().keep))
         .run(hot)
         .await?;
-    EXPIRE.read(|| {
+    told_or_none(&EXPIRE, reply)
+}
+
+/// Turns a user away whom no device was active for; `None` where there is nothing to tell.
+pub async fn idle(hot: &Hot, user: &UserId) -> Result<Option<Told>, HotError> {
+    let reply = change_call(&IDLE, hot, user).run(hot).await?;
+    told_or_none(&IDLE, reply)
+}
+
+/// Notes an activity of a user who is away; `None` where there is nothing to tell.
+pub async fn wake(hot: &Hot, user: &UserId) -> Result<Option<Told>, HotError> {
+    let reply = change_call(&WAKE, hot, user).number(away_ms(hot)).run(hot).await?;
+    told_or_none(&WAKE, reply)
+}
+
+fn told_or_none(script: &Script, mut reply: Reply) -> Result<Option<Told>, HotError> {
+    script.read(|| {
         if reply.flag()? {
             told(&mut reply, true).map(Some)
         } else {

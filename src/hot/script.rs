@@ -77,6 +77,8 @@ pub(super) use script;
 pub fn all() -> Vec<&'static Script> {
     [
         super::presence::SCRIPTS,
+        super::explain::SCRIPTS,
+        super::doctor::SCRIPTS,
         super::rooms::SCRIPTS,
         super::healing::SCRIPTS,
         super::typing::SCRIPTS,

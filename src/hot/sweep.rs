@@ -46,6 +46,8 @@ pub struct Found {
     pub todo: Vec<Todo>,
     /// Partitions whose leases are spared for now.
     pub amnesties: u32,
+    /// Redis's clock at the last look.
+    pub now_ms: i64,
 }
 
 #[derive(Deserialize)]
@@ -85,7 +87,7 @@ pub async fn look(hot: &Hot, partitions: &[Partition]) -> Result<Found, HotError
 }
 
 fn read(mut reply: Reply, partition: Partition, found: &mut Found) -> Result<(), UnexpectedReply> {
-    let _now_ms: i64 = reply.integer()?;
+    found.now_ms = reply.integer()?;
     found.amnesties += u32::from(reply.flag()?);
     while !reply.is_empty() {
         let (kind, id) = (reply.text()?, reply.text()?);

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::Metrics;
-use crate::domain::presence;
+use crate::domain::presence::{self, Held};
 use crate::hot::Hot;
 use crate::hot::keys::{Lease, PARTITIONS, Partition};
 
@@ -22,7 +22,7 @@ const RETRY: Duration = Duration::from_millis(500);
 /// The shards, as the heartbeat sees them.
 pub struct Holders {
     /// The leases that this node holds in a partition.
-    pub leases: Box<dyn Fn(Partition) -> BoxFuture<'static, Vec<Lease>> + Send + Sync>,
+    pub leases: Box<dyn Fn(Partition) -> BoxFuture<'static, Vec<Held>> + Send + Sync>,
     /// Takes leases that Redis does not have: their connections are to be registered anew.
     pub missing: Box<dyn Fn(Vec<Lease>) + Send + Sync>,
 }
@@ -59,7 +59,10 @@ async fn renew(hot: &Hot, partition: Partition, holders: &Holders, metrics: &Met
         return true;
     }
     metrics.renewed.observe(leases.len() as f64);
-    match presence::renew(hot, partition, &leases).await {
+    let started = Instant::now();
+    let renewed = presence::renew(hot, partition, &leases).await;
+    metrics.beats.observe(started.elapsed().as_secs_f64());
+    match renewed {
         Ok(missing) => {
             if !missing.is_empty() {
                 metrics.missing.inc_by(missing.len() as u64);

@@ -1,6 +1,6 @@
 //! What the node's own work is counted by.
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 /// The collectors of this layer; clones share them.
 #[derive(Clone)]
@@ -12,6 +12,10 @@ pub struct Metrics {
     pub(super) renewed: Histogram,
     pub(super) missing: IntCounter,
     pub(super) buried: IntCounter,
+    pub(super) ghosts: Histogram,
+    pub(super) beats: Histogram,
+    pub(super) leases: IntGaugeVec,
+    pub(super) drift: IntGauge,
 }
 
 impl Metrics {
@@ -25,6 +29,21 @@ impl Metrics {
         .buckets(vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5]);
         let renewed = HistogramOpts::new("realtime_heartbeat_leases", "Leases in one call that extends them.")
             .buckets(vec![1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1_000.0, 2_500.0]);
+        let ghosts = HistogramOpts::new(
+            "realtime_ghost_seconds",
+            "Time from a node's death to the word that one of its connections is gone.",
+        )
+        .buckets(vec![
+            0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 13.0, 15.0, 20.0, 30.0, 60.0,
+        ]);
+        let beats = HistogramOpts::new(
+            "realtime_heartbeat_duration_seconds",
+            "Time of one call that extends leases.",
+        )
+        .buckets(vec![
+            0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+        ]);
+        let leases = Opts::new("realtime_leases", "Connections of the cluster, by what holds them up.");
         let metrics = Self {
             ends: IntCounterVec::new(ends, &["cause"])?,
             amnesties: IntCounter::new(
@@ -41,6 +60,13 @@ impl Metrics {
                 "realtime_nodes_buried_total",
                 "Dead nodes whose connections this node ended.",
             )?,
+            ghosts: Histogram::with_opts(ghosts)?,
+            beats: Histogram::with_opts(beats)?,
+            leases: IntGaugeVec::new(leases, &["state"])?,
+            drift: IntGauge::new(
+                "realtime_lease_drift",
+                "Derived state that contradicts the leases, as last seen; none is expected.",
+            )?,
             missing: IntCounter::new("realtime_leases_missing_total", "Own leases that Redis did not have.")?,
         };
         registry.register(Box::new(metrics.ends.clone()))?;
@@ -50,6 +76,10 @@ impl Metrics {
         registry.register(Box::new(metrics.renewed.clone()))?;
         registry.register(Box::new(metrics.missing.clone()))?;
         registry.register(Box::new(metrics.buried.clone()))?;
+        registry.register(Box::new(metrics.ghosts.clone()))?;
+        registry.register(Box::new(metrics.beats.clone()))?;
+        registry.register(Box::new(metrics.leases.clone()))?;
+        registry.register(Box::new(metrics.drift.clone()))?;
         Ok(metrics)
     }
 }

@@ -2,6 +2,7 @@
 //! an end means (`domain::endings`).
 
 pub mod beat;
+pub mod drift;
 pub mod heartbeat;
 mod metrics;
 pub mod sweep;

@@ -61,6 +61,9 @@ impl Sweeper {
         self.metrics.ends.with_label_values(&["lease"]).inc_by(swept.leases);
         self.metrics.ends.with_label_values(&["grace"]).inc_by(swept.graces);
         self.metrics.ends.with_label_values(&["due"]).inc_by(swept.due);
+        for ghost_ms in &swept.ghosts_ms {
+            self.metrics.ghosts.observe(*ghost_ms as f64 / 1_000.0);
+        }
         self.metrics.taken_over.inc_by(swept.taken_over);
         self.metrics.amnesties.inc_by(swept.amnesties);
         Ok(())

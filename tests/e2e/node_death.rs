@@ -56,6 +56,13 @@ async fn a_killed_node_leaves_no_ghosts_and_everybody_is_told_once() {
         }
         assert!(witness.all("user:left", is_left("ann")).is_empty(), "ann is still here");
     }
+    let mut ghosts = 0.0;
+    for node in &cluster.nodes[1..] {
+        ghosts += node.metric("realtime_ghost_seconds_count", "").await.unwrap();
+        let beats = node.metric("realtime_heartbeat_duration_seconds_count", "").await;
+        assert!(beats.is_some());
+    }
+    assert!(ghosts >= 3.0, "{ghosts} connections of the dead node were measured");
     let members = dan.done("room:members", json!({"roomName": room})).await;
     let members: Vec<&str> = members["members"]
         .as_array()

@@ -6,10 +6,10 @@ use std::time::Duration;
 use nself_realtime::domain::{endings, rooms as domain_rooms};
 use nself_realtime::hot::presence::{self, Choice};
 use nself_realtime::hot::typing::{self, Mark};
-use nself_realtime::hot::{healing, messages, nodes, rooms, script};
+use nself_realtime::hot::{doctor, explain, healing, messages, nodes, rooms, script};
 use nself_realtime::types::{RoomName, Status};
 
-use crate::stage::{GRACE, Stage, lease, now_ms, partition, room, user};
+use crate::stage::{GRACE, Stage, held, lease, now_ms, partition, room, user};
 use crate::support::redis::Redis;
 
 impl Stage {
@@ -70,9 +70,7 @@ pub async fn call_every_script(stage: &Stage, forgetful: bool) {
     stage.connect(&alice).await;
     forget().await;
     assert_eq!(
-        presence::renew(hot, partition(&alice), slice::from_ref(&alice))
-            .await
-            .unwrap(),
+        presence::renew(hot, partition(&alice), &[held(&alice)]).await.unwrap(),
         []
     );
     forget().await;
@@ -87,6 +85,17 @@ pub async fn call_every_script(stage: &Stage, forgetful: bool) {
         .unwrap();
     forget().await;
     assert!(presence::expire(hot, &alice.user).await.unwrap().is_none());
+    forget().await;
+    assert!(presence::idle(hot, &alice.user).await.unwrap().is_none());
+    forget().await;
+    assert!(doctor::connections(hot, slice::from_ref(&alice), true).await.unwrap()[0].is_whole());
+    forget().await;
+    assert_eq!(doctor::room(hot, &lobby, true).await.unwrap(), []);
+    forget().await;
+    let explained = explain::explain(hot, &alice.user).await.unwrap();
+    assert_eq!((explained.connections.len(), explained.rooms.len()), (1, 1));
+    forget().await;
+    assert!(presence::wake(hot, &alice.user).await.unwrap().is_none());
     forget().await;
     assert_eq!(
         presence::read_all(hot, &[user("alice"), user("bob")])
@@ -131,7 +140,7 @@ pub async fn call_every_script(stage: &Stage, forgetful: bool) {
             .is_ok()
     );
     forget().await;
-    assert!(presence::lose(hot, &alice, GRACE).await.unwrap());
+    assert!(presence::lose(hot, &alice, GRACE, "test").await.unwrap());
     forget().await;
     stage.sweep().await;
     forget().await;

@@ -16,7 +16,7 @@ use prometheus::Registry;
 use crate::ear::Ear;
 use crate::lives::{LONG, Step};
 use crate::lives_model::{Model, Process, TABS, Tab, USERS, lease_of};
-use crate::stage::{Stage, node, partition, terms, user};
+use crate::stage::{Stage, held as held_now, node, partition, terms, user};
 use crate::support::redis::Redis;
 
 /// The product, put to the same steps.
@@ -199,7 +199,7 @@ impl World {
             let ended = endings::finish(hot, lease).await.unwrap();
             assert_eq!(ended, self.model.end(id), "an end is the first or it is none");
         } else {
-            presence::lose(hot, lease, LONG).await.unwrap();
+            presence::lose(hot, lease, LONG, "test").await.unwrap();
             self.model.lose(id);
         }
     }
@@ -269,8 +269,9 @@ impl World {
             .collect();
         for (tab, id) in held {
             let lease = lease_of(id, tab, &name);
-            let missing = domain_presence::renew(&self.hots[process], partition(&lease), std::slice::from_ref(&lease));
-            let is_missing = !missing.await.unwrap().is_empty();
+            let beat = [held_now(&lease)];
+            let missing = domain_presence::renew(&self.hots[process], partition(&lease), &beat).await;
+            let is_missing = !missing.unwrap().is_empty();
             let lives = self
                 .model
                 .connections

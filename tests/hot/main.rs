@@ -10,9 +10,12 @@ mod stage;
 mod contract;
 
 mod admission;
+mod away;
 mod bus;
 mod cluster;
 mod cluster_masters;
+mod doctor;
+mod explain;
 mod flush;
 mod healing;
 mod link;

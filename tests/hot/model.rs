@@ -192,7 +192,7 @@ impl Product {
         let (stage, hot) = (&self.stage, &self.stage.hot);
         match step {
             Step::Connect(tab) => drop(stage.connect(&model.lease(tab)).await),
-            Step::Lose(tab) => drop(presence::lose(hot, &model.lease(tab), GRACE).await.unwrap()),
+            Step::Lose(tab) => drop(presence::lose(hot, &model.lease(tab), GRACE, "test").await.unwrap()),
             Step::Join(tab, room) => drop(stage.try_join(&model.lease(tab), &self.rooms[room], false).await),
             Step::Leave(tab, room) => drop(rooms::leave(hot, &model.lease(tab), &self.rooms[room]).await.unwrap()),
             Step::Finish(tab) => drop(endings::finish(hot, &model.lease(tab)).await.unwrap()),

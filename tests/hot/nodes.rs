@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use nself_realtime::hot::nodes::{beat, bury, dead};
+use nself_realtime::hot::nodes::{beat, bury, dead, ends, stop};
 
-use crate::stage::{GRACE, Stage, lease, node, partition};
+use crate::stage::{GRACE, Stage, lease, node, now_ms, partition};
 
 const LEASE: Duration = Duration::from_secs(6);
 
@@ -114,4 +114,45 @@ async fn a_burial_goes_on_until_every_lease_is_moved() {
     assert_eq!(bury(&stage.hot, &somebody.node, GRACE).await.unwrap(), HELD);
     assert_eq!(stage.ask::<u64>("ZCARD", keys.leases(home)).await, 0);
     assert_eq!(stage.ask::<u64>("ZCARD", keys.grace(home)).await, HELD);
+}
+
+#[tokio::test]
+async fn ghosts_are_measured_from_the_death_of_their_node() {
+    let stage = Stage::new().await;
+    let (alice, mut bob, mut cleo) = (lease("alice", 1), lease("bob", 1), lease("cleo", 1));
+    (bob.node, cleo.node) = (node("alive"), node("stopped"));
+    for lease in [&alice, &bob, &cleo] {
+        stage.connect(lease).await;
+        beat(&stage.hot, &lease.node, "{}", LEASE).await.unwrap();
+    }
+    let ends = stage.keys().node_ends();
+    let () = stage.ask("HSET", (&ends, "n1", now_ms() - 7_000)).await;
+    let () = stage.ask("HSET", (&ends, "stopped", now_ms() - 7_000)).await;
+    stop(&stage.hot, &cleo.node).await.unwrap();
+    for lease in [&alice, &bob, &cleo] {
+        stage
+            .let_run_out(stage.keys().leases(partition(lease)), &lease.encode())
+            .await;
+    }
+    let swept = stage.sweep().await;
+    assert_eq!((swept.leases, swept.ghosts_ms.len()), (3, 1), "the dead node's alone");
+    assert!((7_000..60_000).contains(&swept.ghosts_ms[0]), "{:?}", swept.ghosts_ms);
+    stage.assert_only_lasting_keys_last().await;
+}
+
+#[tokio::test]
+async fn a_death_is_known_for_an_hour() {
+    let stage = Stage::new().await;
+    for name in ["old", "new", "alive"] {
+        beat(&stage.hot, &node(name), "{}", LEASE).await.unwrap();
+    }
+    let key = stage.keys().node_ends();
+    let () = stage.ask("HSET", (&key, "old", now_ms() - 3_600_000)).await;
+    let () = stage.ask("HSET", (&key, "new", now_ms() - 3_500_000)).await;
+    bury(&stage.hot, &node("new"), GRACE).await.unwrap();
+    let known = ends(&stage.hot, &[node("old"), node("new"), node("alive")])
+        .await
+        .unwrap();
+    let known: Vec<bool> = known.iter().map(Option::is_some).collect();
+    assert_eq!(known, [false, true, true]);
 }

@@ -10,7 +10,7 @@ use nself_realtime::hot::presence::{self, Connect, Enter, Facts};
 use nself_realtime::types::{Presence, Status};
 
 use crate::ear::{Ear, words};
-use crate::stage::{GRACE, ODD_NAMES, Stage, lease, now_ms, partition, room, user};
+use crate::stage::{GRACE, ODD_NAMES, Stage, held, lease, now_ms, partition, room, user};
 
 async fn in_grace(stage: &Stage, lease: &Lease) -> Option<i64> {
     stage.score(stage.keys().grace(partition(lease)), &lease.encode()).await
@@ -38,6 +38,7 @@ async fn a_connection_is_a_lease_with_a_record() {
         agent: "a browser".into(),
         device: r#"{"type":"web"}"#.into(),
         session: "s1".into(),
+        idle: Duration::ZERO,
     };
     let before_ms = now_ms();
     let connected = presence::connect(&stage.hot, &alice, &facts, None).await.unwrap();
@@ -45,6 +46,7 @@ async fn a_connection_is_a_lease_with_a_record() {
         presence,
         now_ms: at_ms,
         rooms,
+        returned: false,
     } = connected
     else {
         panic!("alice has no other connection");
@@ -138,7 +140,7 @@ async fn renewing_extends_and_never_creates() {
     stage
         .let_run_out(stage.keys().leases(partition(&alive)), &alive.encode())
         .await;
-    let both = [alive.clone(), gone.clone()];
+    let both = [held(&alive), held(&gone)];
     for _ in 0..2 {
         let missing = presence::renew(&stage.hot, partition(&alive), &both).await.unwrap();
         assert_eq!(missing, slice::from_ref(&gone));
@@ -157,7 +159,7 @@ async fn renewing_never_shortens_a_lease() {
     let () = stage
         .ask("ZADD", (stage.keys().leases(partition(&alice)), later, alice.encode()))
         .await;
-    presence::renew(&stage.hot, partition(&alice), slice::from_ref(&alice))
+    presence::renew(&stage.hot, partition(&alice), &[held(&alice)])
         .await
         .unwrap();
     assert_eq!(leased_until(&stage, &alice).await, Some(later));
@@ -168,18 +170,22 @@ async fn a_lost_transport_moves_the_lease_into_grace_which_no_beat_extends() {
     let stage = Stage::new().await;
     let alice = lease("alice", 1);
     stage.connect(&alice).await;
-    assert!(presence::lose(&stage.hot, &alice, GRACE).await.unwrap());
+    assert!(presence::lose(&stage.hot, &alice, GRACE, "test").await.unwrap());
     let ends = in_grace(&stage, &alice).await.unwrap();
     assert!((now_ms() + 4_000..=now_ms() + 5_000).contains(&ends));
     assert_eq!(leased_until(&stage, &alice).await, None);
-    assert!(!presence::lose(&stage.hot, &alice, GRACE * 2).await.unwrap());
-    let missing = presence::renew(&stage.hot, partition(&alice), slice::from_ref(&alice))
+    assert!(!presence::lose(&stage.hot, &alice, GRACE * 2, "test").await.unwrap());
+    let missing = presence::renew(&stage.hot, partition(&alice), &[held(&alice)])
         .await
         .unwrap();
     assert_eq!(missing, slice::from_ref(&alice));
     assert_eq!(in_grace(&stage, &alice).await, Some(ends));
     assert_eq!(look_up(&stage, "alice").await.0, Status::Online);
-    assert!(!presence::lose(&stage.hot, &lease("nobody", 1), GRACE).await.unwrap());
+    assert!(
+        !presence::lose(&stage.hot, &lease("nobody", 1), GRACE, "test")
+            .await
+            .unwrap()
+    );
     assert_eq!(in_grace(&stage, &lease("nobody", 1)).await, None);
 }
 
@@ -189,7 +195,7 @@ async fn a_connection_comes_back_out_of_grace() {
     let alice = lease("alice", 1);
     stage.connect(&alice).await;
     let mut ear = Ear::of_user(&stage, &alice.user).await;
-    presence::lose(&stage.hot, &alice, GRACE).await.unwrap();
+    presence::lose(&stage.hot, &alice, GRACE, "test").await.unwrap();
     stage.connect(&alice).await;
     assert_eq!(in_grace(&stage, &alice).await, None);
     assert!(leased_until(&stage, &alice).await.is_some());
@@ -205,7 +211,7 @@ async fn whoever_comes_back_prolongs_what_is_in_grace_once() {
     let stage = Stage::new().await;
     let lost = lease("alice", 1);
     stage.connect(&lost).await;
-    presence::lose(&stage.hot, &lost, GRACE).await.unwrap();
+    presence::lose(&stage.hot, &lost, GRACE, "test").await.unwrap();
     let ends = in_grace(&stage, &lost).await.unwrap();
     stage.connect(&lease("bob", 1)).await;
     assert_eq!(
@@ -325,7 +331,7 @@ async fn entering_needs_a_lease() {
         assert!(matches!(entered, Enter::Entered(presence) if presence.status == Status::Online));
         assert_eq!(look_up(&stage, "alice").await.1, ["lobby"]);
     }
-    presence::lose(&stage.hot, &alice, GRACE).await.unwrap();
+    presence::lose(&stage.hot, &alice, GRACE, "test").await.unwrap();
     assert!(matches!(
         presence::enter(&stage.hot, &alice, &lobby).await.unwrap(),
         Enter::Gone

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use nself_realtime::domain::endings::{self, Swept};
 use nself_realtime::domain::rooms::{self, JoinOptions, JoinRefusal, Joined, NewRoom};
 use nself_realtime::hot::keys::{Keys, Lease, Partition};
-use nself_realtime::hot::presence::{self, Connect, Facts};
+use nself_realtime::hot::presence::{self, Connect, Facts, Held};
 use nself_realtime::hot::{Hot, Metrics, Settings, Terms};
 use nself_realtime::types::{ConnectionId, NodeId, Presence, RoomName, RoomType, UserId, Visibility};
 use prometheus::Registry;
@@ -41,6 +41,7 @@ pub fn terms() -> Terms {
         lease: Duration::from_secs(60),
         prolong: Duration::from_secs(5),
         keep: Duration::from_secs(3_600),
+        away_after: Duration::from_secs(300),
         presence_limit: 500,
         presence_to_all: false,
         user_connections: 100,
@@ -313,6 +314,14 @@ pub fn lease(id: &str, number: u32) -> Lease {
 
 fn hex(text: &str) -> String {
     text.bytes().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A lease as the heartbeat brings it: its client was active right now.
+pub fn held(lease: &Lease) -> Held {
+    Held {
+        lease: lease.clone(),
+        idle: Duration::ZERO,
+    }
 }
 
 pub fn partition(lease: &Lease) -> Partition {

@@ -43,7 +43,7 @@ async fn a_grace_that_ran_out_ends_like_a_lease() {
     stage.connect(&alice).await;
     stage.join(&alice, &lobby).await;
     let mut ear = Ear::of_room(&stage, &lobby).await;
-    presence::lose(&stage.hot, &alice, GRACE).await.unwrap();
+    presence::lose(&stage.hot, &alice, GRACE, "test").await.unwrap();
     assert_eq!(stage.sweep().await, Swept::default());
     stage
         .let_run_out(stage.keys().grace(partition(&alice)), &alice.encode())

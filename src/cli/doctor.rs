@@ -1,0 +1,47 @@
+//! `doctor`: compares everything that is derived with the leases, and repairs what drifted where it is told to.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::json;
+
+use super::{Error, say};
+use crate::domain::doctor;
+use crate::hot::Hot;
+
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// End what drifted; rooms hear of it
+    #[arg(long)]
+    repair: bool,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// 0: nothing drifted; 1: something did, repaired or not.
+pub(super) async fn run(hot: &Hot, options: &Options) -> Result<ExitCode, Error> {
+    let found = doctor::examine(hot).await?;
+    for drift in &found {
+        if options.repair {
+            doctor::repair(hot, drift).await?;
+        }
+        if options.json {
+            say!("{}", json!({ "drift": drift.to_string(), "repaired": options.repair }));
+        } else {
+            say!("{} {drift}", if options.repair { "repaired" } else { "found" });
+        }
+    }
+    if !options.json {
+        let (leased, in_grace) = doctor::census(hot).await?;
+        say!(
+            "{leased} connections are leased, {in_grace} in grace; {} drifted",
+            found.len()
+        );
+    }
+    Ok(if found.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
