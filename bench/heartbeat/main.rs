@@ -1,7 +1,8 @@
-//! What presence costs Redis: a round of renewals, the question whether a connection is a user's last in a room, and a
-//! storm of connects after a node's death, which must make nobody late. Starts a redis-server of its own.
+//! What presence costs Redis: a round of renewals, the question whether a connection is a user's last in a room, the
+//! end of a thousand connections, and a storm of connects after a node's death, which must make nobody late.
+//! Starts a redis-server of its own.
 //!
-//! `cargo bench --bench heartbeat`, or one part of it: `cargo bench --bench heartbeat -- renewals|last|storm`
+//! `cargo bench --bench heartbeat`, or one part of it: `cargo bench --bench heartbeat -- renewals|last|bound|storm`
 
 #[path = "../../tests/support/mod.rs"]
 mod support;
@@ -57,6 +58,9 @@ async fn main() {
     }
     if wanted("last") {
         last::run(&Redis::start().await).await;
+    }
+    if wanted("bound") {
+        storm::bound(&Redis::start().await).await;
     }
     if wanted("storm") {
         storm::run(&Redis::start().await).await;

@@ -160,9 +160,72 @@ impl Node {
     }
 }
 
+/// Waits for the nodes' first beats: before, a node still ends what an earlier one of its name left, and this bench
+/// registers nobody anew.
+async fn begun(redis: &Redis, nodes: u64) {
+    let (mut beside, hot) = (redis.connection().await, open(&redis.url(), LEASE));
+    loop {
+        let asked = redis::cmd("SCARD")
+            .arg(hot.keys().nodes())
+            .query_async(&mut beside)
+            .await;
+        let beating: u64 = asked.expect("redis answers");
+        if beating == nodes {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await; // no event tells it
+    }
+}
+
+async fn all(coming: JoinSet<u64>) -> u64 {
+    coming.join_all().await.into_iter().sum()
+}
+
+/// Waits until nothing of a node that died is left: `living` leases, nobody in grace, no room to leave.
+async fn end_of(redis: &Redis, hot: &Hot, died: Instant, living: u64) {
+    let mut beside = redis.connection().await;
+    loop {
+        let mut pipeline = redis::pipe();
+        for partition in Partition::all() {
+            pipeline.zcard(hot.keys().leases(partition));
+            pipeline.zcard(hot.keys().grace(partition));
+            pipeline.cmd("XLEN").arg(hot.keys().todo(partition));
+        }
+        let counts: Vec<u64> = pipeline.query_async(&mut beside).await.expect("redis answers");
+        let sum = |kind: usize| counts.iter().skip(kind).step_by(3).sum::<u64>();
+        if [sum(0), sum(1), sum(2)] == [living, 0, 0] {
+            return;
+        }
+        assert!(
+            died.elapsed() < Duration::from_secs(300),
+            "the dead node's connections do not end"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await; // no event tells it
+    }
+}
+
+/// A node dies with 1,000 connections, and nobody comes back: promised are lease, grace and two seconds.
+pub async fn bound(redis: &Redis) {
+    const PROMISED: Duration = Duration::from_secs(6 + 5 + 2);
+    let [doomed, other] = ["n1", "n2"].map(|name| Node::start(redis, name));
+    begun(redis, 2).await;
+    all(doomed.take_in(0..1_000)).await;
+    let looks = open(&redis.url(), LEASE);
+    doomed.die();
+    let died = Instant::now();
+    end_of(redis, &looks, died, 0).await;
+    let took = died.elapsed();
+    println!(
+        "bound: 1,000 connections in {ROOMS_EACH} rooms each have ended {:.2} s after their node's death",
+        took.as_secs_f64()
+    );
+    assert!(took <= PROMISED, "{PROMISED:?} are promised");
+    other.die();
+}
+
 pub async fn run(redis: &Redis) {
     let [doomed, one, other] = ["n1", "n2", "n3"].map(|name| Node::start(redis, name));
-    let all = |coming: JoinSet<u64>| async { coming.join_all().await.into_iter().sum::<u64>() };
+    begun(redis, 3).await;
     all(doomed.take_in(0..USERS)).await;
     all(one.take_in(USERS..USERS + SETTLED)).await;
     all(other.take_in(USERS + SETTLED..USERS + 2 * SETTLED)).await;
@@ -183,23 +246,7 @@ pub async fn run(redis: &Redis) {
         first + second
     );
     // Until the dead node's connections have ended, and everybody was renewed since the storm.
-    let mut beside = redis.connection().await;
-    loop {
-        let mut pipeline = redis::pipe();
-        for partition in Partition::all() {
-            pipeline.zcard(looks.keys().grace(partition));
-        }
-        let in_grace: Vec<u64> = pipeline.query_async(&mut beside).await.expect("redis answers");
-        let buried = died.elapsed() > Duration::from_secs(10);
-        if buried && in_grace.iter().sum::<u64>() == 0 {
-            break;
-        }
-        assert!(
-            died.elapsed() < Duration::from_secs(300),
-            "the dead node's connections do not end"
-        );
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    end_of(redis, &looks, died, (2 * SETTLED + USERS) as u64).await;
     println!(
         "storm: the dead node's connections have ended {:.1} s after its death",
         died.elapsed().as_secs_f64()
