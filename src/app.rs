@@ -276,7 +276,9 @@ fn gateway_settings(config: &Config) -> gateway::Settings {
         presence_to_all: config.presence_audience == PresenceAudience::All,
         custom_status_shape: config.custom_status_shape,
         trusted_proxies: config.trusted_proxies.clone(),
-        max_connections: counted(config, config.max_connections),
+        limits: config.limits,
+        max_connections: config.max_connections,
+        max_rooms: config.max_rooms,
     }
 }
 

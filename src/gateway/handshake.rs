@@ -41,7 +41,7 @@ pub fn admit(shard: &Shard, _request: &Parts, _remote: SocketAddr) -> Result<(),
     if node.draining.load(Ordering::Relaxed) {
         return refuse("draining", "This node is going away", RETRY_SOON);
     }
-    if node.connections.load(Ordering::Relaxed) >= node.settings.max_connections {
+    if node.is_full() {
         return refuse("full", "This node is full", RETRY_LATER);
     }
     if !node.hot.is_up() {

@@ -17,6 +17,7 @@ pub struct Metrics {
     pub latency: Histogram,
     pub healed: IntCounter,
     pub refusals: IntCounterVec,
+    pub limits: IntCounterVec,
     pub rooms: IntGaugeVec,
     pub flaps: IntCounter,
 }
@@ -71,6 +72,11 @@ impl Metrics {
                 "realtime_rooms_healed_total",
                 "Rooms whose missed events were read from Redis.",
             )?,
+            limits: counters(
+                "realtime_limit_hits_total",
+                "Limits that were reached, enforced or only counted.",
+                "limit",
+            )?,
             refusals: counters(
                 "realtime_handshake_refusals_total",
                 "Handshakes turned down, by cause.",
@@ -95,6 +101,7 @@ impl Metrics {
         registry.register(Box::new(metrics.latency.clone()))?;
         registry.register(Box::new(metrics.healed.clone()))?;
         registry.register(Box::new(metrics.refusals.clone()))?;
+        registry.register(Box::new(metrics.limits.clone()))?;
         registry.register(Box::new(metrics.rooms.clone()))?;
         registry.register(Box::new(metrics.flaps.clone()))?;
         Ok(metrics)

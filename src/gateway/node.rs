@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::fanout::Encoder;
 use super::metrics::Metrics;
-use crate::config::{CustomStatusShape, NamePatterns, Networks};
+use crate::config::{CustomStatusShape, Limits, NamePatterns, Networks};
 use crate::domain::identity::Verifier;
 use crate::hot::Hot;
 use crate::hot::bus::Bus;
@@ -30,8 +30,12 @@ pub struct Settings {
     pub presence_to_all: bool,
     pub custom_status_shape: CustomStatusShape,
     pub trusted_proxies: Networks,
+    /// Whether the two counts below hold, or are only counted.
+    pub limits: Limits,
     /// Sockets that this node holds at most.
     pub max_connections: u64,
+    /// Rooms that one socket is in at most.
+    pub max_rooms: usize,
 }
 
 /// What all shards of a node share; immutable but for counters.
@@ -81,9 +85,28 @@ impl Node {
         }
     }
 
+    /// Whether a limit that is reached keeps somebody out. It is counted either way, unless limits are off.
+    pub(super) fn is_barred(&self, limit: &str, is_reached: bool) -> bool {
+        if is_reached && self.settings.limits != Limits::Off {
+            self.metrics.limits.with_label_values(&[limit]).inc();
+        }
+        is_reached && self.settings.limits == Limits::Enforce
+    }
+
+    /// Whether a newcomer finds the node full.
+    pub(super) fn is_full(&self) -> bool {
+        let held = self.connections.load(Ordering::Relaxed);
+        self.is_barred("connections", held >= self.settings.max_connections)
+    }
+
     /// A place for one socket, unless the node is full; held until it is dropped.
     pub(super) fn claim_place(self: &Arc<Self>) -> Option<Place> {
-        let most = self.settings.max_connections;
+        let enforced = self.settings.limits == Limits::Enforce;
+        let most = if enforced {
+            self.settings.max_connections
+        } else {
+            u64::MAX
+        };
         let claim = |held: u64| (held < most).then_some(held + 1);
         let claimed = self
             .connections

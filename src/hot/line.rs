@@ -19,15 +19,15 @@ use super::script;
 /// `UNAVAILABLE` in time.
 pub const PATIENCE: Duration = Duration::from_millis(1_500);
 
-/// How long a call waits while Redis is known to be silent: whoever has just seen it answer elsewhere is not turned away
-/// because this connection finds out a moment later.
+/// How long a call waits while the server is known to be silent: whoever has just seen it answer elsewhere is not turned
+/// away because this connection finds out a moment later. Short, since the events of a socket wait one after the other.
+const RECOVERY_PATIENCE: Duration = Duration::from_millis(20);
+/// How long a call waits for a master that is being looked for.
 pub(super) const SILENCE_PATIENCE: Duration = Duration::from_millis(250);
 
 const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
 const BACKOFF_MIN_MS: u64 = 50;
 const BACKOFF_MAX_MS: u64 = 1_000;
-/// Between two probes of a connection that stopped answering.
-const PROBE_INTERVAL: Duration = Duration::from_millis(100);
 /// A probe without an answer for this long: the connection is dead, dial anew.
 const PROBE_MAX: Duration = Duration::from_secs(10);
 /// Commands waiting to be written before callers wait.
@@ -84,7 +84,7 @@ impl Line {
     pub async fn connection(&self) -> Result<LineConnection, RedisError> {
         if *self.state.silent.borrow() {
             let mut silent = self.state.silent.subscribe();
-            let answers = timeout(SILENCE_PATIENCE, silent.wait_for(|silent| !silent)).await;
+            let answers = timeout(RECOVERY_PATIENCE, silent.wait_for(|silent| !silent)).await;
             if !matches!(answers, Ok(Ok(_))) {
                 return Err(away("Redis does not answer"));
             }
@@ -239,7 +239,8 @@ async fn watch_over(mut connection: MultiplexedConnection, state: &State) {
                 state.doubt.notify_one();
                 match connection.send_packed_command(&redis::cmd("PING")).await {
                     Ok(_) => return true,
-                    Err(error) if error.is_timeout() => sleep(PROBE_INTERVAL).await,
+                    // The next one is on its way at once: it waits as long, and its answer is the first to come.
+                    Err(error) if error.is_timeout() => {}
                     Err(_) => return false,
                 }
             }

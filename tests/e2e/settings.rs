@@ -196,3 +196,24 @@ async fn a_wrong_value_stops_the_start_and_is_explained() {
         assert!(said.contains(name) && said.contains(value), "{name}={value}: {said}");
     }
 }
+
+/// `shadow` counts what `enforce` would refuse, and refuses nothing.
+#[tokio::test]
+async fn limits_in_the_shadow_are_only_counted() {
+    let settings = [
+        ("REALTIME_LIMITS", "shadow"),
+        ("REALTIME_MAX_CONNECTIONS", "1"),
+        ("REALTIME_MAX_ROOMS", "1"),
+    ];
+    let cluster = Cluster::start(1, &settings).await;
+    let ann = Raw::enter(&cluster.nodes[0], "ann").await;
+    let _bob = Raw::enter(&cluster.nodes[0], "bob").await;
+    for _ in 0..2 {
+        ann.done("room:join", json!({"roomName": room()})).await;
+    }
+    for limit in ["connections", "rooms"] {
+        let label = format!("limit=\"{limit}\"");
+        let hits = cluster.nodes[0].metric("realtime_limit_hits_total", &label).await;
+        assert!(hits.is_some_and(|hits| hits >= 1.0), "{limit}: {hits:?}");
+    }
+}

@@ -20,6 +20,7 @@ const PAGE_MAX: u32 = 1_000;
 /// `room:join`: in the room from now on; the ack enters the room's order.
 pub async fn join(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let room = incoming.object()?.room()?;
+    require_room_for(turn, &room)?;
     turn.shard.rooms.borrow_mut().begin_join(&room, turn.client);
     let outcome = subscribe_and_join(turn, &room).await;
     let answered = match outcome {
@@ -36,6 +37,16 @@ pub async fn join(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
         turn.shard.node.bus.release(Topic::Room(room), turn.shard.index);
     }
     answered
+}
+
+/// The script holds the bound; here it is counted, and a socket that is over it costs Redis nothing.
+fn require_room_for(turn: &Turn<'_>, room: &RoomName) -> Result<(), Failure> {
+    let joined = turn.client.rooms.borrow();
+    let is_reached = joined.len() >= turn.shard.node.settings.max_rooms && !joined.contains(room);
+    if turn.shard.node.is_barred("rooms", is_reached) {
+        return Err(refused(JoinRefusal::TooManyRooms));
+    }
+    Ok(())
 }
 
 /// The subscription stands before the membership, so that nothing of the room is missed.
