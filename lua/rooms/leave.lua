@@ -40,6 +40,15 @@ if redis.call("ZREM", KEYS[2], ARGV[3]) == 0 then
   return { "ok", 0, 0, tonumber(room[2]), room[1], tonumber(room[4]) }
 end
 if is_live(KEYS[2], ARGV[2]) then
+  -- Two connections that end at once leave in any order: the presence that went with the user's last one is told here, also
+  -- where the membership goes with the other.
+  local joined_ms, told = string.match(redis.call("HGET", KEYS[3], ARGV[2]) or "", "^(%d+) (%d+) ")
+  if ARGV[6] ~= "" and joined_ms and tonumber(ARGV[5]) > tonumber(told) then
+    redis.call("HSET", KEYS[3], ARGV[2], joined_ms .. " " .. ARGV[5] .. " " .. cjson.decode(ARGV[6]).status)
+    if redis.call("HLEN", KEYS[3]) <= tonumber(ARGV[7]) then
+      redis.call("SPUBLISH", KEYS[7], table.concat({ "p " .. ARGV[5] .. " -", ARGV[2], "[]", ARGV[6] }, "\n"))
+    end
+  end
   return { "ok", 1, 0, tonumber(room[2]), room[1], tonumber(room[4]) }
 end
 

@@ -4,9 +4,9 @@ use std::slice;
 
 use nself_realtime::domain::{endings, presence as domain};
 use nself_realtime::hot::presence::{self, Choice, Enter};
-use nself_realtime::hot::rooms::JoinRequest;
+use nself_realtime::hot::rooms::{JoinRequest, LeaveRequest};
 use nself_realtime::hot::{rooms, sweep};
-use nself_realtime::types::{Presence, Status};
+use nself_realtime::types::{LeaveReason, Presence, Status};
 
 use crate::ear::{Ear, words};
 use crate::stage::{Stage, lease, now_ms, partition, room, user};
@@ -363,4 +363,32 @@ async fn a_change_in_the_middle_of_a_join_reaches_the_room() {
         ["joined alice", "busy alice"]
     );
     assert_eq!(stage.todo_length(&alice.user).await, 0);
+}
+
+#[tokio::test]
+async fn the_last_of_two_tabs_that_end_at_once_turns_the_user_offline_in_any_order() {
+    let stage = Stage::new().await;
+    let (first, last, lobby) = (lease("alice", 1), lease("alice", 2), stage.room("lobby").await);
+    for lease in [&first, &last] {
+        stage.connect(lease).await;
+        stage.join(lease, &lobby).await;
+    }
+    let mut ear = Ear::of_room(&stage, &lobby).await;
+    let one = presence::finish(&stage.hot, &first).await.unwrap().unwrap();
+    let other = presence::finish(&stage.hot, &last).await.unwrap().unwrap();
+    assert!(one.changed.is_none() && other.changed.is_some());
+    for (lease, presence) in [(&last, other.changed.as_ref()), (&first, None)] {
+        for _repeat in 0..2 {
+            let request = LeaveRequest {
+                lease,
+                room: &lobby,
+                reason: LeaveReason::Disconnected,
+                presence,
+                ended: true,
+            };
+            rooms::leave(&stage.hot, &request).await.unwrap();
+        }
+    }
+    let told = words(&ear.heard_in(&stage, &lobby).await);
+    assert_eq!(told, ["offline alice", "left alice disconnected"]);
 }
