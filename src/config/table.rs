@@ -136,7 +136,7 @@ pub const GROUPS: &[Group] = &[
             setting(
                 "REALTIME_BATCH_SIZE",
                 "100",
-                "Most items that go to Redis or Postgres in one call",
+                "Most items that go to Redis or Postgres in one call (not acted on yet)",
             ),
         ],
     },
@@ -198,7 +198,7 @@ pub const GROUPS: &[Group] = &[
             switch(
                 "REALTIME_ENABLE_COMPRESSION",
                 "true",
-                "permessage-deflate for clients that ask for it",
+                "permessage-deflate for clients that ask for it (not acted on yet)",
             ),
         ],
     },
@@ -214,7 +214,7 @@ pub const GROUPS: &[Group] = &[
             setting(
                 "REALTIME_RATE_LIMIT",
                 "100",
-                "New connections per minute from one address",
+                "New connections per minute from one address (not acted on yet)",
             ),
             setting("REALTIME_MAX_CONTENT", "65536", "Largest content of a message, bytes"),
             setting("REALTIME_MAX_ROOMS", "1000", "Rooms that one socket may be in"),
