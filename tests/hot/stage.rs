@@ -320,7 +320,7 @@ fn hex(text: &str) -> String {
 pub fn held(lease: &Lease) -> Held {
     Held {
         lease: lease.clone(),
-        idle: Duration::ZERO,
+        idle: Some(Duration::ZERO),
     }
 }
 
