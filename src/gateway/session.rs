@@ -14,6 +14,7 @@ use tokio::sync::Mutex;
 use super::client::{Client, transport_name};
 use super::events;
 use super::handshake::{self, Guest};
+use super::limits::Gate;
 use super::metrics::Metrics;
 use super::outgoing;
 use super::payload::Incoming;
@@ -28,9 +29,12 @@ use crate::hot::HotError;
 use crate::hot::keys::Lease;
 use crate::types::{Presence, RoomName, UserId};
 
+/// What the limit is called in metrics.
+const USER_CONNECTIONS: &str = "user_connections";
+
 impl Application for Shard {
-    fn admit(&self, request: &Parts, remote: SocketAddr) -> Result<(), Refusal> {
-        handshake::admit(self, request, remote)
+    fn admit<'a>(&'a self, request: &'a Parts, remote: SocketAddr) -> LocalBoxFuture<'a, Result<(), Refusal>> {
+        handshake::admit(self, request, remote).boxed_local()
     }
 
     fn connect(
@@ -109,6 +113,7 @@ impl Shard {
             rooms: RefCell::default(),
             watching: RefCell::default(),
             turn: Mutex::new(()),
+            gate: Gate::default(),
             _place: place,
             socket,
         });
@@ -122,8 +127,10 @@ impl Shard {
                 presence,
                 rooms,
                 returned,
+                is_over,
                 ..
             }) => {
+                self.node.is_barred(USER_CONNECTIONS, is_over);
                 self.node.metrics.flaps.inc_by(u64::from(returned));
                 self.insert(&client);
                 self.keep_presence(&client.user, Arc::new(presence));
@@ -131,11 +138,14 @@ impl Shard {
                 self.greet(&client, &rooms);
                 Ok(())
             }
-            Ok(Connect::Full) => Err("too many connections of one user".to_owned()),
-            Err(error) => Err(error.to_string()),
+            Ok(Connect::Full) => {
+                self.node.is_barred(USER_CONNECTIONS, true);
+                Err((USER_CONNECTIONS, "too many connections of one user".to_owned()))
+            }
+            Err(error) => Err(("unregistered", error.to_string())),
         };
         self.listening(&client.user);
-        outcome.map_err(|why| self.turn_away(&client.socket, &client.user, "unregistered", &why))
+        outcome.map_err(|(cause, why)| self.turn_away(&client.socket, &client.user, cause, &why))
     }
 
     fn turn_away(&self, socket: &Socket, user: &UserId, cause: &str, why: &str) -> ConnectError {
@@ -187,6 +197,7 @@ impl Shard {
             shard: self,
             client,
             ack: event.ack,
+            gate_closed_for: self.pass_gate(&client.gate),
         };
         if is_activity(name) {
             client.active.set(started);
@@ -278,7 +289,12 @@ impl Shard {
             .lease
             .replace(self.node.new_lease(client.socket.id(), &client.user));
         let known = self.known_presence(&client.user);
-        self.register(client, known.as_deref()).await?;
+        if matches!(self.register(client, known.as_deref()).await?, Connect::Full) {
+            // Others of the user have taken its place meanwhile; a socket without a lease would be one in name alone.
+            self.node.is_barred(USER_CONNECTIONS, true);
+            client.socket.close(CloseReason::Unavailable);
+            return Ok(());
+        }
         let joined: Vec<RoomName> = client.rooms.borrow().iter().cloned().collect();
         for room in joined {
             let known = self.rooms.borrow().known(&room, client);

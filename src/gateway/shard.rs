@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::OccupiedEntry;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ahash::AHashMap;
 use rand::Rng as _;
@@ -15,6 +15,7 @@ use tokio::time::interval;
 
 use super::client::Client;
 use super::fanout::{Delivery, Inbox, News, Order};
+use super::limits::Book;
 use super::listeners::Listeners;
 use super::node::Node;
 use super::outgoing;
@@ -51,6 +52,7 @@ pub struct Shard {
     pub(super) clients: RefCell<Vec<AHashMap<u64, Rc<Client>>>>,
     pub(super) users: RefCell<AHashMap<UserId, Listeners>>,
     pub(super) told: RefCell<Told>,
+    pub(super) limits: Book,
     /// By the end of the token, Unix seconds.
     expiries: RefCell<BTreeMap<(i64, u64), Weak<Client>>>,
     next_key: Cell<u64>,
@@ -69,6 +71,7 @@ impl Shard {
             clients: RefCell::new((0..PARTITIONS).map(|_| AHashMap::new()).collect()),
             users: RefCell::default(),
             told: RefCell::default(),
+            limits: Book::default(),
             expiries: RefCell::default(),
             next_key: Cell::new(0),
             hears_all: watch::Sender::new(false),
@@ -259,6 +262,7 @@ impl Shard {
         self.node.metrics.late_acks.inc_by(late as u64);
         let rooms = i64::try_from(self.rooms.borrow().len()).unwrap_or(i64::MAX);
         self.end_expired();
+        self.limits.forget(Instant::now());
         self.node
             .metrics
             .rooms

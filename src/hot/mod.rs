@@ -7,6 +7,7 @@ pub mod explain;
 pub mod frame;
 pub mod healing;
 pub mod keys;
+pub mod limits;
 mod line;
 pub mod link;
 pub mod messages;
@@ -50,6 +51,8 @@ pub struct Terms {
     pub presence_to_all: bool,
     /// Most connections of one user.
     pub user_connections: u64,
+    /// Who is over that is let through, and told of.
+    pub only_counted: bool,
     /// Most rooms of one connection.
     pub connection_rooms: u64,
 }

@@ -13,6 +13,7 @@ use super::{Hot, HotError};
 
 /// The fragments that `-- @include <name>` puts in place: Redis has no modules.
 const FRAGMENTS: &[(&str, &str)] = &[
+    ("limits/_gcra", include_str!("../../lua/limits/_gcra.lua")),
     ("presence/_state", include_str!("../../lua/presence/_state.lua")),
     ("rooms/_state", include_str!("../../lua/rooms/_state.lua")),
     ("typing/_state", include_str!("../../lua/typing/_state.lua")),
@@ -83,6 +84,7 @@ pub fn all() -> Vec<&'static Script> {
         super::healing::SCRIPTS,
         super::typing::SCRIPTS,
         super::messages::SCRIPTS,
+        super::limits::SCRIPTS,
         super::sweep::SCRIPTS,
         super::nodes::SCRIPTS,
     ]

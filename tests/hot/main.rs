@@ -18,6 +18,7 @@ mod doctor;
 mod explain;
 mod flush;
 mod healing;
+mod limits;
 mod link;
 mod lives;
 mod lives_model;

@@ -6,12 +6,14 @@ use super::super::outgoing::{self, iso};
 use super::super::payload::{Incoming, METADATA_MAX_BYTES};
 use super::super::protocol::{ErrorCode, Failure, ack};
 use super::{Handled, Outcome, Turn};
+use crate::domain::limits::Class;
 use crate::domain::messages::{self, Send, SendRequest, Sent};
 use crate::types::RoomName;
 
 /// `message:send`: says something in a room.
 pub async fn send(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let said = decode(turn, incoming)?;
+    turn.limit(Class::Messages).await?;
     let listens_only = turn.client.user.is_anonymous() && !turn.shard.node.settings.anonymous_may_send;
     let lease = turn.client.lease();
     let request = SendRequest {
