@@ -237,7 +237,7 @@ pub const GROUPS: &[Group] = &[
             setting(
                 "REALTIME_RATE_REQUESTS",
                 "1200/600",
-                "room:leave, room:members and whatever else one user asks",
+                "room:leave, room:members, message:history and whatever else one user asks",
             ),
         ],
     },
@@ -248,6 +248,16 @@ pub const GROUPS: &[Group] = &[
                 "REALTIME_ROOM_AUTOCREATE",
                 "",
                 "Names of rooms that are made when first joined: comma list, * stands for any text",
+            ),
+            setting(
+                "REALTIME_HISTORY_SIZE",
+                "1000",
+                "Messages of a room that are kept for those who missed them; 0 = none",
+            ),
+            setting(
+                "REALTIME_HISTORY_TTL",
+                "86400000",
+                "How long they are kept after the last one, ms",
             ),
             setting(
                 "REALTIME_RECOVERY",
