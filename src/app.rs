@@ -348,6 +348,7 @@ fn hot_settings_in(config: &Config, registry: &Registry) -> Result<hot::Settings
                 Limits::Off => UNLIMITED,
                 Limits::Enforce | Limits::Shadow => config.max_user_connections,
             },
+            room_messages: (config.limits != Limits::Off).then_some(config.rate_room_messages),
             only_counted: config.limits == Limits::Shadow,
             connection_rooms: counted(config, config.max_rooms as u64),
             history: HistoryTerms {

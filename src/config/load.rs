@@ -108,6 +108,7 @@ impl Config {
             rate_limit: r.rate("REALTIME_RATE_LIMIT"),
             rate_events: r.rate("REALTIME_RATE_EVENTS"),
             rate_messages: r.rate("REALTIME_RATE_MESSAGES"),
+            rate_room_messages: r.rate("REALTIME_RATE_ROOM_MESSAGES"),
             rate_typing: r.rate("REALTIME_RATE_TYPING"),
             rate_presence: r.rate("REALTIME_RATE_PRESENCE"),
             rate_joins: r.rate("REALTIME_RATE_JOINS"),

@@ -77,6 +77,8 @@ pub struct Config {
     pub rate_events: Rate,
     /// Messages of one user.
     pub rate_messages: Rate,
+    /// Messages of one user in one room.
+    pub rate_room_messages: Rate,
     /// Typing events of one user.
     pub rate_typing: Rate,
     /// Presence events of one user.

@@ -229,6 +229,11 @@ pub const GROUPS: &[Group] = &[
                 "600/500",
                 "message:send of one user, on all nodes, as below",
             ),
+            setting(
+                "REALTIME_RATE_ROOM_MESSAGES",
+                "300/300",
+                "message:send of one user in one room",
+            ),
             setting("REALTIME_RATE_TYPING", "300/60", "typing:* of one user"),
             setting("REALTIME_RATE_PRESENCE", "300/100", "presence:* of one user"),
             setting("REALTIME_RATE_JOINS", "600/1000", "room:join of one user"),

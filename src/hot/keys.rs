@@ -128,6 +128,8 @@ pub enum Object {
 pub enum Bucket<'a> {
     User(&'a UserId, &'static str),
     Address(&'a str, &'static str),
+    /// A user in one room; in the room's partition.
+    Room(&'a RoomName, &'a UserId, &'static str),
 }
 
 /// Builds names. Cheap to clone.
@@ -207,9 +209,14 @@ impl Keys {
 
     /// In the partition of whoever is limited.
     pub fn limit(&self, bucket: &Bucket<'_>) -> String {
+        let in_room: String;
         let (partition, class, id) = match bucket {
             Bucket::User(user, class) => (Partition::of_user(user), class, user.as_str()),
             Bucket::Address(address, class) => (Partition::of(address), class, *address),
+            Bucket::Room(room, user, class) => {
+                in_room = format!("{room}\0{user}");
+                (Partition::of_room(room), class, &*in_room)
+            }
         };
         self.named(partition, "limit", &format!("{class}:{id}"))
     }

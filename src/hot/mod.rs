@@ -28,6 +28,7 @@ use std::time::Duration;
 use bb8_redis::RedisConnectionManager;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 
+use crate::types::Rate;
 use keys::Keys;
 use link::Link;
 use redis::ConnectionAddr;
@@ -51,7 +52,9 @@ pub struct Terms {
     pub presence_to_all: bool,
     /// Most connections of one user.
     pub user_connections: u64,
-    /// Who is over that is let through, and told of.
+    /// What one user may say in one room; `None`: as much as anybody likes.
+    pub room_messages: Option<Rate>,
+    /// Who is over one of the two is let through, and told of.
     pub only_counted: bool,
     /// Most rooms of one connection.
     pub connection_rooms: u64,

@@ -300,6 +300,7 @@ async fn limits_in_the_shadow_are_counted_and_refuse_nothing() {
         ("REALTIME_RATE_MESSAGES", "1/1"),
         ("REALTIME_RATE_EVENTS", "1/1"),
         ("REALTIME_RATE_CREATIONS", "1/1"),
+        ("REALTIME_RATE_ROOM_MESSAGES", "1/1"),
         ("REALTIME_MAX_USER_CONNECTIONS", "1"),
     ];
     let cluster = Cluster::start(1, &settings).await;
@@ -311,7 +312,14 @@ async fn limits_in_the_shadow_are_counted_and_refuse_nothing() {
         ann.done("room:join", json!({"roomName": crate::support::raw::room()}))
             .await;
     }
-    for limit in ["handshakes", "messages", "events", "creations", "user_connections"] {
+    for limit in [
+        "handshakes",
+        "messages",
+        "events",
+        "room_messages",
+        "creations",
+        "user_connections",
+    ] {
         assert!(hits(node, limit).await >= 1.0, "{limit}");
     }
 }

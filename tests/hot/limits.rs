@@ -5,6 +5,7 @@ use std::time::Duration;
 use nself_realtime::domain::limits::{self, Class, Draw, Drawn};
 use nself_realtime::hot::Terms;
 use nself_realtime::hot::keys::Bucket;
+use nself_realtime::hot::messages::{self, Send, SendRequest};
 use nself_realtime::hot::presence::{self, Connect, Facts};
 use nself_realtime::types::{Rate, UserId};
 use proptest::prelude::*;
@@ -13,8 +14,8 @@ use proptest::test_runner::TestRunner;
 
 use crate::stage::{GRACE, ODD_NAMES, Stage, lease, now_ms, user};
 
-/// One token an hour: while a test runs, none comes back.
-fn hourly(burst: u32) -> (Rate, Duration) {
+/// One token a minute: while a test runs, none comes back.
+fn slow(burst: u32) -> (Rate, Duration) {
     let rate = Rate::new(1, burst).unwrap();
     (rate, Duration::from_micros(rate.interval_us()))
 }
@@ -39,7 +40,7 @@ impl Stage {
 #[tokio::test]
 async fn a_bucket_gives_its_burst_and_then_says_when() {
     let (stage, ann) = (Stage::new().await, user("ann"));
-    let (rate, interval) = hourly(5);
+    let (rate, interval) = slow(5);
     assert_eq!(
         stage.draw(&ann, rate, 0, 4).await,
         Drawn {
@@ -77,7 +78,7 @@ async fn a_token_is_there_when_the_wait_is_over() {
 #[tokio::test]
 async fn a_refusal_takes_nothing() {
     let (stage, ann) = (Stage::new().await, user("ann"));
-    let (rate, _) = hourly(2);
+    let (rate, _) = slow(2);
     stage.draw(&ann, rate, 0, 2).await;
     let before = stage.full_us(&ann).await;
     for _ in 0..3 {
@@ -93,7 +94,7 @@ async fn a_refusal_takes_nothing() {
 #[tokio::test]
 async fn a_repeat_takes_again_and_lets_nothing_through() {
     let (stage, ann) = (Stage::new().await, user("ann"));
-    let (rate, _) = hourly(10);
+    let (rate, _) = slow(10);
     let mut granted = 0;
     for _ in 0..5 {
         granted += stage.draw(&ann, rate, 0, 3).await.granted;
@@ -104,7 +105,7 @@ async fn a_repeat_takes_again_and_lets_nothing_through() {
 #[tokio::test]
 async fn what_was_used_is_charged_and_a_debt_is_bounded() {
     let (stage, ann) = (Stage::new().await, user("ann"));
-    let (rate, interval) = hourly(2);
+    let (rate, interval) = slow(2);
     let slack = Duration::from_secs(10);
     stage.draw(&ann, rate, 0, 2).await;
     let owing = stage.draw(&ann, rate, 1, 1).await;
@@ -150,7 +151,7 @@ async fn a_bucket_is_gone_when_it_is_full() {
 async fn two_nodes_share_one_rate() {
     let stage = Stage::new().await;
     let other = stage.sibling();
-    let (rate, _) = hourly(100);
+    let (rate, _) = slow(100);
     for name in ODD_NAMES {
         let ann = user(name);
         let draw = Draw { owed: 0, wanted: 7 };
@@ -168,7 +169,7 @@ async fn two_nodes_share_one_rate() {
 async fn an_address_has_one_bucket_on_all_nodes() {
     let stage = Stage::new().await;
     let other = stage.sibling();
-    let (rate, _) = hourly(2);
+    let (rate, _) = slow(2);
     let home = limits::neighbourhood("2001:db8:1:2::3".parse().unwrap());
     for (hot, granted) in [(&stage.hot, 1), (&other, 1), (&stage.hot, 0), (&other, 0)] {
         assert_eq!(limits::draw_handshake(hot, &home, rate).await.unwrap().granted, granted);
@@ -216,6 +217,36 @@ async fn in_the_shadow_one_connection_too_many_is_let_in_and_told_of() {
         };
         assert_eq!(is_over, over, "connection {number}");
     }
+}
+
+/// To the message, and behind everything else: who may not speak pays nothing, and neither does a repeat.
+#[tokio::test]
+async fn a_user_says_so_much_in_one_room() {
+    let stage = Stage::with(|terms| terms.room_messages = Some(slow(2).0)).await;
+    let (ann, lobby, attic) = (lease("ann", 1), stage.room("lobby").await, stage.room("attic").await);
+    stage.connect(&ann).await;
+    let say = async |room, id| {
+        let request = SendRequest {
+            lease: &ann,
+            room,
+            body: "{",
+            client_message_id: id,
+            listens_only: false,
+            behind: 0,
+        };
+        messages::send(&stage.hot, &request).await.unwrap()
+    };
+    for _ in 0..3 {
+        assert!(matches!(say(&lobby, None).await, Send::Stranger));
+    }
+    stage.join(&ann, &lobby).await;
+    stage.join(&ann, &attic).await;
+    assert!(matches!(say(&lobby, Some("a")).await, Send::Sent(sent) if sent.seq == 1));
+    assert!(matches!(say(&lobby, Some("a")).await, Send::Sent(sent) if sent.duplicate));
+    assert!(matches!(say(&lobby, None).await, Send::Sent(sent) if sent.seq == 2));
+    assert!(matches!(say(&lobby, None).await, Send::Limited(wait) if wait > Duration::from_secs(30)));
+    assert!(matches!(say(&lobby, Some("a")).await, Send::Sent(sent) if sent.duplicate));
+    assert!(matches!(say(&attic, None).await, Send::Sent(_)));
 }
 
 /// What the script should answer, by whole microseconds.

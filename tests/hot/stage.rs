@@ -45,6 +45,7 @@ pub fn terms() -> Terms {
         presence_limit: 500,
         presence_to_all: false,
         user_connections: 100,
+        room_messages: None,
         only_counted: false,
         connection_rooms: 100,
         history: HistoryTerms {

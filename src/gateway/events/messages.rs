@@ -12,6 +12,8 @@ use crate::domain::limits::Class;
 use crate::domain::messages::{self, History, HistoryPage, PageRequest, REPLAY_MAX, Send, SendRequest, Sent};
 use crate::types::RoomName;
 
+/// What the rate of a user in one room is called in metrics.
+const ROOM_MESSAGES: &str = "room_messages";
 /// Messages of a page, where the client does not say how many.
 const PAGE_DEFAULT: u32 = 100;
 
@@ -33,7 +35,14 @@ pub async fn send(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
         .await
         .map_err(|error| turn.unavailable(error))?
     {
-        Send::Sent(sent) => Ok(answer(turn, &said.room, &sent)),
+        Send::Sent(sent) => {
+            turn.shard.node.is_barred(ROOM_MESSAGES, sent.is_over);
+            Ok(answer(turn, &said.room, &sent))
+        }
+        Send::Limited(wait) => {
+            turn.shard.node.is_barred(ROOM_MESSAGES, true);
+            Err(Failure::rate_limited(wait))
+        }
         Send::Missing => Err(Failure::room_not_found()),
         Send::Banned => Err(Failure::new(ErrorCode::Banned, "You are banned from this room")),
         Send::Stranger => Err(Failure::not_a_member()),
