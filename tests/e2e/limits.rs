@@ -165,7 +165,7 @@ async fn a_flood_stays_in_memory() {
     const FLOOD: usize = 10_000;
     let settings = [
         ENFORCE,
-        ("REALTIME_RATE_EVENTS", "60/400"),
+        ("REALTIME_RATE_EVENTS", "1/400"),
         ("REALTIME_RATE_MESSAGES", "60/100"),
     ];
     let cluster = Cluster::start(1, &settings).await;
