@@ -29,6 +29,8 @@ fn terms(lease: Duration) -> Terms {
         presence_limit: 500,
         presence_to_all: false,
         user_connections: 10_000,
+        room_messages: None,
+        only_counted: false,
         connection_rooms: 1_000,
         history: HistoryTerms {
             size: 100,

@@ -8,6 +8,7 @@ use std::time::Instant;
 use ahash::{AHashSet, AHasher};
 use tokio::sync::Mutex;
 
+use super::limits::Gate;
 use super::node::Place;
 use crate::engine::{Socket, Transport};
 use crate::hot::keys::Lease;
@@ -43,6 +44,7 @@ pub struct Client {
     pub watching: RefCell<AHashSet<UserId>>,
     /// Events run one after the other by themselves; what a node does to a connection takes its turn here.
     pub turn: Mutex<()>,
+    pub(super) gate: Gate,
     pub(super) lease: RefCell<Lease>,
     /// Given back with the client.
     pub(super) _place: Place,

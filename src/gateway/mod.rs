@@ -6,6 +6,7 @@ mod client;
 pub mod fanout;
 mod handshake;
 mod healing;
+mod limits;
 mod listeners;
 pub mod metrics;
 pub mod node;
@@ -23,5 +24,6 @@ mod events;
 mod session;
 
 pub use fanout::{Dispatcher, Encoder, Inbox};
+pub use limits::Rates;
 pub use node::{Node, Settings};
 pub use shard::{Ask, Shard};

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::fanout::Encoder;
+use super::limits::Rates;
 use super::metrics::Metrics;
 use crate::config::{CustomStatusShape, Limits, NamePatterns, Networks, Recovery};
 use crate::domain::identity::Verifier;
@@ -32,8 +33,9 @@ pub struct Settings {
     pub trusted_proxies: Networks,
     /// Whose session is kept, to be recovered.
     pub recovery: Recovery,
-    /// Whether the two counts below hold, or are only counted.
+    /// Whether counts and rates hold, or are only counted.
     pub limits: Limits,
+    pub rates: Rates,
     /// Sockets that this node holds at most.
     pub max_connections: u64,
     /// Rooms that one socket is in at most.

@@ -1,6 +1,8 @@
 //! The wire contract's words: event names, error codes, the shape of an ack. Not here: reading payloads (`payload`),
 //! writing events (`outgoing`).
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -159,6 +161,15 @@ impl Failure {
 
     pub fn not_a_member() -> Self {
         Self::new(ErrorCode::NotAMember, "Join the room first")
+    }
+
+    /// `wait`: after this long it may be tried again.
+    pub fn rate_limited(wait: Duration) -> Self {
+        Self {
+            // Rounded up: whoever waits so long finds that it has passed.
+            retry_after_ms: Some(wait.as_micros().div_ceil(1_000) as u64),
+            ..Self::new(ErrorCode::RateLimited, "Slow down")
+        }
     }
 
     pub fn unavailable() -> Self {

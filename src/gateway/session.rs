@@ -15,6 +15,7 @@ use super::client::{Client, transport_name};
 use super::events;
 use super::handshake::{self, Guest};
 use super::healing::EPOCH_CHANGED;
+use super::limits::Gate;
 use super::metrics::Metrics;
 use super::outgoing;
 use super::payload::Incoming;
@@ -30,9 +31,12 @@ use crate::hot::HotError;
 use crate::hot::keys::Lease;
 use crate::types::{Presence, RoomName, UserId};
 
+/// What the limit is called in metrics.
+const USER_CONNECTIONS: &str = "user_connections";
+
 impl Application for Shard {
-    fn admit(&self, request: &Parts, remote: SocketAddr) -> Result<(), Refusal> {
-        handshake::admit(self, request, remote)
+    fn admit<'a>(&'a self, request: &'a Parts, remote: SocketAddr) -> LocalBoxFuture<'a, Result<(), Refusal>> {
+        handshake::admit(self, request, remote).boxed_local()
     }
 
     fn connect(
@@ -119,6 +123,7 @@ impl Shard {
             rooms: RefCell::default(),
             watching: RefCell::default(),
             turn: Mutex::new(()),
+            gate: Gate::default(),
             _place: place,
             socket,
         });
@@ -131,8 +136,10 @@ impl Shard {
                 presence,
                 rooms,
                 returned,
+                is_over,
                 ..
             }) => {
+                self.node.is_barred(USER_CONNECTIONS, is_over);
                 self.node.metrics.flaps.inc_by(u64::from(returned));
                 match self.rejoin(&client, &arrival).await {
                     Ok(rejoined) => {
@@ -145,15 +152,18 @@ impl Shard {
                     }
                     Err(error) => {
                         self.give_up(&client).await;
-                        Err(error.to_string())
+                        Err(("unregistered", error.to_string()))
                     }
                 }
             }
-            Ok(Connect::Full) => Err("too many connections of one user".to_owned()),
-            Err(error) => Err(error.to_string()),
+            Ok(Connect::Full) => {
+                self.node.is_barred(USER_CONNECTIONS, true);
+                Err((USER_CONNECTIONS, "too many connections of one user".to_owned()))
+            }
+            Err(error) => Err(("unregistered", error.to_string())),
         };
         self.listening(&client.user);
-        outcome.map_err(|why| self.turn_away(&client.socket, &client.user, "unregistered", &why))
+        outcome.map_err(|(cause, why)| self.turn_away(&client.socket, &client.user, cause, &why))
     }
 
     /// Nobody would extend the lease of a client that is turned away after all; its session stays, to be asked for again.
@@ -217,6 +227,7 @@ impl Shard {
             shard: self,
             client,
             ack: event.ack,
+            gate_closed_for: self.pass_gate(&client.gate),
         };
         if is_activity(name) {
             self.note_activity(client, started);
@@ -312,7 +323,12 @@ impl Shard {
             .lease
             .replace(self.node.new_lease(&client.lease().connection.pid(), &client.user));
         let known = self.known_presence(&client.user);
-        self.register(client, known.as_deref()).await?;
+        if matches!(self.register(client, known.as_deref()).await?, Connect::Full) {
+            // Others of the user have taken its place meanwhile; a socket without a lease would be one in name alone.
+            self.node.is_barred(USER_CONNECTIONS, true);
+            client.socket.close(CloseReason::Unavailable);
+            return Ok(());
+        }
         let joined: Vec<RoomName> = client.rooms.borrow().iter().cloned().collect();
         for room in joined {
             let known = self.rooms.borrow().known(&room, client);

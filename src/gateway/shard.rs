@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::OccupiedEntry;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ahash::AHashMap;
 use rand::Rng as _;
@@ -16,6 +16,7 @@ use tokio::time::interval;
 use super::activity::Untold;
 use super::client::Client;
 use super::fanout::{Delivery, Inbox, News, Order};
+use super::limits::Book;
 use super::listeners::Listeners;
 use super::node::Node;
 use super::outgoing;
@@ -54,6 +55,7 @@ pub struct Shard {
     pub(super) users: RefCell<AHashMap<UserId, Listeners>>,
     pub(super) told: RefCell<Told>,
     pub(super) untold: RefCell<Untold>,
+    pub(super) limits: Book,
     /// By the end of the token, Unix seconds.
     expiries: RefCell<BTreeMap<(i64, u64), Weak<Client>>>,
     next_key: Cell<u64>,
@@ -73,6 +75,7 @@ impl Shard {
             users: RefCell::default(),
             told: RefCell::default(),
             untold: RefCell::default(),
+            limits: Book::default(),
             expiries: RefCell::default(),
             next_key: Cell::new(0),
             hears_all: watch::Sender::new(false),
@@ -276,6 +279,7 @@ impl Shard {
         self.node.metrics.late_acks.inc_by(overdue.released as u64);
         let rooms = i64::try_from(self.rooms.borrow().len()).unwrap_or(i64::MAX);
         self.end_expired();
+        self.limits.forget(Instant::now());
         self.node
             .metrics
             .rooms

@@ -7,6 +7,7 @@ pub mod explain;
 pub mod frame;
 pub mod healing;
 pub mod keys;
+pub mod limits;
 mod line;
 pub mod link;
 pub mod messages;
@@ -28,6 +29,7 @@ use std::time::Duration;
 use bb8_redis::RedisConnectionManager;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 
+use crate::types::Rate;
 use keys::Keys;
 use link::Link;
 use redis::ConnectionAddr;
@@ -51,6 +53,10 @@ pub struct Terms {
     pub presence_to_all: bool,
     /// Most connections of one user.
     pub user_connections: u64,
+    /// What one user may say in one room; `None`: as much as anybody likes.
+    pub room_messages: Option<Rate>,
+    /// Who is over one of the two is let through, and told of.
+    pub only_counted: bool,
     /// Most rooms of one connection.
     pub connection_rooms: u64,
     /// What is kept of each room.

@@ -14,6 +14,7 @@ use super::{Hot, HotError};
 
 /// The fragments that `-- @include <name>` puts in place: Redis has no modules.
 const FRAGMENTS: &[(&str, &str)] = &[
+    ("limits/_gcra", include_str!("../../lua/limits/_gcra.lua")),
     ("messages/_state", include_str!("../../lua/messages/_state.lua")),
     ("presence/_state", include_str!("../../lua/presence/_state.lua")),
     ("rooms/_state", include_str!("../../lua/rooms/_state.lua")),
@@ -87,6 +88,7 @@ pub fn all() -> Vec<&'static Script> {
         super::typing::SCRIPTS,
         super::messages::SCRIPTS,
         super::sessions::SCRIPTS,
+        super::limits::SCRIPTS,
         super::sweep::SCRIPTS,
         super::nodes::SCRIPTS,
     ]

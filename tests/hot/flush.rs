@@ -3,11 +3,11 @@
 use std::slice;
 use std::time::Duration;
 
-use nself_realtime::domain::{endings, rooms as domain_rooms};
+use nself_realtime::domain::{endings, limits, rooms as domain_rooms};
 use nself_realtime::hot::presence::{self, Choice};
 use nself_realtime::hot::typing::{self, Mark};
 use nself_realtime::hot::{doctor, explain, healing, messages, nodes, rooms, script, sessions};
-use nself_realtime::types::{RoomName, Status};
+use nself_realtime::types::{Rate, RoomName, Status};
 
 use crate::stage::{GRACE, Stage, held, lease, now_ms, partition, room, user};
 use crate::support::redis::Redis;
@@ -182,6 +182,13 @@ pub async fn call_every_script(stage: &Stage, forgetful: bool) {
     nodes::bury(hot, &alice.node, GRACE).await.unwrap();
     forget().await;
     hot.check().await.unwrap();
+    forget().await;
+    let (class, rate) = (limits::Class::Messages, Rate::new(60, 1).unwrap());
+    let one = limits::Draw { owed: 0, wanted: 1 };
+    assert_eq!(
+        limits::draw(hot, &alice.user, class, rate, one).await.unwrap().granted,
+        1
+    );
 
     let (called, failed) = stage.calls();
     // Within a pipeline the first script alone is measured.

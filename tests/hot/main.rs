@@ -20,6 +20,7 @@ mod explain;
 mod flush;
 mod healing;
 mod history;
+mod limits;
 mod link;
 mod lives;
 mod lives_model;

@@ -46,6 +46,8 @@ pub fn terms() -> Terms {
         presence_limit: 500,
         presence_to_all: false,
         user_connections: 100,
+        room_messages: None,
+        only_counted: false,
         connection_rooms: 100,
         history: HistoryTerms {
             size: 100,
@@ -93,6 +95,17 @@ impl Stage {
             redis,
             others: Vec::new(),
         }
+    }
+
+    /// Another node's handle, with connections of its own.
+    pub fn sibling(&self) -> Hot {
+        let settings = Settings {
+            url: self.url.clone(),
+            prefix: self.prefix.clone(),
+            terms: self.hot.terms().clone(),
+            metrics: Metrics::new(&Registry::new()).unwrap(),
+        };
+        Hot::open(settings).unwrap()
     }
 
     /// On a Cluster.

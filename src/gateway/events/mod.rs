@@ -8,6 +8,7 @@ mod session;
 mod typing;
 
 use std::rc::Rc;
+use std::time::Duration;
 
 pub(super) use rooms::refused;
 
@@ -24,6 +25,8 @@ pub struct Turn<'a> {
     pub client: &'a Rc<Client>,
     /// The id to answer with, if the client waits for an ack.
     pub ack: Option<u64>,
+    /// How long the connection's gate is closed, if it is.
+    pub gate_closed_for: Option<Duration>,
 }
 
 /// How an event ended well.
@@ -49,7 +52,7 @@ pub async fn dispatch(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
         event::ROOM_MEMBERS => rooms::members(turn, incoming).await,
         event::PRESENCE_UPDATE => presence::update(turn, incoming).await,
         event::PRESENCE_SUBSCRIBE => presence::subscribe(turn, incoming).await,
-        event::PRESENCE_UNSUBSCRIBE => presence::unsubscribe(turn, incoming),
+        event::PRESENCE_UNSUBSCRIBE => presence::unsubscribe(turn, incoming).await,
         event::PRESENCE_GET => presence::get(turn, incoming).await,
         event::PING => session::ping(turn, incoming),
         event::PONG => session::pong(turn, incoming).await,
