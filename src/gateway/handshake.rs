@@ -13,8 +13,8 @@ use serde_json::Value;
 use super::client::About;
 use super::node::Node;
 use super::shard::Shard;
-use crate::domain::identity::Identity;
-use crate::engine::{ConnectError, Handshake, Refusal};
+use crate::domain::identity::{Identity, IdentityError};
+use crate::engine::{CloseReason, ConnectError, Handshake, Refusal, Socket};
 use crate::types::UserId;
 
 /// Most bytes of a user agent that are kept.
@@ -47,6 +47,9 @@ pub fn admit(shard: &Shard, _request: &Parts, _remote: SocketAddr) -> Result<(),
     if !node.hot.is_up() {
         return refuse("redis", "Try again in a moment", RETRY_SOON);
     }
+    if node.verifier.is_waiting() && !node.settings.allow_anonymous {
+        return refuse("key_set", "Try again in a moment", RETRY_SOON);
+    }
     Ok(())
 }
 
@@ -65,16 +68,30 @@ pub struct Guest {
     pub about: About,
 }
 
-/// Who asks to CONNECT. An error is about identity.
-pub fn recognise(node: &Node, handshake: &Handshake, auth: Option<&str>) -> Result<Guest, ConnectError> {
+/// Who asks to CONNECT. An error is about identity; where nobody can tell now, the transport is closed.
+pub async fn recognise(
+    node: &Node,
+    socket: &Socket,
+    handshake: &Handshake,
+    auth: Option<&str>,
+) -> Result<Guest, ConnectError> {
     let auth: Auth = auth
         .and_then(|json| serde_json::from_str(json).ok())
         .unwrap_or_default();
     let identity = match token(auth.token.as_ref(), &handshake.headers)? {
-        Some(token) => Some(node.verifier.verify(&token).map_err(|error| {
-            tracing::info!(error = %error, "token refused");
-            refused(node, "token", "Invalid token")
-        })?),
+        Some(token) => match node.verifier.verify(&token).await {
+            Ok(identity) => Some(identity),
+            Err(error @ IdentityError::Unjudged) => {
+                tracing::warn!(error = %error, "connection not let in");
+                node.metrics.refusals.with_label_values(&["key_set"]).inc();
+                socket.close(CloseReason::Unavailable);
+                return Err(try_again());
+            }
+            Err(error) => {
+                tracing::info!(error = %error, "token refused");
+                return Err(refused(node, "token", "Invalid token"));
+            }
+        },
         None if node.settings.allow_anonymous => None,
         None => return Err(refused(node, "no_token", "Authentication required")),
     };
@@ -101,7 +118,16 @@ impl Guest {
     }
 }
 
-fn refused(node: &Node, cause: &str, message: &str) -> ConnectError {
+/// What nobody hears, since the transport is closed: the stock client comes back, which it would not after an answer.
+pub fn try_again() -> ConnectError {
+    ConnectError {
+        message: "Try again in a moment".to_owned(),
+        data: None,
+    }
+}
+
+/// CONNECT_ERROR, counted by its cause.
+pub fn refused(node: &Node, cause: &str, message: &str) -> ConnectError {
     node.metrics.refusals.with_label_values(&[cause]).inc();
     ConnectError {
         message: message.to_owned(),

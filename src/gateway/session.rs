@@ -40,7 +40,7 @@ impl Application for Shard {
         auth: Option<String>,
     ) -> LocalBoxFuture<'static, Result<(), ConnectError>> {
         async move {
-            let guest = handshake::recognise(&self.node, &handshake, auth.as_deref())?;
+            let guest = handshake::recognise(&self.node, &socket, &handshake, auth.as_deref()).await?;
             drop(handshake);
             self.let_in(socket, guest).await
         }
@@ -142,10 +142,7 @@ impl Shard {
         tracing::warn!(%user, why, "connection not registered");
         self.node.metrics.refusals.with_label_values(&[cause]).inc();
         socket.close(CloseReason::Unavailable);
-        ConnectError {
-            message: "Try again in a moment".to_owned(),
-            data: None,
-        }
+        handshake::try_again()
     }
 
     async fn register(&self, client: &Client, known: Option<&Presence>) -> Result<Connect, HotError> {

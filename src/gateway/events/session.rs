@@ -7,7 +7,7 @@ use super::super::outgoing::{self, iso, now_ms};
 use super::super::payload::Incoming;
 use super::super::protocol::{ErrorCode, Failure};
 use super::{Handled, Outcome, Turn};
-use crate::domain::identity::Identity;
+use crate::domain::identity::{Identity, IdentityError};
 use crate::domain::presence;
 
 /// Longest latency that is believed, in ms.
@@ -49,7 +49,7 @@ pub async fn pong(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
 /// A new token for the same user. A refused one changes nothing: the old one lasts until its end.
 pub async fn refresh(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let token = incoming.object()?.text("token")?;
-    let identity = match verified(turn, &token) {
+    let identity = match verified(turn, &token).await {
         Ok(identity) => identity,
         Err(failure) => {
             turn.client.socket.send(&outgoing::auth_error(&failure));
@@ -78,11 +78,14 @@ pub async fn refresh(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     )))
 }
 
-fn verified(turn: &Turn<'_>, token: &str) -> Result<Identity, Failure> {
+async fn verified(turn: &Turn<'_>, token: &str) -> Result<Identity, Failure> {
     let refused = |message: &str| Failure::new(ErrorCode::Unauthenticated, message);
-    let identity = turn.shard.node.verifier.verify(token).map_err(|error| {
+    let identity = turn.shard.node.verifier.verify(token).await.map_err(|error| {
         tracing::info!(error = %error, user = %turn.client.user, "token refused");
-        refused("Invalid token")
+        match error {
+            IdentityError::Unjudged => Failure::unavailable(),
+            _ => refused("Invalid token"),
+        }
     })?;
     if identity.user != turn.client.user {
         return Err(refused("The token is another user's"));
