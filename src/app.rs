@@ -15,6 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::archive::{Archive, ArchiveError};
 use crate::config::{Config, Limits, PresenceAudience};
 use crate::domain::identity::{BadKey, KeySet, TokenRules, Verifier};
+use crate::domain::revocations::REVOCATIONS_MAX;
 use crate::engine::{self, Application, Server};
 use crate::gateway::{self, Ask, Dispatcher, Encoder, Node, Shard};
 use crate::hot::bus::{Bus, SHARDS_MAX};
@@ -343,6 +344,8 @@ fn hot_settings_in(config: &Config, registry: &Registry) -> Result<hot::Settings
             presence_to_all: config.presence_audience == PresenceAudience::All,
             user_connections: counted(config, USER_CONNECTIONS),
             connection_rooms: counted(config, config.max_rooms as u64),
+            revocation_keep: config.revocation_keep,
+            revocations: REVOCATIONS_MAX,
         },
         metrics: hot::Metrics::new(registry)?,
     })

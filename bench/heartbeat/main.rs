@@ -30,6 +30,8 @@ fn terms(lease: Duration) -> Terms {
         presence_to_all: false,
         user_connections: 10_000,
         connection_rooms: 1_000,
+        revocation_keep: Duration::from_secs(3_600),
+        revocations: 1_000,
     }
 }
 

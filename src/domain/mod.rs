@@ -7,5 +7,6 @@ pub mod explain;
 pub mod identity;
 pub mod messages;
 pub mod presence;
+pub mod revocations;
 pub mod rooms;
 pub mod typing;

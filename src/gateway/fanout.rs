@@ -10,6 +10,7 @@ use super::client::replacing_key;
 use super::metrics::Metrics;
 use super::outgoing;
 use crate::config::CustomStatusShape;
+use crate::domain::revocations::Revocation;
 use crate::engine::Frame;
 use crate::hot::bus::{Shards, Sink, Topic};
 use crate::hot::frame::{self, BusEvent};
@@ -67,6 +68,10 @@ pub enum Delivery {
     RoomRestored { room: RoomName, outage: Duration },
     /// The same of a user's own channel.
     UserRestored { user: UserId },
+    /// Tokens are no longer good.
+    Revoked(Revocation),
+    /// Revocations of this long may not have come.
+    RevocationsRestored { outage: Duration },
 }
 
 /// What a shard takes its deliveries from.
@@ -156,6 +161,10 @@ impl Encoder {
                 origin,
                 news: self.news(&user, &presence)?,
             }),
+            (Topic::Everybody, BusEvent::Revoked(revocation)) => Some(Delivery::Revoked(revocation)),
+            (Topic::Everybody, BusEvent::Restored { outage_ms }) => Some(Delivery::RevocationsRestored {
+                outage: Duration::from_millis(outage_ms),
+            }),
             (Topic::User(user), BusEvent::Restored { .. }) => Some(Delivery::UserRestored { user: user.clone() }),
             _ => None,
         }
@@ -229,6 +238,7 @@ impl Encoder {
                 let outage = Duration::from_millis(outage_ms);
                 return Some(Delivery::RoomRestored { room, outage });
             }
+            BusEvent::Revoked(_) => return None,
             BusEvent::Presence { user, presence, .. } => {
                 return Some(Delivery::RoomPresence {
                     room,

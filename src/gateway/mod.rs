@@ -11,6 +11,7 @@ pub mod node;
 mod outgoing;
 mod payload;
 pub mod protocol;
+mod revocations;
 mod rooms;
 pub mod shard;
 mod told;

@@ -18,6 +18,7 @@ use super::metrics::Metrics;
 use super::outgoing;
 use super::payload::Incoming;
 use super::protocol::{ErrorCode, Failure, ack, incoming};
+use super::revocations::Arriving;
 use super::rooms::Position;
 use super::shard::Shard;
 use crate::domain::presence::{Connect, Facts};
@@ -103,6 +104,7 @@ impl Shard {
             ip: guest.ip,
             about: Box::new(guest.about),
             expires_at: Cell::new(guest.identity.as_ref().and_then(|identity| identity.expires_at)),
+            issued: RefCell::default(),
             shown_transport: Cell::new(socket.transport()),
             shown_latency_ms: Cell::new(None),
             active: Cell::new(Instant::now()),
@@ -112,12 +114,31 @@ impl Shard {
             _place: place,
             socket,
         });
-        let (listening, registered) = tokio::join!(self.listen(&client.user), self.register(&client, None));
-        if listening.is_err() && registered.is_ok() {
+        let arriving = guest.identity.map(|identity| {
+            let arriving = self.arrive(&identity.user, &identity.issued);
+            client.set_issued(identity.issued);
+            arriving
+        });
+        let asked = async {
+            match &arriving {
+                Some(arriving) => arriving.ask().await,
+                None => Ok(false),
+            }
+        };
+        let (listening, registered, asked) =
+            tokio::join!(self.listen(&client.user), self.register(&client, None), asked);
+        // Also by what came while the others were waited for; from here to the insertion nothing is.
+        let is_revoked = arriving.as_ref().is_some_and(Arriving::is_revoked);
+        if (listening.is_err() || asked.is_err() || is_revoked) && registered.is_ok() {
             // Nobody would extend this lease; where even that fails, it runs out.
             endings::finish(&self.hot, &client.lease()).await.unwrap_or_default();
         }
-        let outcome = match listening.and(registered) {
+        if is_revoked {
+            self.listening(&client.user);
+            tracing::info!(user = %client.user, "revoked token refused");
+            return Err(handshake::refused(&self.node, "revoked", "Invalid token"));
+        }
+        let outcome = match listening.and(asked).and(registered) {
             Ok(Connect::Connected {
                 presence,
                 rooms,

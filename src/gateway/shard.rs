@@ -19,6 +19,7 @@ use super::listeners::Listeners;
 use super::node::Node;
 use super::outgoing;
 use super::protocol::{ErrorCode, Failure};
+use super::revocations::Revocations;
 use super::rooms::{Rooms, Turn};
 use super::told::Told;
 use crate::domain::presence::Held;
@@ -53,6 +54,7 @@ pub struct Shard {
     pub(super) told: RefCell<Told>,
     /// By the end of the token, Unix seconds.
     expiries: RefCell<BTreeMap<(i64, u64), Weak<Client>>>,
+    pub(super) revocations: Revocations,
     next_key: Cell<u64>,
     /// With presence told to everybody: whether this shard hears it yet.
     pub(super) hears_all: watch::Sender<bool>,
@@ -70,6 +72,7 @@ impl Shard {
             users: RefCell::default(),
             told: RefCell::default(),
             expiries: RefCell::default(),
+            revocations: Revocations::default(),
             next_key: Cell::new(0),
             hears_all: watch::Sender::new(false),
         });
@@ -231,6 +234,11 @@ impl Shard {
                 self.look_after(user);
                 0
             }
+            Delivery::Revoked(revocation) => self.revoke(std::slice::from_ref(revocation)),
+            Delivery::RevocationsRestored { outage } => {
+                self.look_for_revocations(*outage);
+                0
+            }
         };
         self.node.metrics.deliveries.inc_by(delivered as u64);
     }
@@ -254,11 +262,12 @@ impl Shard {
         }
     }
 
-    fn keep_time(&self) {
+    fn keep_time(self: &Rc<Self>) {
         let late = self.rooms.borrow_mut().release_overdue();
         self.node.metrics.late_acks.inc_by(late as u64);
         let rooms = i64::try_from(self.rooms.borrow().len()).unwrap_or(i64::MAX);
         self.end_expired();
+        self.look_for_lost_revocations();
         self.node
             .metrics
             .rooms

@@ -13,6 +13,7 @@ pub mod messages;
 pub mod nodes;
 pub mod presence;
 mod reply;
+pub mod revocations;
 pub mod rooms;
 pub mod script;
 mod slots;
@@ -52,6 +53,10 @@ pub struct Terms {
     pub user_connections: u64,
     /// Most rooms of one connection.
     pub connection_rooms: u64,
+    /// How long a revocation is remembered.
+    pub revocation_keep: Duration,
+    /// Most revocations that are remembered at once.
+    pub revocations: u32,
 }
 
 /// Between two counts told to a large room.

@@ -85,6 +85,7 @@ pub fn all() -> Vec<&'static Script> {
         super::messages::SCRIPTS,
         super::sweep::SCRIPTS,
         super::nodes::SCRIPTS,
+        super::revocations::SCRIPTS,
     ]
     .into_iter()
     .flatten()

@@ -46,6 +46,8 @@ pub fn terms() -> Terms {
         presence_to_all: false,
         user_connections: 100,
         connection_rooms: 100,
+        revocation_keep: Duration::from_secs(3_600),
+        revocations: 100,
     }
 }
 

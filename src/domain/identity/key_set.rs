@@ -32,8 +32,16 @@ struct State {
     loads: u64,
     has_failed: bool,
     is_loading: bool,
+    is_asked: bool,
     /// When a load may be asked for again.
     ask_after: Option<Instant>,
+}
+
+impl State {
+    /// Whether this is the first who asks for the next load.
+    fn ask(&mut self) -> bool {
+        !self.is_loading && !std::mem::replace(&mut self.is_asked, true)
+    }
 }
 
 /// What asking for a newer set came to.
@@ -58,7 +66,7 @@ impl KeySet {
     pub fn begin(&self, asked: bool) {
         self.0.state.send_modify(|state| {
             state.is_loading = true;
-            if asked {
+            if std::mem::take(&mut state.is_asked) || asked {
                 state.ask_after = Some(Instant::now() + ASK_EVERY);
             }
         });
@@ -99,7 +107,13 @@ impl KeySet {
 
     /// Returns when somebody has asked for a newer set.
     pub async fn asked(&self) {
-        self.0.asked.notified().await;
+        loop {
+            self.0.asked.notified().await;
+            // The load that was asked for may have begun by itself meanwhile.
+            if self.0.state.borrow().is_asked {
+                return;
+            }
+        }
     }
 
     pub(super) fn keys(&self) -> Option<Arc<[Key]>> {
@@ -114,7 +128,7 @@ impl KeySet {
         let ended = if asked_lately && !state.is_loading {
             Some(state)
         } else {
-            if !state.is_loading {
+            if self.0.state.send_if_modified(State::ask) {
                 self.0.asked.notify_one();
             }
             let next = timeout(ASK_PATIENCE, changes.wait_for(|now| now.loads != state.loads)).await;

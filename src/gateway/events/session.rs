@@ -51,16 +51,16 @@ pub async fn refresh(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let token = incoming.object()?.text("token")?;
     let identity = match verified(turn, &token).await {
         Ok(identity) => identity,
-        Err(failure) => {
-            turn.client.socket.send(&outgoing::auth_error(&failure));
-            return if turn.ack.is_some() {
-                Err(failure)
-            } else {
-                Ok(Outcome::Answered)
-            };
-        }
+        Err(failure) => return refuse(turn, failure),
     };
+    let arriving = turn.shard.arrive(&identity.user, &identity.issued);
+    arriving.ask().await.map_err(|error| turn.unavailable(error))?;
+    if arriving.is_revoked() {
+        return refuse(turn, Failure::new(ErrorCode::Unauthenticated, "Token revoked"));
+    }
     turn.shard.forget_expiry(turn.client);
+    turn.client.set_issued(identity.issued.clone());
+    drop(arriving);
     turn.client.expires_at.set(identity.expires_at);
     turn.shard.watch_expiry(turn.client);
     let rooms = presence::look_up(&turn.shard.hot, std::slice::from_ref(&identity.user)).await;
@@ -76,6 +76,15 @@ pub async fn refresh(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     Ok(Outcome::Done(Some(
         json!({ "userId": identity.user.as_str(), "expiresAt": expires_at }).to_string(),
     )))
+}
+
+/// Said by `auth:error`, and by the ack where one is waited for.
+fn refuse(turn: &Turn<'_>, failure: Failure) -> Handled {
+    turn.client.socket.send(&outgoing::auth_error(&failure));
+    if turn.ack.is_some() {
+        return Err(failure);
+    }
+    Ok(Outcome::Answered)
 }
 
 async fn verified(turn: &Turn<'_>, token: &str) -> Result<Identity, Failure> {
