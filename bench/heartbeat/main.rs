@@ -14,7 +14,7 @@ mod storm;
 
 use std::time::Duration;
 
-use nself_realtime::hot::{Hot, Metrics, Settings, Terms};
+use nself_realtime::hot::{HistoryTerms, Hot, Metrics, Settings, Terms};
 use nself_realtime::types::UserId;
 use prometheus::Registry;
 
@@ -32,6 +32,11 @@ fn terms(lease: Duration) -> Terms {
         connection_rooms: 1_000,
         revocation_keep: Duration::from_secs(3_600),
         revocations: 1_000,
+        history: HistoryTerms {
+            size: 100,
+            bytes: 1024 * 1024,
+            ttl: Duration::from_secs(3_600),
+        },
     }
 }
 

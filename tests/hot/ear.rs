@@ -64,7 +64,7 @@ impl Ear {
     pub async fn frame(&mut self) -> (Topic, u64, Vec<u8>) {
         loop {
             let frame = self.any_frame().await;
-            if !frame.2.starts_with(b"!") {
+            if !frame.2.starts_with(b"!") && !frame.2.starts_with(b"?") {
                 return frame;
             }
         }
@@ -75,7 +75,7 @@ impl Ear {
         loop {
             let next = tokio::time::timeout(PATIENCE, self.frames.recv()).await;
             let frame = next.expect("nothing comes").expect("the bus stands");
-            if frame.0 != Topic::Everybody || !frame.2.starts_with(b"!") {
+            if frame.0 != Topic::Everybody || !matches!(frame.2[0], b'!' | b'?') {
                 return frame;
             }
         }
@@ -130,7 +130,7 @@ pub fn words(events: &[BusEvent]) -> Vec<String> {
 
 fn word(event: &BusEvent) -> String {
     match event {
-        BusEvent::Message { seq, body, .. } => format!("message {seq} {body}"),
+        BusEvent::Message(message) => format!("message {} {}", message.seq, message.body),
         BusEvent::Joined { user, .. } => format!("joined {user}"),
         BusEvent::Left { user, reason, .. } => format!("left {user} {reason}"),
         BusEvent::Presence { user, presence, .. } => format!("{} {user}", presence.status),
@@ -141,6 +141,7 @@ fn word(event: &BusEvent) -> String {
         }
         BusEvent::Count { members } => format!("count {members}"),
         BusEvent::Revoked(revocation) => format!("revoked {:?}", revocation.subject),
+        BusEvent::Interrupted => "interrupted".to_owned(),
         BusEvent::Restored { .. } => "restored".to_owned(),
     }
 }
