@@ -32,6 +32,8 @@ fn terms(lease: Duration) -> Terms {
         room_messages: None,
         only_counted: false,
         connection_rooms: 1_000,
+        revocation_keep: Duration::from_secs(3_600),
+        revocations: 1_000,
         history: HistoryTerms {
             size: 100,
             bytes: 1024 * 1024,

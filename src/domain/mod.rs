@@ -9,6 +9,7 @@ pub mod limits;
 pub mod messages;
 pub mod offset;
 pub mod presence;
+pub mod revocations;
 pub mod rooms;
 pub mod sessions;
 pub mod typing;

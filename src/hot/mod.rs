@@ -14,6 +14,7 @@ pub mod messages;
 pub mod nodes;
 pub mod presence;
 mod reply;
+pub mod revocations;
 pub mod rooms;
 pub mod script;
 pub mod sessions;
@@ -59,6 +60,10 @@ pub struct Terms {
     pub only_counted: bool,
     /// Most rooms of one connection.
     pub connection_rooms: u64,
+    /// How long a revocation is remembered.
+    pub revocation_keep: Duration,
+    /// Most revocations that are remembered at once.
+    pub revocations: u32,
     /// What is kept of each room.
     pub history: HistoryTerms,
     /// From the end of a connection's lease to that of the session that its client may recover.

@@ -91,6 +91,7 @@ pub fn all() -> Vec<&'static Script> {
         super::limits::SCRIPTS,
         super::sweep::SCRIPTS,
         super::nodes::SCRIPTS,
+        super::revocations::SCRIPTS,
     ]
     .into_iter()
     .flatten()

@@ -29,6 +29,7 @@ mod messages;
 mod model;
 mod nodes;
 mod presence;
+mod revocations;
 mod rooms;
 mod sentinel;
 mod sessions;

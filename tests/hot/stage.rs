@@ -49,6 +49,8 @@ pub fn terms() -> Terms {
         room_messages: None,
         only_counted: false,
         connection_rooms: 100,
+        revocation_keep: Duration::from_secs(3_600),
+        revocations: 100,
         history: HistoryTerms {
             size: 100,
             bytes: 1024 * 1024,
