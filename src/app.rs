@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::archive::{Archive, ArchiveError};
-use crate::config::{Config, Limits, PresenceAudience};
+use crate::config::{Config, Limits, PresenceAudience, RoomOwnership};
 use crate::domain::identity::{BadKey, TokenRules, Verifier};
 use crate::engine::{self, Application, Server};
 use crate::gateway::{self, Ask, Dispatcher, Encoder, Node, Shard};
@@ -323,6 +323,7 @@ fn hot_settings_in(config: &Config, registry: &Registry) -> Result<hot::Settings
             presence_limit: config.presence_room_limit,
             presence_to_all: config.presence_audience == PresenceAudience::All,
             user_connections: counted(config, USER_CONNECTIONS),
+            makers_own: config.room_ownership == RoomOwnership::Creator,
             connection_rooms: counted(config, config.max_rooms as u64),
         },
         metrics: hot::Metrics::new(registry)?,

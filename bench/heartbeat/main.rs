@@ -29,6 +29,7 @@ fn terms(lease: Duration) -> Terms {
         presence_limit: 500,
         presence_to_all: false,
         user_connections: 10_000,
+        makers_own: false,
         connection_rooms: 1_000,
     }
 }

@@ -11,7 +11,7 @@ use super::jwt::SHORT_SECRET_BYTES;
 use super::read::{DAY_MS, OneOf, Reader, boolean, items};
 use super::{
     Config, ConfigError, CustomStatusShape, Flags, JwtSettings, Limits, LogFormat, LogLevel, Networks,
-    PresenceAudience, Recovery, RedisUrl, Secret, SecretUrl, Sources, redis_url,
+    PresenceAudience, Recovery, RedisUrl, RoomOwnership, Secret, SecretUrl, Sources, redis_url,
 };
 use crate::types::NodeId;
 
@@ -109,6 +109,7 @@ impl Config {
             max_rooms: r.number("REALTIME_MAX_ROOMS", 1..=100_000),
 
             room_autocreate: r.patterns("REALTIME_ROOM_AUTOCREATE"),
+            room_ownership: r.choice("REALTIME_ROOM_OWNERSHIP", RoomOwnership::NAMES, RoomOwnership::parse),
             recovery: r.choice("REALTIME_RECOVERY", Recovery::NAMES, Recovery::parse),
             recovery_window: r.millis("REALTIME_RECOVERY_WINDOW", 0..=DAY_MS),
 

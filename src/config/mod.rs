@@ -21,8 +21,8 @@ pub use self::redis_url::{RedisServers, RedisUrl};
 pub use self::sources::{Flags, Sources, program_directories};
 pub use self::table::{GROUPS, Group, Setting, example, settings};
 pub use self::values::{
-    CustomStatusShape, Limits, LogFormat, LogLevel, NamePatterns, Networks, PresenceAudience, Recovery, Secret,
-    SecretUrl,
+    CustomStatusShape, Limits, LogFormat, LogLevel, NamePatterns, Networks, PresenceAudience, Recovery, RoomOwnership,
+    Secret, SecretUrl,
 };
 use crate::types::NodeId;
 
@@ -82,6 +82,8 @@ pub struct Config {
 
     /// Rooms that are made when first joined.
     pub room_autocreate: NamePatterns,
+    /// Whose such a room is.
+    pub room_ownership: RoomOwnership,
     /// The stock client's own recovery.
     pub recovery: Recovery,
     /// How long a session can be recovered after its lease ended.

@@ -229,6 +229,11 @@ pub const GROUPS: &[Group] = &[
                 "Names of rooms that are made when first joined: comma list, * stands for any text",
             ),
             setting(
+                "REALTIME_ROOM_OWNERSHIP",
+                "creator",
+                "Admin of such a room: creator (whoever made it) or none (the administration appoints)",
+            ),
+            setting(
                 "REALTIME_RECOVERY",
                 "asked",
                 "Recovery of the stock client: asked (by auth.recovery), all or off",

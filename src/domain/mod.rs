@@ -6,6 +6,7 @@ pub mod endings;
 pub mod explain;
 pub mod identity;
 pub mod messages;
+pub mod moderation;
 pub mod presence;
 pub mod rooms;
 pub mod typing;

@@ -13,7 +13,7 @@ use crate::config::CustomStatusShape;
 use crate::engine::Frame;
 use crate::hot::bus::{Shards, Sink, Topic};
 use crate::hot::frame::{self, BusEvent};
-use crate::types::{Presence, RoomName, UserId};
+use crate::types::{LeaveReason, Presence, RoomName, UserId};
 
 /// Deliveries that a shard has not taken yet; what comes beyond is lost to it, and counted.
 pub const INBOX_MAX: usize = 65_536;
@@ -50,6 +50,8 @@ pub enum Delivery {
         order: Order,
         key: Option<u64>,
         except: Option<UserId>,
+        /// Who is sent out of the room: hears it as the last thing.
+        expelled: Option<UserId>,
         frame: Frame,
         news: Option<News>,
     },
@@ -163,6 +165,7 @@ impl Encoder {
 
     /// An event of a room, for everybody of a shard who is in it.
     pub fn room_delivery(&self, room: RoomName, event: BusEvent) -> Option<Delivery> {
+        let mut expelled = None;
         let (order, key, except, frame, news) = match event {
             BusEvent::Message {
                 epoch,
@@ -198,6 +201,9 @@ impl Encoder {
                 presence,
             } => {
                 let frame = outgoing::user_left(&room, &user, at_ms, rev, reason);
+                if matches!(reason, LeaveReason::Kicked | LeaveReason::Banned) {
+                    expelled = Some(user.clone());
+                }
                 let news = presence
                     .filter(|_| !user.is_anonymous())
                     .and_then(|presence| self.news(&user, &presence));
@@ -241,6 +247,7 @@ impl Encoder {
             order,
             key,
             except,
+            expelled,
             frame,
             news,
         })

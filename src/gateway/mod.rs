@@ -2,10 +2,12 @@
 //! it. Everything here lives on a shard, one thread, except what `node` and `fanout` share. Not here: rules, Redis.
 
 mod client;
+mod expulsion;
 pub mod fanout;
 mod handshake;
 mod healing;
 mod listeners;
+mod membership;
 pub mod metrics;
 pub mod node;
 mod outgoing;

@@ -11,12 +11,12 @@ use tokio::sync::oneshot;
 
 use super::client::Client;
 use super::fanout::{Delivery, Order};
-use crate::domain::rooms::{Joined, Known};
+pub use super::membership::Position;
+use super::membership::{JOINING_FRAMES_MAX, Kept, Member, State, keep, send};
+use crate::domain::rooms::Known;
 use crate::engine::Frame;
-use crate::types::RoomName;
+use crate::types::{RoomName, UserId};
 
-/// What a client may miss while its join is under way; beyond, the join fails and is tried again.
-const JOINING_FRAMES_MAX: usize = 1_000;
 /// Events that are kept while a room is being healed.
 const HEALING_EVENTS_MAX: usize = 1_000;
 /// How long something waits for the bus to bring the message before it.
@@ -63,51 +63,6 @@ pub enum Turn {
     Gap,
 }
 
-struct Member {
-    client: Rc<Client>,
-    state: State,
-}
-
-enum State {
-    /// Between the subscription and the reply: whatever comes is kept until the reply says from where.
-    Joining(Vec<(Order, Frame, Option<u64>)>),
-    Live(Position),
-}
-
-/// Where a membership begins in the room's order.
-#[derive(Debug, Clone)]
-pub struct Position {
-    pub known: Known,
-    pub seq: u64,
-    pub rev: u64,
-}
-
-impl Position {
-    /// Where a join was.
-    pub fn of(joined: &Joined) -> Self {
-        let (kind, visibility, max_members) = (joined.kind, joined.visibility, joined.max_members);
-        let known = Known {
-            epoch: joined.epoch.clone(),
-            kind,
-            visibility,
-            max_members,
-        };
-        Self {
-            known,
-            seq: joined.seq,
-            rev: joined.rev,
-        }
-    }
-
-    fn is_before(&self, order: &Order) -> bool {
-        match order {
-            Order::Seq { epoch, seq } => *epoch != self.known.epoch || *seq > self.seq,
-            Order::Rev { epoch, rev } => *epoch != self.known.epoch || *rev > self.rev,
-            Order::None => true,
-        }
-    }
-}
-
 /// What has its place behind a message.
 struct Waiting {
     epoch: String,
@@ -130,14 +85,13 @@ impl Rooms {
     pub fn begin_join(&mut self, name: &RoomName, client: &Rc<Client>) {
         let room = self.rooms.entry(name.clone()).or_default();
         room.joining += 1;
-        room.members.entry(client.key).or_insert_with(|| Member {
-            client: Rc::clone(client),
-            state: State::Joining(Vec::new()),
-        });
+        let member = room.members.entry(client.key);
+        member.or_insert_with(|| Member::joining(client)).joining = true;
     }
 
     /// The join's reply: the ack goes first, then what came meanwhile and stands above the position. A second join of
-    /// the same client only gets its ack. False: more came than is kept, and the client has to join again.
+    /// the same client only gets its ack. Whoever was sent out meanwhile hears that as the last thing, and is no longer a
+    /// member. False: more came than is kept, and the client has to join again.
     pub fn complete_join(&mut self, name: &RoomName, client: &Client, position: Position, ack: Option<&Frame>) -> bool {
         let Some(room) = self.rooms.get_mut(name) else {
             return false;
@@ -159,13 +113,26 @@ impl Rooms {
         if let Some(ack) = ack {
             client.socket.send(ack);
         }
+        member.since = position.rev;
         if let State::Joining(kept) = &mut member.state {
-            for (order, frame, key) in std::mem::take(kept) {
-                if position.is_before(&order) {
+            let kept = std::mem::take(kept);
+            member.state = State::Live(position);
+            for Kept {
+                order,
+                frame,
+                key,
+                expels,
+            } in kept
+            {
+                if expels && member.is_expelled_by(&order) {
+                    client.socket.send(&frame);
+                    room.members.remove(&client.key);
+                    break;
+                }
+                if !expels && member.is_before(&order) {
                     send(client, &frame, key);
                 }
             }
-            member.state = State::Live(position);
         }
         true
     }
@@ -189,6 +156,7 @@ impl Rooms {
         };
         match &mut member.state {
             State::Live(known) if known.known.epoch != position.known.epoch => {
+                member.since = position.rev;
                 *known = position;
                 true
             }
@@ -202,12 +170,15 @@ impl Rooms {
             return false;
         };
         room.joining = room.joining.saturating_sub(1);
+        if let Some(member) = room.members.get_mut(&client.key) {
+            member.joining = false;
+        }
         if room
             .members
             .get(&client.key)
             .is_some_and(|member| matches!(member.state, State::Joining(_)))
         {
-            room.members.remove(&client.key);
+            room.remove(client);
         }
         self.drop_if_empty(name)
     }
@@ -217,7 +188,7 @@ impl Rooms {
         let Some(room) = self.rooms.get_mut(name) else {
             return false;
         };
-        room.members.remove(&client.key);
+        room.remove(client);
         self.drop_if_empty(name)
     }
 
@@ -319,14 +290,40 @@ impl Rooms {
                     delivered += 1;
                 }
                 State::Live(_) => {}
-                State::Joining(kept) if kept.len() < JOINING_FRAMES_MAX => {
-                    kept.push((order.clone(), frame.clone(), key))
-                }
-                State::Joining(_) => {}
+                State::Joining(kept) => keep(kept, order, frame, key, false),
             }
         }
         room.hear(order);
         delivered
+    }
+
+    /// Tells a user's clients that the user is sent out of the room, and removes them; who was. A client that joins at this
+    /// moment is told, and removed, when its join is complete, if it still applies: it may have come back already.
+    pub fn expel(&mut self, name: &RoomName, order: &Order, user: &UserId, frame: &Frame) -> Vec<Rc<Client>> {
+        let Some(room) = self.rooms.get_mut(name) else {
+            return Vec::new();
+        };
+        let mut expelled = Vec::new();
+        for member in room.members.values_mut().filter(|member| member.client.user == *user) {
+            if let State::Live(_) = member.state {
+                if !member.is_expelled_by(order) {
+                    continue;
+                }
+                if !member.joining {
+                    member.client.socket.send(frame);
+                    expelled.push(Rc::clone(&member.client));
+                    continue;
+                }
+                member.state = State::Joining(Vec::new());
+            }
+            if let State::Joining(kept) = &mut member.state {
+                keep(kept, order, frame, None, true);
+            }
+        }
+        for client in &expelled {
+            room.members.remove(&client.key);
+        }
+        expelled
     }
 
     /// Sends a message's ack behind the message: at once if it came already, else when it comes.
@@ -380,14 +377,14 @@ impl Rooms {
     }
 }
 
-impl Member {
-    /// Whether the membership begins at `seq` or behind it.
-    fn begins_at(&self, epoch: &str, seq: u64) -> bool {
-        matches!(&self.state, State::Live(position) if position.known.epoch == epoch && position.seq >= seq)
-    }
-}
-
 impl Room {
+    /// Removes a client. One that was sent out while it joined again, in vain, has not heard of it yet.
+    fn remove(&mut self, client: &Client) {
+        if let Some(member) = self.members.remove(&client.key) {
+            member.tell_expulsion();
+        }
+    }
+
     /// Whether everything up to `seq` came, or was before every member's time.
     fn has_heard(&self, epoch: &str, seq: u64) -> bool {
         self.heard
@@ -453,12 +450,5 @@ impl Behind {
             // Whoever waited may have gone.
             Self::Signal(signal) => signal.send(()).unwrap_or_default(),
         }
-    }
-}
-
-fn send(client: &Client, frame: &Frame, key: Option<u64>) {
-    match key {
-        Some(key) => client.socket.send_latest(key, frame),
-        None => client.socket.send(frame),
     }
 }

@@ -210,13 +210,15 @@ impl Shard {
                 order,
                 key,
                 except,
+                expelled,
                 frame,
                 news,
             } => {
+                let sent_out = expelled.as_ref().map_or(0, |user| self.expel(room, order, user, frame));
                 let hears = |client: &Client| except.as_ref() != Some(&client.user);
                 let delivered = self.rooms.borrow_mut().deliver(room, order, *key, frame, hears);
                 let told = |news| self.tell_room(room, news, except.as_ref());
-                delivered + news.as_ref().map_or(0, told)
+                sent_out + delivered + news.as_ref().map_or(0, told)
             }
             Delivery::RoomPresence { room, news } => self.tell_room(room, news, None),
             Delivery::UserPresence { origin, rooms, news } => self.tell_listeners(origin.as_deref(), rooms, news),

@@ -10,6 +10,7 @@ pub mod keys;
 mod line;
 pub mod link;
 pub mod messages;
+pub mod moderation;
 pub mod nodes;
 pub mod presence;
 mod reply;
@@ -50,6 +51,8 @@ pub struct Terms {
     pub presence_to_all: bool,
     /// Most connections of one user.
     pub user_connections: u64,
+    /// Whoever makes a room by joining is its admin.
+    pub makers_own: bool,
     /// Most rooms of one connection.
     pub connection_rooms: u64,
 }

@@ -32,6 +32,8 @@ pub struct NewRoom {
     pub visibility: Visibility,
     /// `None`: no bound.
     pub max_members: Option<u32>,
+    /// Its admin from the start; who is there already stays as it is.
+    pub owner: Option<UserId>,
 }
 
 /// A room as the administration sees it; `members` are live users.
@@ -65,12 +67,14 @@ pub async fn create(hot: &Hot, room: &NewRoom) -> Result<(bool, Room), HotError>
         .call()
         .key(hot.keys().room(&room.name))
         .key(hot.keys().room_changes(&room.name))
+        .key(hot.keys().room_policy(&room.name))
         .arg(room.name.as_str())
         .arg(uuid())
         .arg(room.kind.as_str())
         .arg(room.visibility.as_str())
         .number(room.max_members.unwrap_or(0))
         .arg(new_epoch())
+        .arg(room.owner.as_ref().map(UserId::as_str).unwrap_or_default())
         .run(hot)
         .await?;
     CREATE.read(|| Ok((reply.flag()?, reply.room(room.name.clone())?)))
@@ -179,7 +183,11 @@ pub async fn join(hot: &Hot, request: &JoinRequest<'_>) -> Result<Join, HotError
         .arg(request.presence.status.as_str())
         .number(hot.terms().presence_limit)
         .number(millis(COUNT_EVERY))
-        .flag(request.autocreate)
+        .number(match (request.autocreate, hot.terms().makers_own) {
+            (false, _) => 0,
+            (true, false) => 1,
+            (true, true) => 2,
+        })
         .arg(uuid())
         .arg(new_epoch())
         .arg(request.known.map_or("", |known| &known.epoch))
@@ -251,6 +259,7 @@ fn leave_call(hot: &Hot, request: &LeaveRequest<'_>) -> Call {
         .key(keys.due(super::keys::Partition::of_room(room)))
         .key(keys.room_channel(room))
         .key(keys.room_changes(room))
+        .key(keys.room_policy(room))
         .arg(room.as_str())
         .arg(lease.user.as_str())
         .arg(lease.member())

@@ -13,7 +13,9 @@ use super::{Hot, HotError};
 
 /// The fragments that `-- @include <name>` puts in place: Redis has no modules.
 const FRAGMENTS: &[(&str, &str)] = &[
+    ("moderation/_state", include_str!("../../lua/moderation/_state.lua")),
     ("presence/_state", include_str!("../../lua/presence/_state.lua")),
+    ("rooms/_departure", include_str!("../../lua/rooms/_departure.lua")),
     ("rooms/_state", include_str!("../../lua/rooms/_state.lua")),
     ("typing/_state", include_str!("../../lua/typing/_state.lua")),
 ];
@@ -83,6 +85,7 @@ pub fn all() -> Vec<&'static Script> {
         super::healing::SCRIPTS,
         super::typing::SCRIPTS,
         super::messages::SCRIPTS,
+        super::moderation::SCRIPTS,
         super::sweep::SCRIPTS,
         super::nodes::SCRIPTS,
     ]

@@ -41,7 +41,7 @@ macro_rules! javascript {
     )+};
 }
 
-javascript! { handshake rooms messages typing presence errors pipelined }
+javascript! { handshake rooms messages moderation typing presence errors pipelined }
 
 mod settings {
     use super::{clients, with_other_settings};

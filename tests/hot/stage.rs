@@ -45,6 +45,7 @@ pub fn terms() -> Terms {
         presence_limit: 500,
         presence_to_all: false,
         user_connections: 100,
+        makers_own: true,
         connection_rooms: 100,
     }
 }
@@ -162,6 +163,7 @@ impl Stage {
             kind,
             visibility,
             max_members: most,
+            owner: None,
         };
         rooms::create(&self.hot, &room).await.unwrap();
         room.name

@@ -84,6 +84,9 @@ fn complete(turn: &Turn<'_>, room: &RoomName, joined: &Joined) -> Handled {
         .borrow_mut()
         .complete_join(room, turn.client, position, answer.as_ref())
     {
+        if turn.shard.rooms.borrow().known(room, turn.client).is_none() {
+            turn.shard.forget_room(room, turn.client);
+        }
         return Ok(Outcome::Answered);
     }
     turn.client.rooms.borrow_mut().remove(room);
