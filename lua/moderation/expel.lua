@@ -18,6 +18,7 @@
 -- ARGV[7] presence limit
 -- ARGV[8] count_every_ms
 -- ARGV[9] keep_ms of an empty room that was made by joining it
+-- ARGV[10] replication id of the master that runs this, or ""
 -- RETURNS {"past"|"missing"|"banned"|"stranger"|"forbidden"|"full"} or {"ok", member...}: the connections that were in
 --
 -- One script, because a banned user could join again between the removal and the ban, and a connection that joins
@@ -55,6 +56,6 @@ if #connections > 0 then
     room = KEYS[1], users = KEYS[3], policy = KEYS[4], typing = KEYS[5], due = KEYS[6], channel = KEYS[7],
     changes = KEYS[8],
   }, ARGV[1], ARGV[4], { version = "0", json = "" }, end_ms and "banned" or "kicked", now_ms,
-    { limit = ARGV[7], every_ms = ARGV[8], keep_ms = ARGV[9] })
+    { limit = ARGV[7], every_ms = ARGV[8], keep_ms = ARGV[9] }, ARGV[10])
 end
 return receipt(connections)

@@ -20,6 +20,7 @@
 -- ARGV[8] count_every_ms
 -- ARGV[9] tombstone_ms, 0 where the connection lives on
 -- ARGV[10] keep_ms of an empty room that was made by joining it
+-- ARGV[11] replication id of the master that runs this, or ""
 -- RETURNS {"missing"} or {"ok", removed: 0|1, last: 0|1, rev, epoch, seq}
 --
 -- One script, because "the user's last connection here" has to be asked in the moment of the
@@ -54,8 +55,8 @@ if is_live(KEYS[2], ARGV[2]) then
   return { "ok", 1, 0, tonumber(room[2]), room[1], tonumber(room[3]) }
 end
 
-local rev = depart({
+local rev, epoch = depart({
   room = KEYS[1], users = KEYS[3], policy = KEYS[9], typing = KEYS[4], due = KEYS[6], channel = KEYS[7], changes = KEYS[8],
 }, ARGV[1], ARGV[2], { version = ARGV[5], json = ARGV[6] }, ARGV[4], clock_ms(),
-  { limit = ARGV[7], every_ms = ARGV[8], keep_ms = ARGV[10] })
-return { "ok", 1, 1, rev, room[1], tonumber(room[3]) }
+  { limit = ARGV[7], every_ms = ARGV[8], keep_ms = ARGV[10] }, ARGV[11])
+return { "ok", 1, 1, rev, epoch, tonumber(room[3]) }

@@ -110,6 +110,8 @@ impl Config {
 
             room_autocreate: r.patterns("REALTIME_ROOM_AUTOCREATE"),
             room_ownership: r.choice("REALTIME_ROOM_OWNERSHIP", RoomOwnership::NAMES, RoomOwnership::parse),
+            history_size: r.number("REALTIME_HISTORY_SIZE", 0..=1_000_000),
+            history_ttl: r.millis("REALTIME_HISTORY_TTL", 1_000..=30 * DAY_MS),
             recovery: r.choice("REALTIME_RECOVERY", Recovery::NAMES, Recovery::parse),
             recovery_window: r.millis("REALTIME_RECOVERY_WINDOW", 0..=DAY_MS),
 

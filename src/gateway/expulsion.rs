@@ -8,9 +8,9 @@ use tokio::time::sleep;
 
 use super::client::Client;
 use super::fanout::Order;
+use super::parcel::Parcel;
 use super::shard::Shard;
 use crate::domain::moderation;
-use crate::engine::Frame;
 use crate::types::{RoomName, UserId};
 
 /// Tries to take the user's half; whoever disconnects meanwhile needs it no more.
@@ -19,8 +19,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 impl Shard {
     /// Tells and removes a user's clients here; how many they were.
-    pub(super) fn expel(self: &Rc<Self>, room: &RoomName, order: &Order, user: &UserId, frame: &Frame) -> usize {
-        let expelled = self.rooms.borrow_mut().expel(room, order, user, frame);
+    pub(super) fn expel(self: &Rc<Self>, room: &RoomName, order: &Order, user: &UserId, parcel: &Parcel) -> usize {
+        let expelled = self.rooms.borrow_mut().expel(room, order, user, parcel);
         for client in &expelled {
             self.forget_room(room, client);
         }

@@ -19,6 +19,7 @@ pub mod incoming {
     pub const ROOM_UNMUTE: &str = "room:unmute";
     pub const ROOM_ROLE: &str = "room:role";
     pub const MESSAGE_SEND: &str = "message:send";
+    pub const MESSAGE_HISTORY: &str = "message:history";
     pub const TYPING_START: &str = "typing:start";
     pub const TYPING_STOP: &str = "typing:stop";
     pub const PRESENCE_UPDATE: &str = "presence:update";
@@ -41,6 +42,7 @@ pub mod incoming {
         ROOM_UNMUTE,
         ROOM_ROLE,
         MESSAGE_SEND,
+        MESSAGE_HISTORY,
         TYPING_START,
         TYPING_STOP,
         PRESENCE_UPDATE,

@@ -102,7 +102,8 @@ pub async fn expel(hot: &Hot, act: &Act<'_>, ban: Option<Term>) -> Result<Outcom
         .number(POLICY_MAX)
         .number(hot.terms().presence_limit)
         .number(millis(COUNT_EVERY))
-        .number(millis(hot.terms().keep))
+        .number(millis(hot.terms().keep.max(hot.terms().history.ttl)))
+        .master()
         .run(hot)
         .await?;
     outcome(&EXPEL, reply)

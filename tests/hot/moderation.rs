@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nself_realtime::domain::moderation::{self, Act, Actor, POLICY_MAX, Reach, Receipt, Refusal, Term};
-use nself_realtime::domain::rooms::{self as domain, JoinRefusal, NewRoom};
+use nself_realtime::domain::rooms::{self as domain, Heard, JoinRefusal, NewRoom};
 use nself_realtime::hot::healing::{self, Healed};
 use nself_realtime::hot::keys::Lease;
 use nself_realtime::hot::messages::{self, Send, SendRequest};
@@ -55,6 +55,7 @@ async fn say(stage: &Stage, lease: &Lease, room: &RoomName) -> Send {
         body: "{",
         client_message_id: None,
         listens_only: false,
+        behind: 0,
     };
     messages::send(&stage.hot, &request).await.unwrap()
 }
@@ -306,13 +307,12 @@ async fn a_large_room_is_told_of_kicks_and_of_no_other_leave() {
     let heard: Vec<_> = heard.iter().filter(|word| !word.starts_with("count")).collect();
     assert_eq!(heard, ["left bob kicked"]);
     let epoch: String = stage.ask("HGET", (stage.keys().room(&lobby), "epoch")).await;
-    let healed = healing::heal(&stage.hot, &lobby, &epoch, rev, Duration::ZERO)
-        .await
-        .unwrap();
-    let Healed::Missed { changes, .. } = healed else {
+    let known = Heard { epoch, seq: 0, rev };
+    let healed = healing::heal(&stage.hot, &lobby, &known, Duration::ZERO).await.unwrap();
+    let Healed::Missed { events, .. } = healed else {
         panic!("{healed:?}");
     };
-    assert_eq!(words(&changes), ["left bob kicked"], "it is healed like every change");
+    assert_eq!(words(&events), ["left bob kicked"], "it is healed like every change");
 }
 
 #[tokio::test]
