@@ -54,7 +54,7 @@ enum Command {
     Doctor(doctor::Options),
     /// Say why a user is shown as the user is
     Explain(explain::Options),
-    /// List the rooms
+    /// List the rooms, or look at and govern one of them
     Rooms(rooms::Options),
 }
 
@@ -102,7 +102,7 @@ pub fn run<E: Display, F: Future<Output = Result<(), E>>>(
             Command::CreateRoom(options) => create_room::run(&connect(&flags, hot_settings)?, options).await,
             Command::Doctor(options) => return doctor::run(&connect(&flags, hot_settings)?, &options).await,
             Command::Explain(options) => explain::run(&connect(&flags, hot_settings)?, &options).await,
-            Command::Rooms(options) => rooms::run(&connect(&flags, hot_settings)?, &options).await,
+            Command::Rooms(options) => rooms::run(&connect(&flags, hot_settings)?, options).await,
         }
         .map(|()| ExitCode::SUCCESS)
     });

@@ -7,7 +7,7 @@ use crate::hot::keys::Lease;
 use crate::hot::{self, Hot, HotError};
 use crate::types::{NodeId, Role, RoomName};
 
-pub use crate::hot::moderation::{Act, Actor, POLICY_MAX, Refusal, Term};
+pub use crate::hot::moderation::{Act, Actor, Entry, POLICY_MAX, Refusal, Term};
 
 /// Sockets of the user on one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +47,16 @@ pub async fn unmute(hot: &Hot, act: &Act<'_>) -> Result<Result<Receipt, Refusal>
 /// Gives the user a role; any is an invitation.
 pub async fn appoint(hot: &Hot, act: &Act<'_>, role: Role) -> Result<Result<(), Refusal>, HotError> {
     hot::moderation::appoint(hot, act, role).await
+}
+
+/// Ends a room: everybody is sent out, and nothing of it is left. `None`: there is none.
+pub async fn close(hot: &Hot, room: &RoomName) -> Result<Option<Receipt>, HotError> {
+    Ok(hot::moderation::close(hot, room).await?.map(receipt))
+}
+
+/// Of how many users a room remembers a role, a ban or a mute; and of some of them what.
+pub async fn policy(hot: &Hot, room: &RoomName, limit: u32) -> Result<(u64, Vec<Entry>), HotError> {
+    hot::moderation::read(hot, room, limit).await
 }
 
 /// The user's half of being sent out: the node that holds the connection takes this step once its socket was told.

@@ -8,10 +8,11 @@ use tokio::time::sleep;
 
 use super::client::Client;
 use super::fanout::Order;
+use super::outgoing;
 use super::parcel::Parcel;
 use super::shard::Shard;
 use crate::domain::moderation;
-use crate::types::{RoomName, UserId};
+use crate::types::{LeaveReason, RoomName, UserId};
 
 /// Tries to take the user's half; whoever disconnects meanwhile needs it no more.
 const TRIES: u32 = 60;
@@ -21,6 +22,17 @@ impl Shard {
     /// Tells and removes a user's clients here; how many they were.
     pub(super) fn expel(self: &Rc<Self>, room: &RoomName, order: &Order, user: &UserId, parcel: &Parcel) -> usize {
         let expelled = self.rooms.borrow_mut().expel(room, order, user, parcel);
+        for client in &expelled {
+            self.forget_room(room, client);
+        }
+        expelled.len()
+    }
+
+    /// A room is no more: each who was in it hears of the own end, since a list of everybody's would be as long as the room
+    /// is large; how many they were.
+    pub(super) fn close_room(self: &Rc<Self>, room: &RoomName, epoch: &str, rev: u64, at_ms: i64) -> usize {
+        let word = |user: &UserId| outgoing::user_left(room, user, at_ms, rev, LeaveReason::Kicked);
+        let expelled = self.rooms.borrow_mut().close(room, epoch, rev, word);
         for client in &expelled {
             self.forget_room(room, client);
         }

@@ -57,6 +57,13 @@ pub enum Delivery {
         parcel: Parcel,
         news: Option<News>,
     },
+    /// The room is no more: each who was in it hears of the own end, as the last thing.
+    RoomClosed {
+        room: RoomName,
+        epoch: String,
+        rev: u64,
+        at_ms: i64,
+    },
     /// A presence, to everybody in the room.
     RoomPresence { room: RoomName, news: News },
     /// A presence, to the user's own sockets and to those who watch the user and share one of the rooms.
@@ -239,6 +246,14 @@ impl Encoder {
                 let frame = outgoing::room_count(&room, members);
                 let key = replacing_key(("count", &room));
                 (Order::None, None, Parcel::new(frame, Some(key)), None)
+            }
+            BusEvent::Closed { epoch, rev, at_ms } => {
+                return Some(Delivery::RoomClosed {
+                    room,
+                    epoch,
+                    rev,
+                    at_ms,
+                });
             }
             BusEvent::Interrupted => return Some(Delivery::RoomInterrupted { room }),
             BusEvent::Restored { outage_ms } => {

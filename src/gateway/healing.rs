@@ -43,7 +43,7 @@ impl Shard {
                 shard.begin_anew(&room, &heard.epoch);
                 healed = shard.read_missed(&room, outage).await;
             }
-            let is_gone = matches!(healed, Some(Healed::Gone));
+            let is_gone = matches!(healed, Some(Healed::Gone | Healed::Closed(_)));
             let heard = match healed {
                 Some(healed) => shard.tell_missed(&room, healed).await,
                 None => None,
@@ -77,6 +77,12 @@ impl Shard {
         match healed {
             // Whoever is registered anew goes on from there, and is told by that; twice anew is for the next event to see.
             Healed::Gone | Healed::Anew(_) => None,
+            Healed::Closed(end) => {
+                if let Some(delivery) = self.node.encoder().room_delivery(room.clone(), end, None) {
+                    self.deliver_now(&delivery);
+                }
+                None
+            }
             Healed::Reset { heard, reason } => {
                 self.remove_strangers(room).await;
                 let frame = outgoing::room_reset(room, &heard.epoch, heard.seq, heard.rev, &reason);

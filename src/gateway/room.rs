@@ -81,6 +81,11 @@ pub struct Position {
 }
 
 impl Position {
+    /// Whether an event is in the same life of the room, and above it.
+    pub fn is_outdone_by(&self, order: &Order) -> bool {
+        matches!(order, Order::Rev { epoch, .. } if *epoch == self.known.epoch) && self.is_before(order)
+    }
+
     /// Where a join was.
     pub fn of(joined: &Joined) -> Self {
         let (kind, visibility, max_members) = (joined.kind, joined.visibility, joined.max_members);
@@ -221,6 +226,35 @@ impl Room {
                     member.keep(order, parcel, true);
                 }
                 State::Joining(_) => member.keep(order, parcel, true),
+            }
+        }
+        for client in &expelled {
+            self.members.remove(&client.key);
+        }
+        expelled
+    }
+
+    /// The room, as it was in an epoch, is no more: tells and removes those who were in it; who they are. Whoever came into
+    /// a new room of the name stays.
+    pub fn close(&mut self, epoch: &str, rev: u64, word: impl Fn(&UserId) -> Frame) -> Vec<Rc<Client>> {
+        let order = Order::Rev {
+            epoch: epoch.to_owned(),
+            rev,
+        };
+        let mut expelled = Vec::new();
+        for member in self.members.values_mut() {
+            let parcel = Parcel::new(word(&member.client.user), None);
+            match &member.state {
+                State::Live(position) if position.known.epoch != epoch || member.anew.is_some() => {}
+                State::Live(_) if !member.joining => {
+                    parcel.send(&member.client, false);
+                    expelled.push(Rc::clone(&member.client));
+                }
+                State::Live(_) => {
+                    member.state = State::Joining(Vec::new());
+                    member.keep(&order, &parcel, true);
+                }
+                State::Joining(_) => member.keep(&order, &parcel, true),
             }
         }
         for client in &expelled {

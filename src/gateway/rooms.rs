@@ -117,7 +117,10 @@ impl Rooms {
                     return Completed::Failed;
                 }
                 kept = std::mem::take(parcels);
-                kept.retain(|kept| position.is_before(&kept.order));
+                kept.retain(|kept| match kept.expels {
+                    true => position.is_outdone_by(&kept.order),
+                    false => position.is_before(&kept.order),
+                });
                 member.state = State::Live(position);
             }
             State::Live(known) if known.known.epoch == position.known.epoch => {}
@@ -232,6 +235,18 @@ impl Rooms {
         if let Some(room) = self.rooms.get_mut(name) {
             room.remove(client);
         }
+    }
+
+    /// The room, as it was in an epoch, is no more: tells and removes those who were in it; who they are.
+    pub fn close(
+        &mut self,
+        name: &RoomName,
+        epoch: &str,
+        rev: u64,
+        word: impl Fn(&UserId) -> Frame,
+    ) -> Vec<Rc<Client>> {
+        let room = self.rooms.get_mut(name);
+        room.map(|room| room.close(epoch, rev, word)).unwrap_or_default()
     }
 
     /// Tells a user's clients that the user is sent out of the room, and removes them; who they are.

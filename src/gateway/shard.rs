@@ -222,6 +222,12 @@ impl Shard {
                 let told = |news| self.tell_room(room, news, except.as_ref());
                 sent_out + delivered + news.as_ref().map_or(0, told)
             }
+            Delivery::RoomClosed {
+                room,
+                epoch,
+                rev,
+                at_ms,
+            } => self.close_room(room, epoch, *rev, *at_ms),
             Delivery::RoomPresence { room, news } => self.tell_room(room, news, None),
             Delivery::UserPresence { origin, rooms, news } => self.tell_listeners(origin.as_deref(), rooms, news),
             Delivery::Presence { origin, news } => self.tell_everybody(origin.as_deref(), news),

@@ -9,6 +9,7 @@
 //! | `p <version> <connection or ->` | user, rooms JSON, presence JSON |
 //! | `t` | thread, room type, the user who is not told, JSON list of [user, started_ms] |
 //! | `c <count>` | |
+//! | `x <epoch> <rev> <at_ms>` | the room is closed |
 //! | `?` | said by the node's own bus: the subscription is interrupted |
 //! | `! <outage_ms>` | said by the node's own bus: it stands again |
 
@@ -126,6 +127,12 @@ pub enum BusEvent {
     Count {
         members: u64,
     },
+    /// Everybody is out of the room, and the room is no more.
+    Closed {
+        epoch: String,
+        rev: u64,
+        at_ms: i64,
+    },
 }
 
 impl BusEvent {
@@ -227,6 +234,11 @@ pub fn decode(payload: &[u8]) -> Option<BusEvent> {
         "!" => Some(BusEvent::Restored {
             outage_ms: fields.next()?.parse().ok()?,
         }),
+        "x" => Some(BusEvent::Closed {
+            epoch: fields.next()?.to_owned(),
+            rev: fields.next()?.parse().ok()?,
+            at_ms: fields.next()?.parse().ok()?,
+        }),
         "c" => Some(BusEvent::Count {
             members: fields.next()?.parse().ok()?,
         }),
@@ -277,7 +289,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_is_too_strange(head in "[mjlptc]( [a-z0-9-]{0,6}){0,6}", rest in "(\n[ -~]{0,12}){0,5}") {
+        fn no_text_is_too_strange(head in "[mjlptcx]( [a-z0-9-]{0,6}){0,6}", rest in "(\n[ -~]{0,12}){0,5}") {
             let _ = decode(format!("{head}{rest}").as_bytes());
         }
     }

@@ -12,8 +12,10 @@ script!(EXPEL = "moderation/expel");
 script!(UNBAN = "moderation/unban");
 script!(MUTE = "moderation/mute");
 script!(APPOINT = "moderation/appoint");
+script!(READ = "moderation/read");
+script!(CLOSE = "moderation/close");
 
-pub(super) const SCRIPTS: &[&LazyLock<Script>] = &[&EXPEL, &UNBAN, &MUTE, &APPOINT];
+pub(super) const SCRIPTS: &[&LazyLock<Script>] = &[&EXPEL, &UNBAN, &MUTE, &APPOINT, &READ, &CLOSE];
 
 /// Users of whom one room remembers a role, a ban or a mute; beyond, one has to be lifted first.
 pub const POLICY_MAX: u32 = 100_000;
@@ -44,6 +46,12 @@ pub enum Term {
 }
 
 impl Term {
+    fn parse(text: &str) -> Option<Self> {
+        text.parse()
+            .ok()
+            .map(|ms| if ms == 0 { Self::Forever } else { Self::Until(ms) })
+    }
+
     fn end_ms(self) -> String {
         match self {
             Self::Forever => "0".to_owned(),
@@ -149,6 +157,63 @@ pub async fn appoint(hot: &Hot, act: &Act<'_>, role: Role) -> Result<Result<(), 
         .key(keys.room_policy(room));
     let reply = act.args(call).arg(role.as_str()).number(POLICY_MAX).run(hot).await?;
     Ok(outcome(&APPOINT, reply)?.map(drop))
+}
+
+/// What a room remembers of a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub user: UserId,
+    pub role: Option<Role>,
+    pub ban: Option<Term>,
+    pub mute: Option<Term>,
+}
+
+/// What a room remembers: of how many users, and some of them, at most `limit`, sorted.
+pub async fn read(hot: &Hot, room: &RoomName, limit: u32) -> Result<(u64, Vec<Entry>), HotError> {
+    let mut reply = READ
+        .call()
+        .key(hot.keys().room_policy(room))
+        .number(limit)
+        .run(hot)
+        .await?;
+    READ.read(|| {
+        let count = reply.integer()?;
+        let mut entries = Vec::new();
+        while !reply.is_empty() {
+            entries.push(Entry {
+                user: reply.id()?,
+                role: Role::parse(&reply.text()?),
+                ban: Term::parse(&reply.text()?),
+                mute: Term::parse(&reply.text()?),
+            });
+        }
+        entries.sort_by(|a, b| a.user.cmp(&b.user));
+        Ok((count, entries))
+    })
+}
+
+/// Connections that the receipt of a closed room names; it tells no more of a larger one.
+const CLOSED_MAX: u32 = 100_000;
+
+/// Ends a room. `None`: there is none.
+pub async fn close(hot: &Hot, room: &RoomName) -> Result<Option<Vec<Lease>>, HotError> {
+    let keys = hot.keys();
+    let reply = CLOSE
+        .call()
+        .key(keys.room(room))
+        .key(keys.room_live(room))
+        .key(keys.room_users(room))
+        .key(keys.room_policy(room))
+        .key(keys.room_typing(room))
+        .key(keys.room_changes(room))
+        .key(keys.room_history(room))
+        .key(keys.due(Partition::of_room(room)))
+        .key(keys.room_channel(room))
+        .arg(room.as_str())
+        .number(CLOSED_MAX)
+        .run(hot)
+        .await?;
+    Ok(outcome(&CLOSE, reply)?.ok())
 }
 
 fn outcome(script: &Script, mut reply: Reply) -> Result<Outcome, HotError> {

@@ -440,6 +440,30 @@ pub async fn strangers(hot: &Hot, room: &RoomName, leases: &[Lease]) -> Result<V
     Ok(strangers)
 }
 
+/// One room. `None`: there is none of that name.
+pub async fn read(hot: &Hot, room: &RoomName) -> Result<Option<Room>, HotError> {
+    let call = READ.call().key(hot.keys().room(room)).key(hot.keys().room_users(room));
+    listed(call.run(hot).await?)
+}
+
+fn listed(mut reply: Reply) -> Result<Option<Room>, HotError> {
+    if reply.is_empty() {
+        return Ok(None);
+    }
+    READ.read(|| {
+        let name = reply.id()?;
+        let mut room = reply.room(name)?;
+        room.members = reply.integer()?;
+        Ok(Some(room))
+    })
+}
+
+/// A page of members, for whoever need not be one.
+pub async fn page_of(hot: &Hot, room: &RoomName, after: Option<&UserId>, limit: u32) -> Result<Page, HotError> {
+    let found = page(members_call(hot, room, after, limit, None).run(hot).await?)?;
+    Ok(found.expect("without an asker every page is given"))
+}
+
 /// Tells a large room how many it is, if that is due.
 pub async fn count(hot: &Hot, room: &RoomName) -> Result<(), HotError> {
     COUNT
@@ -478,19 +502,10 @@ pub async fn list(hot: &Hot) -> Result<Vec<Room>, HotError> {
         }
     }
     let call = |room| READ.call().key(hot.keys().room(room)).key(hot.keys().room_users(room));
-    let mut listed = Vec::with_capacity(rooms.len());
+    let mut found = Vec::with_capacity(rooms.len());
     for reply in script::run_all(hot, rooms.iter().map(call).collect()).await? {
-        let mut reply = reply?;
-        if reply.is_empty() {
-            continue;
-        }
-        listed.push(READ.read(|| {
-            let name = reply.id()?;
-            let mut room = reply.room(name)?;
-            room.members = reply.integer()?;
-            Ok(room)
-        })?);
+        found.extend(listed(reply?)?);
     }
-    listed.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(listed)
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
 }

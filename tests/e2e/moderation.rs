@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::cluster::Cluster;
 use crate::support::eventually;
+use crate::support::node::binary;
 use crate::support::raw::{Raw, room, unique};
 
 fn is_out(user: &str, reason: &str) -> impl Fn(&Value) -> bool {
@@ -62,6 +63,79 @@ async fn a_room_that_is_told_counts_is_told_of_a_kick() {
     bob.done("ping", json!({})).await;
     assert!(bob.all("message:new", |_| true).is_empty());
     bob.refused("BANNED", "room:join", json!({"roomName": room})).await;
+}
+
+/// `nself-realtime rooms …`
+fn administer(cluster: &Cluster, args: &[&str]) -> String {
+    let done = binary()
+        .arg("rooms")
+        .args(args)
+        .env("REALTIME_REDIS_URL", cluster.redis.url())
+        .output()
+        .expect("the binary starts");
+    assert!(done.status.success(), "rooms {args:?}: {done:?}");
+    String::from_utf8(done.stdout).expect("text")
+}
+
+#[tokio::test]
+async fn the_administration_ranks_above_all() {
+    let cluster = Cluster::shared().await;
+    let room = room();
+    let ada = Raw::member(&cluster.nodes[0], &unique("ada"), &room).await;
+    let bob = Raw::member(&cluster.nodes[1], &unique("bob"), &room).await;
+    administer(cluster, &["role", &room, &bob.user, "moderator"]);
+    ada.refused("FORBIDDEN", "room:kick", json!({"roomName": room, "userId": ada.user}))
+        .await;
+    administer(cluster, &["mute", &room, &ada.user]);
+    ada.refused("MUTED", "message:send", json!({"roomName": room, "content": "x"}))
+        .await;
+    administer(cluster, &["unmute", &room, &ada.user]);
+    let receipt = administer(cluster, &["ban", &room, &ada.user, "--reason", "test", "--json"]);
+    let receipt: Value = serde_json::from_str(&receipt).expect("JSON");
+    assert_eq!(receipt, json!({"nodes": [{"node": "node-0", "sockets": 1}]}));
+    for witness in [&ada, &bob] {
+        witness.heard("user:left", is_out(&ada.user, "banned")).await;
+    }
+    ada.refused("BANNED", "room:join", json!({"roomName": room})).await;
+    administer(cluster, &["unban", &room, &ada.user]);
+    ada.done("room:join", json!({"roomName": room})).await;
+    administer(cluster, &["kick", &room, &bob.user]);
+    bob.heard("user:left", is_out(&bob.user, "kicked")).await;
+}
+
+/// Everybody hears of the own end, also where the bus dropped it; the name is free.
+#[tokio::test]
+async fn a_room_is_closed_for_everybody() {
+    let cluster = Cluster::start(2, &[]).await;
+    let mut redis = cluster.redis.connection().await;
+    for round in 0..6 {
+        let room = room();
+        let ada = Raw::member(&cluster.nodes[0], &format!("ada-{round}"), &room).await;
+        let bob = Raw::member(&cluster.nodes[1], &format!("bob-{round}"), &room).await;
+        if round % 2 == 1 {
+            redis::cmd("CLIENT")
+                .arg(&["KILL", "TYPE", "pubsub"])
+                .exec_async(&mut redis)
+                .await
+                .unwrap();
+        }
+        administer(&cluster, &["close", &room]);
+        for raw in [&ada, &bob] {
+            raw.heard("user:left", is_out(&raw.user, "kicked")).await;
+            raw.refused(
+                "ROOM_NOT_FOUND",
+                "message:send",
+                json!({"roomName": room, "content": "x"}),
+            )
+            .await;
+            assert_eq!(raw.all("user:left", |_| true).len(), 1, "once, and of oneself");
+        }
+        let again = bob.done("room:join", json!({"roomName": room})).await;
+        assert_eq!((&again["memberCount"], &again["role"]), (&json!(1), &json!("admin")));
+        bob.marker(&room, &[&bob]).await;
+        ada.done("ping", json!({})).await;
+        assert!(ada.all("message:new", |_| true).is_empty(), "she is in no room");
+    }
 }
 
 /// Kicks and joins of the same user at the same moments: whatever Redis made of them, who is a member hears, who is none
@@ -162,6 +236,22 @@ async fn acts_take_effect_on_another_node_within_their_bound() {
         took.push((act, effects));
         took.extend(lifted_by.map(|lift| (lift, lifts)));
     }
+    let mut appointments = Vec::new();
+    let stranger = json!({"roomName": room, "userId": "nobody"});
+    for _ in 0..ROUNDS / 2 {
+        for (role, may) in [("moderator", true), ("guest", false)] {
+            ada.done("room:role", json!({"roomName": room, "userId": bob.user, "role": role}))
+                .await;
+            let acked = Instant::now();
+            if may {
+                bob.done("room:mute", stranger.clone()).await;
+            } else {
+                bob.refused("FORBIDDEN", "room:mute", stranger.clone()).await;
+            }
+            appointments.push(acked.elapsed());
+        }
+    }
+    took.push(("room:role", appointments));
     for (act, mut durations) in took {
         durations.sort_unstable();
         let (median, p99) = (durations[ROUNDS / 2], durations[ROUNDS * 99 / 100]);

@@ -133,6 +133,7 @@ fn word(event: &BusEvent) -> String {
             names.sort_unstable();
             format!("typing {}[{}]", thread.as_deref().unwrap_or_default(), names.join(","))
         }
+        BusEvent::Closed { .. } => "closed".to_owned(),
         BusEvent::Count { members } => format!("count {members}"),
         BusEvent::Interrupted => "interrupted".to_owned(),
         BusEvent::Restored { .. } => "restored".to_owned(),

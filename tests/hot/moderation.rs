@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nself_realtime::domain::moderation::{self, Act, Actor, POLICY_MAX, Reach, Receipt, Refusal, Term};
+use nself_realtime::domain::moderation::{self, Act, Actor, Entry, POLICY_MAX, Reach, Receipt, Refusal, Term};
 use nself_realtime::domain::rooms::{self as domain, Heard, JoinRefusal, NewRoom};
 use nself_realtime::hot::healing::{self, Healed};
 use nself_realtime::hot::keys::Lease;
@@ -408,4 +408,67 @@ async fn a_room_can_be_made_with_an_owner() {
     stage.connect(&ada).await;
     assert_eq!(stage.join(&ada, &room("den")).await.role, Role::Admin);
     assert_eq!(policy_of(&stage, &room("den"), "bob").await, None, "it was there");
+}
+
+#[tokio::test]
+async fn what_a_room_remembers_can_be_read() {
+    let stage = Stage::new().await;
+    let lobby = stage.room("lobby").await;
+    appoint(&stage, &lobby, "ada", Role::Moderator).await;
+    let (bob, eve) = (user("bob"), user("eve"));
+    let until = Term::Until(now_ms() + 100_000);
+    let on_bob = by_administration(&lobby, &bob);
+    moderation::ban(&stage.hot, &on_bob, until).await.unwrap().unwrap();
+    moderation::mute(&stage.hot, &on_bob, Term::Forever)
+        .await
+        .unwrap()
+        .unwrap();
+    stage.policy(&lobby, &eve, r#"{"role":"guest","ban":1}"#).await;
+    let entry = |id, role, ban, mute| Entry {
+        user: user(id),
+        role,
+        ban,
+        mute,
+    };
+    let all = [
+        entry("ada", Some(Role::Moderator), None, None),
+        entry("bob", None, Some(until), Some(Term::Forever)),
+        entry("eve", Some(Role::Guest), None, None),
+    ];
+    let (count, entries) = moderation::policy(&stage.hot, &lobby, 10).await.unwrap();
+    assert_eq!((count, &entries[..]), (3, &all[..]));
+    let (count, entries) = moderation::policy(&stage.hot, &lobby, 2).await.unwrap();
+    assert_eq!((count, entries.len()), (3, 2));
+    let nothing = moderation::policy(&stage.hot, &room("nowhere"), 2).await.unwrap();
+    assert_eq!(nothing, (0, vec![]));
+}
+
+#[tokio::test]
+async fn a_closed_room_leaves_nothing_but_the_word_of_it() {
+    let stage = Stage::new().await;
+    let lobby = stage.room("lobby").await;
+    let cast = members(&stage, &lobby, &["ada", "bob"]).await;
+    appoint(&stage, &lobby, "ada", Role::Admin).await;
+    assert!(matches!(say(&stage, &cast[0], &lobby).await, Send::Sent(_)));
+    let mark = Mark {
+        lease: &cast[1],
+        room: &lobby,
+        thread: "",
+        room_type: "",
+    };
+    typing::start(&stage.hot, &mark, Duration::from_secs(60)).await.unwrap();
+    let epoch: String = stage.ask("HGET", (stage.keys().room(&lobby), "epoch")).await;
+    let mut ear = Ear::of_room(&stage, &lobby).await;
+    let receipt = moderation::close(&stage.hot, &lobby).await.unwrap();
+    assert_eq!(receipt, Some(reach(&[("n1", 2)])));
+    assert_eq!(moderation::close(&stage.hot, &lobby).await.unwrap(), None, "a repeat");
+    assert_eq!(words(&ear.heard_in(&stage, &lobby).await), ["closed"]);
+    let known = Heard { epoch, seq: 1, rev: 2 };
+    let heal = async || healing::heal(&stage.hot, &lobby, &known, Duration::ZERO).await.unwrap();
+    assert!(matches!(heal().await, Healed::Closed(_)), "whoever missed it is told");
+    assert!(matches!(say(&stage, &cast[0], &lobby).await, Send::Missing));
+    assert_eq!(stage.try_join(&cast[1], &lobby, true).await.unwrap().member_count, 1);
+    assert!(matches!(heal().await, Healed::Anew(_)), "another room of the name");
+    stage.end_everybody().await;
+    stage.assert_only_lasting_keys_last().await;
 }
