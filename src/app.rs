@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::archive::{Archive, ArchiveError};
-use crate::config::{Config, Limits, PresenceAudience, Recovery};
+use crate::config::{Config, Limits, PresenceAudience, Recovery, RoomOwnership};
 use crate::domain::identity::{BadKey, KeySet, TokenRules, Verifier};
 use crate::domain::revocations::REVOCATIONS_MAX;
 use crate::engine::{self, Application, Server};
@@ -101,17 +101,17 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         Some(set) => key_set_loader(&config, set, works.clone()).await?,
         None => None,
     };
-    let node = Node::new(
-        config.node_id.clone(),
-        gateway_settings(&config),
+    let node = Arc::new(Node {
+        id: config.node_id.clone(),
+        settings: gateway_settings(&config),
         verifier,
-        bus.clone(),
-        hot.clone(),
+        bus: bus.clone(),
+        hot: hot.clone(),
         metrics,
-        Arc::clone(&draining),
+        draining: Arc::clone(&draining),
+        connections: AtomicU64::new(0),
         latest_us,
-    );
-    let node = Arc::new(node);
+    });
 
     let routes = Routes {
         health: config.enable_health.then(|| config.health_path.clone()),
@@ -370,6 +370,7 @@ fn hot_settings_in(config: &Config, registry: &Registry) -> Result<hot::Settings
             },
             room_messages: (config.limits != Limits::Off).then_some(config.rate_room_messages),
             only_counted: config.limits == Limits::Shadow,
+            makers_own: config.room_ownership == RoomOwnership::Creator,
             connection_rooms: counted(config, config.max_rooms as u64),
             revocation_keep: config.revocation_keep,
             revocations: REVOCATIONS_MAX,

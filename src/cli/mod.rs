@@ -57,7 +57,7 @@ enum Command {
     Explain(explain::Options),
     /// Make the tokens of a user, or one token, good for nothing, on every node at once
     Revoke(revoke::Options),
-    /// List the rooms
+    /// List the rooms, or look at and govern one of them
     Rooms(rooms::Options),
 }
 
@@ -106,7 +106,7 @@ pub fn run<E: Display, F: Future<Output = Result<(), E>>>(
             Command::Doctor(options) => return doctor::run(&connect(&flags, hot_settings)?, &options).await,
             Command::Explain(options) => explain::run(&connect(&flags, hot_settings)?, &options).await,
             Command::Revoke(options) => revoke::run(&connect(&flags, hot_settings)?, options).await,
-            Command::Rooms(options) => rooms::run(&connect(&flags, hot_settings)?, &options).await,
+            Command::Rooms(options) => rooms::run(&connect(&flags, hot_settings)?, options).await,
         }
         .map(|()| ExitCode::SUCCESS)
     });

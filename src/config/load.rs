@@ -11,7 +11,7 @@ use super::jwt::SHORT_SECRET_BYTES;
 use super::read::{DAY_MS, OneOf, Reader, boolean, items};
 use super::{
     Config, ConfigError, CustomStatusShape, Flags, JwtSettings, Limits, LogFormat, LogLevel, Networks,
-    PresenceAudience, Recovery, RedisUrl, Secret, SecretUrl, Sources, redis_url,
+    PresenceAudience, Recovery, RedisUrl, RoomOwnership, Secret, SecretUrl, Sources, redis_url,
 };
 use crate::types::NodeId;
 
@@ -120,6 +120,7 @@ impl Config {
             max_rooms: r.number("REALTIME_MAX_ROOMS", 1..=100_000),
 
             room_autocreate: r.patterns("REALTIME_ROOM_AUTOCREATE"),
+            room_ownership: r.choice("REALTIME_ROOM_OWNERSHIP", RoomOwnership::NAMES, RoomOwnership::parse),
             history_size: r.number("REALTIME_HISTORY_SIZE", 0..=1_000_000),
             history_ttl: r.millis("REALTIME_HISTORY_TTL", 1_000..=30 * DAY_MS),
             recovery: r.choice("REALTIME_RECOVERY", Recovery::NAMES, Recovery::parse),

@@ -265,6 +265,11 @@ pub const GROUPS: &[Group] = &[
                 "Names of rooms that are made when first joined: comma list, * stands for any text",
             ),
             setting(
+                "REALTIME_ROOM_OWNERSHIP",
+                "creator",
+                "Admin of such a room: creator (whoever made it) or none (the administration appoints)",
+            ),
+            setting(
                 "REALTIME_HISTORY_SIZE",
                 "1000",
                 "Messages of a room that are kept for those who missed them; 0 = none",

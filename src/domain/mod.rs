@@ -7,6 +7,7 @@ pub mod explain;
 pub mod identity;
 pub mod limits;
 pub mod messages;
+pub mod moderation;
 pub mod offset;
 pub mod presence;
 pub mod revocations;

@@ -3,6 +3,7 @@
 
 mod activity;
 mod client;
+mod expulsion;
 pub mod fanout;
 mod handshake;
 mod healing;

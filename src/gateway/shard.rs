@@ -229,14 +229,24 @@ impl Shard {
                 room,
                 order,
                 except,
+                expelled,
                 parcel,
                 news,
             } => {
+                let sent_out = expelled
+                    .as_ref()
+                    .map_or(0, |user| self.expel(room, order, user, parcel));
                 let hears = |client: &Client| except.as_ref() != Some(&client.user);
                 let delivered = self.rooms.borrow_mut().deliver(room, order, parcel, hears);
                 let told = |news| self.tell_room(room, news, except.as_ref());
-                delivered + news.as_ref().map_or(0, told)
+                sent_out + delivered + news.as_ref().map_or(0, told)
             }
+            Delivery::RoomClosed {
+                room,
+                epoch,
+                rev,
+                at_ms,
+            } => self.close_room(room, epoch, *rev, *at_ms),
             Delivery::RoomPresence { room, news } => self.tell_room(room, news, None),
             Delivery::UserPresence { origin, rooms, news } => self.tell_listeners(origin.as_deref(), rooms, news),
             Delivery::Presence { origin, news } => self.tell_everybody(origin.as_deref(), news),

@@ -10,6 +10,7 @@
 //! | `t` | thread, room type, the user who is not told, JSON list of [user, started_ms] |
 //! | `c <count>` | |
 //! | `r <at_ms> user` or `r <at_ms> token` | the id that was revoked |
+//! | `x <epoch> <rev> <at_ms>` | the room is closed |
 //! | `?` | said by the node's own bus: the subscription is interrupted |
 //! | `! <outage_ms>` | said by the node's own bus: it stands again |
 
@@ -129,6 +130,12 @@ pub enum BusEvent {
         members: u64,
     },
     Revoked(Revocation),
+    /// Everybody is out of the room, and the room is no more.
+    Closed {
+        epoch: String,
+        rev: u64,
+        at_ms: i64,
+    },
 }
 
 impl BusEvent {
@@ -235,6 +242,11 @@ pub fn decode(payload: &[u8]) -> Option<BusEvent> {
             let subject = Subject::parse(fields.next()?, rest)?;
             Some(BusEvent::Revoked(Revocation { subject, at_ms }))
         }
+        "x" => Some(BusEvent::Closed {
+            epoch: fields.next()?.to_owned(),
+            rev: fields.next()?.parse().ok()?,
+            at_ms: fields.next()?.parse().ok()?,
+        }),
         "c" => Some(BusEvent::Count {
             members: fields.next()?.parse().ok()?,
         }),
@@ -285,7 +297,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_is_too_strange(head in "[mjlptcr]( [a-z0-9-]{0,6}){0,6}", rest in "(\n[ -~]{0,12}){0,5}") {
+        fn no_text_is_too_strange(head in "[mjlptcrx]( [a-z0-9-]{0,6}){0,6}", rest in "(\n[ -~]{0,12}){0,5}") {
             let _ = decode(format!("{head}{rest}").as_bytes());
         }
     }

@@ -11,6 +11,7 @@ pub mod limits;
 mod line;
 pub mod link;
 pub mod messages;
+pub mod moderation;
 pub mod nodes;
 pub mod presence;
 mod reply;
@@ -58,6 +59,8 @@ pub struct Terms {
     pub room_messages: Option<Rate>,
     /// Who is over one of the two is let through, and told of.
     pub only_counted: bool,
+    /// Whoever makes a room by joining is its admin.
+    pub makers_own: bool,
     /// Most rooms of one connection.
     pub connection_rooms: u64,
     /// How long a revocation is remembered.

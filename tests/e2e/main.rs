@@ -10,6 +10,7 @@ mod complaints;
 mod defects;
 mod key_sets;
 mod limits;
+mod moderation;
 mod node_death;
 mod order;
 mod redis_outage;

@@ -115,7 +115,7 @@ async fn bad_frames_are_no_events_and_harm_no_good_ones() {
     let bad: [&[u8]; 9] = [
         b"",
         b"\xff\xfe",
-        b"x 1 2 3\n",
+        b"y 1 2 3\n",
         b"m e one 2\n{",
         b"j e 1 2 3\nalice\n{}",
         b"l e 1 2 3 bored\nalice\n",

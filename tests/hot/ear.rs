@@ -139,6 +139,7 @@ fn word(event: &BusEvent) -> String {
             names.sort_unstable();
             format!("typing {}[{}]", thread.as_deref().unwrap_or_default(), names.join(","))
         }
+        BusEvent::Closed { .. } => "closed".to_owned(),
         BusEvent::Count { members } => format!("count {members}"),
         BusEvent::Revoked(revocation) => format!("revoked {:?}", revocation.subject),
         BusEvent::Interrupted => "interrupted".to_owned(),

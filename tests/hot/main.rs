@@ -27,6 +27,7 @@ mod lives_model;
 mod lives_world;
 mod messages;
 mod model;
+mod moderation;
 mod nodes;
 mod presence;
 mod revocations;
