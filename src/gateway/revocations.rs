@@ -146,15 +146,15 @@ impl Shard {
         tokio::task::spawn_local(async move {
             while let Some(shard) = shard.upgrade() {
                 let Some(missed) = shard.revocations.missed.get() else {
-                    break;
+                    shard.revocations.is_looking.set(false);
+                    return;
                 };
                 match revocations::since(&shard.hot, missed.0.elapsed() + missed.1).await {
                     Ok(found) => {
                         shard.revoke(&found);
+                        // Unless more was missed meanwhile.
                         if shard.revocations.missed.get() == Some(missed) {
                             shard.revocations.missed.set(None);
-                            shard.revocations.is_looking.set(false);
-                            return;
                         }
                     }
                     Err(error) => {

@@ -105,6 +105,7 @@ pub async fn check(hot: &Hot, user: &UserId, token: Option<&TokenId>) -> Result<
 pub async fn since(hot: &Hot, age: Duration) -> Result<Vec<Revocation>, HotError> {
     let mut found: Vec<Revocation> = Vec::new();
     let mut from = (millis(age).to_string(), String::new());
+    let mut from_ms = 0;
     loop {
         let mut reply = SINCE
             .call()
@@ -126,6 +127,8 @@ pub async fn since(hot: &Hot, age: Duration) -> Result<Vec<Revocation>, HotError
         if !more {
             return Ok(found);
         }
-        from = (String::new(), last_ms.to_string());
+        // Each page goes on, whatever Redis holds.
+        from_ms = last_ms.max(from_ms + 1);
+        from = (String::new(), from_ms.to_string());
     }
 }
