@@ -7,6 +7,8 @@ pub mod explain;
 pub mod identity;
 pub mod limits;
 pub mod messages;
+pub mod offset;
 pub mod presence;
 pub mod rooms;
+pub mod sessions;
 pub mod typing;

@@ -6,6 +6,8 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::types::RoomName;
+
 /// What `connected` says.
 pub const PROTOCOL_VERSION: &str = "1.0";
 
@@ -145,6 +147,12 @@ impl Failure {
                 format!("{field} must be at most {max_bytes} bytes"),
             )
         }
+    }
+
+    /// The same, naming the room where no request does.
+    pub fn of_room(mut self, room: &RoomName) -> Self {
+        self.details = Some(json!({ "roomName": room.as_str() }));
+        self
     }
 
     pub fn room_not_found() -> Self {

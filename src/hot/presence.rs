@@ -40,6 +40,8 @@ pub struct Facts {
     pub session: String,
     /// Since its last activity.
     pub idle: Duration,
+    /// Its session is kept, so that the client can come back to it.
+    pub recovers: bool,
 }
 
 /// Outcome of [`connect`].
@@ -76,6 +78,7 @@ pub async fn connect(hot: &Hot, lease: &Lease, facts: &Facts, known: Option<&Pre
         .key(presence_channel(hot, user))
         .key(keys.due(partition))
         .key(keys.user_log(user))
+        .key(keys.session(user, &lease.connection.pid()))
         .arg(lease.encode())
         .arg(lease.connection.as_str())
         .arg(lease.node.as_str())
@@ -96,6 +99,11 @@ pub async fn connect(hot: &Hot, lease: &Lease, facts: &Facts, known: Option<&Pre
         .flag(known.is_idle())
         .number(millis(facts.idle))
         .number(away_ms(hot))
+        .arg(match facts.recovers {
+            false => "",
+            true if known.version == 0 => "take",
+            true => "keep",
+        })
         .flag(hot.terms().only_counted)
         .run(hot)
         .await?;
@@ -213,11 +221,13 @@ fn finish_call(hot: &Hot, lease: &Lease, seen_end_ms: Option<i64>) -> Call {
         .key(presence_channel(hot, user))
         .key(keys.due(partition))
         .key(keys.user_log(user))
+        .key(keys.session(user, &lease.connection.pid()))
         .arg(lease.encode())
         .arg(lease.connection.as_str())
         .arg(user.as_str())
         .arg(seen_end_ms.map(|ms| ms.to_string()).unwrap_or_default())
         .number(keep_ms)
+        .number(millis(hot.terms().recovery_window))
 }
 
 fn finished(mut reply: Reply) -> Result<Option<Finished>, HotError> {
@@ -291,6 +301,7 @@ pub async fn enter(hot: &Hot, lease: &Lease, room: &RoomName) -> Result<Enter, H
 pub async fn exit(hot: &Hot, user: &UserId, connection: &ConnectionId, room: &RoomName) -> Result<(), HotError> {
     EXIT.call()
         .key(hot.keys().user_rooms(user))
+        .key(hot.keys().session(user, &connection.pid()))
         .arg(connection.as_str())
         .arg(room.as_str())
         .run(hot)

@@ -88,6 +88,7 @@ pub fn all() -> Vec<&'static Script> {
         super::typing::SCRIPTS,
         super::messages::SCRIPTS,
         super::limits::SCRIPTS,
+        super::sessions::SCRIPTS,
         super::sweep::SCRIPTS,
         super::nodes::SCRIPTS,
     ]

@@ -53,6 +53,7 @@ pub fn terms() -> Terms {
             bytes: 1024 * 1024,
             ttl: Duration::from_secs(3_600),
         },
+        recovery_window: Duration::from_secs(120),
     }
 }
 

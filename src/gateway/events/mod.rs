@@ -10,6 +10,8 @@ mod typing;
 use std::rc::Rc;
 use std::time::Duration;
 
+pub(super) use rooms::refused;
+
 use super::client::Client;
 use super::payload::Incoming;
 use super::protocol::{ErrorCode, Failure, incoming as event};
