@@ -106,6 +106,7 @@ impl Shard {
             .node
             .claim_place()
             .ok_or_else(|| self.turn_away(&socket, &user, "full", "the node is full"))?;
+        let now = Instant::now();
         let client = Rc::new(Client {
             key: self.next_key(),
             lease: RefCell::new(self.node.new_lease(&arrival.pid, &user)),
@@ -116,7 +117,9 @@ impl Shard {
             expires_at: Cell::new(guest.identity.as_ref().and_then(|identity| identity.expires_at)),
             shown_transport: Cell::new(socket.transport()),
             shown_latency_ms: Cell::new(None),
-            active: Cell::new(Instant::now()),
+            active: Cell::new(now),
+            told: Cell::new(now),
+            to_be_told: Cell::new(None),
             rooms: RefCell::default(),
             watching: RefCell::default(),
             turn: Mutex::new(()),
@@ -227,7 +230,7 @@ impl Shard {
             gate_closed_for: self.pass_gate(&client.gate),
         };
         if is_activity(name) {
-            client.active.set(started);
+            self.note_activity(client, started);
             self.wake(client).await;
         }
         let outcome = match &incoming {
@@ -272,8 +275,12 @@ impl Shard {
             return;
         }
         match presence::wake(&self.hot, &client.user).await {
-            Ok(Some(presence)) => self.keep_presence(&client.user, Arc::new(presence)),
-            Ok(None) => {}
+            Ok(woken) => {
+                client.told.set(client.active.get());
+                if let Some(presence) = woken {
+                    self.keep_presence(&client.user, Arc::new(presence));
+                }
+            }
             Err(error) => {
                 tracing::debug!(error = %error, user = %client.user, "still away; the next event or beat tries again");
             }

@@ -131,26 +131,21 @@ fn presence_channel(hot: &Hot, user: &UserId) -> String {
     }
 }
 
-/// Silence that makes a user away, in ms: activity is told by the heartbeats, whose last one may be half a lease ago.
 fn away_ms(hot: &Hot) -> i128 {
-    millis(hot.terms().away_after + hot.terms().lease / 2)
+    millis(hot.terms().away_after)
 }
 
 /// A lease that a node holds.
 #[derive(Debug, Clone)]
 pub struct Held {
     pub lease: Lease,
-    /// Since the connection's last activity.
-    pub idle: Duration,
+    /// Since the connection's last activity; `None` where an earlier call told it.
+    pub idle: Option<Duration>,
 }
 
 /// Extends leases of one partition, and notes which users are active; the missing leases are returned.
 pub async fn renew(hot: &Hot, partition: Partition, held: &[Held]) -> Result<Vec<Lease>, HotError> {
-    // What was before the lease was extended last was told then, or the lease would have ended.
-    let idle_ms = |idle: Duration| match idle < hot.terms().lease {
-        true => millis(idle).to_string(),
-        false => String::new(),
-    };
+    let idle_ms = |idle: Option<Duration>| idle.map_or(String::new(), |idle| millis(idle).to_string());
     let mut reply = RENEW
         .call()
         .key(hot.keys().leases(partition))

@@ -87,8 +87,8 @@ pub fn all() -> Vec<&'static Script> {
         super::healing::SCRIPTS,
         super::typing::SCRIPTS,
         super::messages::SCRIPTS,
-        super::limits::SCRIPTS,
         super::sessions::SCRIPTS,
+        super::limits::SCRIPTS,
         super::sweep::SCRIPTS,
         super::nodes::SCRIPTS,
     ]

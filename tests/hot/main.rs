@@ -10,6 +10,7 @@ mod stage;
 mod contract;
 
 mod admission;
+mod again;
 mod away;
 mod bus;
 mod cluster;
