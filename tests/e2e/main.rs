@@ -13,6 +13,7 @@ mod node_death;
 mod order;
 mod redis_outage;
 mod redis_topologies;
+mod security;
 mod settings;
 mod stock_clients;
 mod storm;
