@@ -21,8 +21,8 @@ pub use self::redis_url::{RedisServers, RedisUrl};
 pub use self::sources::{Flags, Sources, program_directories};
 pub use self::table::{GROUPS, Group, Setting, example, settings};
 pub use self::values::{
-    CustomStatusShape, Limits, LogFormat, LogLevel, NamePatterns, Networks, PresenceAudience, Recovery, Secret,
-    SecretUrl,
+    CustomStatusShape, Limits, LogFormat, LogLevel, NamePatterns, Networks, PresenceAudience, Recovery, RoomOwnership,
+    Secret, SecretUrl,
 };
 use crate::types::{NodeId, Rate};
 
@@ -51,6 +51,8 @@ pub struct Config {
 
     /// Whom to believe.
     pub jwt: JwtSettings,
+    /// How long a revocation is remembered.
+    pub revocation_keep: Duration,
     /// Sockets without a token may listen in public rooms.
     pub allow_anonymous: bool,
     /// … and speak in them.
@@ -102,6 +104,8 @@ pub struct Config {
 
     /// Rooms that are made when first joined.
     pub room_autocreate: NamePatterns,
+    /// Whose such a room is.
+    pub room_ownership: RoomOwnership,
     /// Messages that are kept of each room.
     pub history_size: u32,
     /// From a room's last message to the end of its history.

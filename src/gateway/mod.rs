@@ -3,6 +3,7 @@
 
 mod activity;
 mod client;
+mod expulsion;
 pub mod fanout;
 mod handshake;
 mod healing;
@@ -15,6 +16,7 @@ mod parcel;
 mod payload;
 pub mod protocol;
 mod recovery;
+mod revocations;
 mod room;
 mod rooms;
 pub mod shard;

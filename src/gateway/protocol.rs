@@ -16,6 +16,12 @@ pub mod incoming {
     pub const ROOM_JOIN: &str = "room:join";
     pub const ROOM_LEAVE: &str = "room:leave";
     pub const ROOM_MEMBERS: &str = "room:members";
+    pub const ROOM_KICK: &str = "room:kick";
+    pub const ROOM_BAN: &str = "room:ban";
+    pub const ROOM_UNBAN: &str = "room:unban";
+    pub const ROOM_MUTE: &str = "room:mute";
+    pub const ROOM_UNMUTE: &str = "room:unmute";
+    pub const ROOM_ROLE: &str = "room:role";
     pub const MESSAGE_SEND: &str = "message:send";
     pub const MESSAGE_HISTORY: &str = "message:history";
     pub const TYPING_START: &str = "typing:start";
@@ -33,6 +39,12 @@ pub mod incoming {
         ROOM_JOIN,
         ROOM_LEAVE,
         ROOM_MEMBERS,
+        ROOM_KICK,
+        ROOM_BAN,
+        ROOM_UNBAN,
+        ROOM_MUTE,
+        ROOM_UNMUTE,
+        ROOM_ROLE,
         MESSAGE_SEND,
         MESSAGE_HISTORY,
         TYPING_START,

@@ -11,9 +11,11 @@ pub mod limits;
 mod line;
 pub mod link;
 pub mod messages;
+pub mod moderation;
 pub mod nodes;
 pub mod presence;
 mod reply;
+pub mod revocations;
 pub mod rooms;
 pub mod script;
 pub mod sessions;
@@ -57,8 +59,14 @@ pub struct Terms {
     pub room_messages: Option<Rate>,
     /// Who is over one of the two is let through, and told of.
     pub only_counted: bool,
+    /// Whoever makes a room by joining is its admin.
+    pub makers_own: bool,
     /// Most rooms of one connection.
     pub connection_rooms: u64,
+    /// How long a revocation is remembered.
+    pub revocation_keep: Duration,
+    /// Most revocations that are remembered at once.
+    pub revocations: u32,
     /// What is kept of each room.
     pub history: HistoryTerms,
     /// From the end of a connection's lease to that of the session that its client may recover.

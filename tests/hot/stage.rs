@@ -48,7 +48,10 @@ pub fn terms() -> Terms {
         user_connections: 100,
         room_messages: None,
         only_counted: false,
+        makers_own: true,
         connection_rooms: 100,
+        revocation_keep: Duration::from_secs(3_600),
+        revocations: 100,
         history: HistoryTerms {
             size: 100,
             bytes: 1024 * 1024,
@@ -182,6 +185,7 @@ impl Stage {
             kind,
             visibility,
             max_members: most,
+            owner: None,
         };
         again(async || rooms::create(&self.hot, &room).await).await;
         room.name

@@ -2,6 +2,7 @@
 //! call, answer.
 
 mod messages;
+mod moderation;
 mod presence;
 mod rooms;
 mod session;
@@ -50,6 +51,12 @@ pub async fn dispatch(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
         event::ROOM_JOIN => rooms::join(turn, incoming).await,
         event::ROOM_LEAVE => rooms::leave(turn, incoming).await,
         event::ROOM_MEMBERS => rooms::members(turn, incoming).await,
+        event::ROOM_KICK => moderation::kick(turn, incoming).await,
+        event::ROOM_BAN => moderation::ban(turn, incoming).await,
+        event::ROOM_UNBAN => moderation::unban(turn, incoming).await,
+        event::ROOM_MUTE => moderation::mute(turn, incoming).await,
+        event::ROOM_UNMUTE => moderation::unmute(turn, incoming).await,
+        event::ROOM_ROLE => moderation::role(turn, incoming).await,
         event::PRESENCE_UPDATE => presence::update(turn, incoming).await,
         event::PRESENCE_SUBSCRIBE => presence::subscribe(turn, incoming).await,
         event::PRESENCE_UNSUBSCRIBE => presence::unsubscribe(turn, incoming).await,

@@ -113,6 +113,10 @@ fn complete(turn: &Turn<'_>, room: &RoomName, joined: &Joined) -> Handled {
             turn.shard.heal_anew(room, Duration::ZERO);
             Ok(Outcome::Answered)
         }
+        Completed::Expelled => {
+            turn.shard.forget_room(room, turn.client);
+            Ok(Outcome::Answered)
+        }
         Completed::Failed => {
             turn.client.rooms.borrow_mut().remove(room);
             Err(Failure::unavailable())
