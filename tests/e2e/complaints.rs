@@ -3,11 +3,14 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::cluster::Cluster;
 use crate::support::node::Node;
 use crate::support::raw::{PATIENCE, Raw, room};
+use crate::support::token::token;
 
 /// A node's death is noticed within a second, and the grace is short, so that the tests are.
 const HASTE: &[(&str, &str)] = &[
@@ -231,4 +234,43 @@ async fn complaint_17_presence_is_wrong_with_several_devices() {
         told["userId"] == "ann" && told["status"] == "offline"
     })
     .await;
+}
+
+/// Without back-pressure a client that does not read fills the server's memory, or holds up whoever shares its room.
+#[tokio::test]
+async fn complaint_13_one_stalled_client_delays_nobody() {
+    const MESSAGES_MAX: usize = 600;
+    let cluster = Cluster::start(1, &[]).await;
+    let (node, room) = (&cluster.nodes[0], room());
+    let url = format!("ws://127.0.0.1:{}/socket.io/?EIO=4&transport=websocket", node.port());
+    let (mut stalled, _) = tokio_tungstenite::connect_async(url).await.expect("it listens");
+    let connect = format!("40{}", json!({"token": token("eve")}));
+    let join = format!("420{}", json!(["room:join", {"roomName": room}]));
+    for packet in [connect, join] {
+        stalled.send(Message::text(packet)).await.expect("it is open");
+    }
+    while !stalled
+        .next()
+        .await
+        .expect("it is open")
+        .expect("a message")
+        .to_string()
+        .starts_with("430")
+    {}
+    // From here on nothing is read of it.
+    let ann = Raw::member(node, "ann", &room).await;
+    let bob = Raw::member(node, "bob", &room).await;
+    let (content, mut longest, mut sent) = ("x".repeat(60_000), Duration::ZERO, 0);
+    let closes = async || node.metric("realtime_closes_total", "reason=\"slow_consumer\"").await;
+    while closes().await == Some(0.0) {
+        assert!(sent < MESSAGES_MAX, "36 MB are nowhere but in the node");
+        let (from, said) = (bob.log().len(), Instant::now());
+        ann.done("message:send", json!({"roomName": room, "content": content}))
+            .await;
+        bob.heard_after(from, "message:new", of("ann")).await;
+        longest = longest.max(said.elapsed());
+        sent += 1;
+    }
+    assert!(longest < Duration::from_secs(2), "bob waited for {longest:?}");
+    bob.heard("user:left", of("eve")).await;
 }

@@ -16,6 +16,7 @@ mod order;
 mod redis_outage;
 mod redis_topologies;
 mod revocations;
+mod security;
 mod settings;
 mod stock_clients;
 mod storm;

@@ -136,7 +136,12 @@ async fn a_client_that_does_not_read_is_a_slow_consumer() {
 }
 
 #[tokio::test]
-async fn a_write_without_progress_ends_the_connection() {
+async fn complaint_13_a_peer_that_stops_reading_is_gone() {
+    assert_eq!(
+        Settings::default().write_stall,
+        Duration::from_secs(30),
+        "as every node has it"
+    );
     let settings = Settings {
         write_stall: Duration::from_millis(300),
         out_bytes: 1 << 30,
