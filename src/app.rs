@@ -30,8 +30,6 @@ use crate::lifecycle::{self, beat, heartbeat};
 const PROLONG: Duration = Duration::from_secs(5);
 /// How long records of users who are gone, and empty rooms that were made by joining, are kept.
 const KEEP: Duration = Duration::from_secs(86_400);
-/// Connections of one user: a bound on what one script walks through. The limit that operators set comes with the others.
-const USER_CONNECTIONS: u64 = 1_000;
 /// What is kept of one room's messages, whatever their number.
 const HISTORY_BYTES: u32 = 4 * 1024 * 1024;
 /// Questions to a shard that wait; only the heartbeat asks.
@@ -283,8 +281,23 @@ fn gateway_settings(config: &Config) -> gateway::Settings {
         trusted_proxies: config.trusted_proxies.clone(),
         recovery: config.recovery,
         limits: config.limits,
+        rates: rates(config),
         max_connections: config.max_connections,
         max_rooms: config.max_rooms,
+    }
+}
+
+fn rates(config: &Config) -> gateway::Rates {
+    gateway::Rates {
+        handshakes: config.rate_limit,
+        events: config.rate_events,
+        messages: config.rate_messages,
+        typing: config.rate_typing,
+        presence: config.rate_presence,
+        joins: config.rate_joins,
+        creations: config.rate_creations,
+        refreshes: config.rate_refreshes,
+        requests: config.rate_requests,
     }
 }
 
@@ -293,9 +306,12 @@ fn counted(config: &Config, most: u64) -> u64 {
     if config.limits == Limits::Enforce {
         most
     } else {
-        u64::MAX >> 12
+        UNLIMITED
     }
 }
+
+/// More than there can be, and still a whole number to Lua.
+const UNLIMITED: u64 = u64::MAX >> 12;
 
 fn engine_settings(config: &Config) -> engine::Settings {
     let origins = match &*config.cors_origin {
@@ -328,7 +344,12 @@ fn hot_settings_in(config: &Config, registry: &Registry) -> Result<hot::Settings
             away_after: config.presence_away_after,
             presence_limit: config.presence_room_limit,
             presence_to_all: config.presence_audience == PresenceAudience::All,
-            user_connections: counted(config, USER_CONNECTIONS),
+            user_connections: match config.limits {
+                Limits::Off => UNLIMITED,
+                Limits::Enforce | Limits::Shadow => config.max_user_connections,
+            },
+            room_messages: (config.limits != Limits::Off).then_some(config.rate_room_messages),
+            only_counted: config.limits == Limits::Shadow,
             makers_own: config.room_ownership == RoomOwnership::Creator,
             connection_rooms: counted(config, config.max_rooms as u64),
             history: HistoryTerms {
@@ -336,6 +357,7 @@ fn hot_settings_in(config: &Config, registry: &Registry) -> Result<hot::Settings
                 bytes: HISTORY_BYTES,
                 ttl: config.history_ttl,
             },
+            recovery_window: config.recovery_window,
         },
         metrics: hot::Metrics::new(registry)?,
     })

@@ -83,9 +83,15 @@ text_id!(
     USER_ID_MAX_BYTES
 );
 text_id!(
-    /// `<sid>.<incarnation>`: one life of one socket, never used again.
+    /// `<pid>.<incarnation>`: one life of one socket, never used again. The pid is the first socket's id.
     ConnectionId,
     128
+);
+text_id!(
+    /// What a stock client shows when it comes back: the first part of the ids of all connections that it had, 120 random
+    /// bits.
+    Pid,
+    64
 );
 text_id!(
     /// A gateway process: `REALTIME_NODE_ID`, random by default. 1–64 bytes.
@@ -93,8 +99,62 @@ text_id!(
     64
 );
 
+/// So many a minute, and so many at once after a pause: GCRA's interval and burst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    per_minute: u32,
+    burst: u32,
+}
+
+impl Rate {
+    /// Neither number is larger.
+    pub const MAX: u32 = 10_000_000;
+
+    /// `None` unless both are from 1 to [`Rate::MAX`].
+    pub fn new(per_minute: u32, burst: u32) -> Option<Self> {
+        let is_sound = |number| (1..=Self::MAX).contains(&number);
+        (is_sound(per_minute) && is_sound(burst)).then_some(Self { per_minute, burst })
+    }
+
+    /// `<a minute>/<at once>`, or one number for both.
+    pub fn parse(text: &str) -> Option<Self> {
+        let number = |text: &str| {
+            let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+            is_plain.then(|| text.parse().ok()).flatten()
+        };
+        let (per_minute, burst) = text.split_once('/').unwrap_or((text, text));
+        Self::new(number(per_minute)?, number(burst)?)
+    }
+
+    pub fn per_minute(self) -> u32 {
+        self.per_minute
+    }
+
+    pub fn burst(self) -> u32 {
+        self.burst
+    }
+
+    /// Between two tokens, µs; rounded down, so that nobody gets less than the setting says.
+    pub fn interval_us(self) -> u64 {
+        60_000_000 / u64::from(self.per_minute)
+    }
+}
+
 /// Marks the user ids of sockets without a token.
 pub const ANONYMOUS_PREFIX: &str = "anon:";
+
+impl ConnectionId {
+    /// A further life of what `pid` names; the incarnation is random, since another node may have had the one before.
+    pub fn draw(pid: &Pid) -> Self {
+        Self(Arc::from(format!("{pid}.{:x}", rand::random::<u64>())))
+    }
+
+    /// What a stock client shows when it comes back.
+    pub fn pid(&self) -> Pid {
+        let pid = self.0.split_once('.').map_or(&*self.0, |(pid, _)| pid);
+        Pid(Arc::from(pid))
+    }
+}
 
 impl UserId {
     /// The user id of a socket that showed no token.

@@ -30,12 +30,15 @@ fn terms(lease: Duration) -> Terms {
         presence_to_all: false,
         user_connections: 10_000,
         makers_own: false,
+        room_messages: None,
+        only_counted: false,
         connection_rooms: 1_000,
         history: HistoryTerms {
             size: 100,
             bytes: 1024 * 1024,
             ttl: Duration::from_secs(3_600),
         },
+        recovery_window: Duration::from_secs(120),
     }
 }
 

@@ -11,6 +11,7 @@
 -- KEYS[8] channel     pubsub  who listens to this user
 -- KEYS[9] due         zset    what else ends by time
 -- KEYS[10] user.log   list    the last transitions of the user
+-- KEYS[11] session    hash    user, conn, and the rooms that it has joined
 -- ARGV[1] lease (<conn>\0<node>\0<user>)
 -- ARGV[2] connection
 -- ARGV[3] node
@@ -32,8 +33,10 @@
 -- ARGV[18] away by inactivity, as the node knows it: 0|1
 -- ARGV[19] idle_ms since the connection's last activity
 -- ARGV[20] away_ms: without activity for this long a user is away
--- RETURNS {"full"} or {"ok", appeared: 0|1, version, presence JSON, now_ms, rooms JSON, returned: 0|1}, 1 where the user
---   has something in grace, which others therefore do not see go
+-- ARGV[21] whether it can be recovered: "" no, "take" its session, or "keep" it unless another connection has taken it
+-- ARGV[22] one connection too many is let through, and told of: 0|1
+-- RETURNS {"full"} or {"ok", appeared: 0|1, version, presence JSON, now_ms, rooms JSON, returned: 0|1, over: 0|1}; returned
+--   where the user has something in grace, which others therefore do not see go
 --
 -- One script, because a lease without its record could not be explained, and two first
 -- connections at once would both tell that the user appeared.
@@ -42,8 +45,17 @@
 local now_us = clock_us()
 local now_ms = math.floor(now_us / 1000)
 local known = redis.call("HEXISTS", KEYS[5], ARGV[2]) == 1
-if not known and redis.call("HLEN", KEYS[5]) >= tonumber(ARGV[12]) then
-  return { "full" }
+local most, held, over = tonumber(ARGV[12]), redis.call("HLEN", KEYS[5]), false
+if not known and held >= most then
+  -- What is in grace may be the one that comes back: up to as many of those do not count.
+  local lost = 0
+  for _, entry in ipairs(redis.call("HVALS", KEYS[5])) do
+    lost = lost + (redis.call("ZSCORE", KEYS[2], string.sub(entry, 3)) and 1 or 0)
+  end
+  over = held - math.min(lost, most) >= most
+  if over and ARGV[22] == "0" then
+    return { "full" }
+  end
 end
 local put_back = ARGV[13] ~= "0" and redis.call("EXISTS", KEYS[4]) == 0
 if put_back then
@@ -82,6 +94,11 @@ redis.call("HSET", KEYS[5], ARGV[2], "0 " .. ARGV[1])
 redis.call("HSET", KEYS[3], "user", ARGV[4], "node", ARGV[3], "transport", ARGV[7], "ip", ARGV[8], "agent", ARGV[9],
   "device", ARGV[10], "session", ARGV[11])
 redis.call("HSETNX", KEYS[3], "connected", string.format("%.0f", now_ms))
+local holder = ARGV[21] == "keep" and redis.call("HGET", KEYS[11], "conn")
+if ARGV[21] ~= "" and not (holder and redis.call("HEXISTS", KEYS[5], holder) == 1) then
+  redis.call("HSET", KEYS[11], "user", ARGV[4], "conn", ARGV[2])
+  redis.call("PERSIST", KEYS[11])
+end
 redis.call("PERSIST", KEYS[4])
 if not before.live and not put_back then
   redis.call("HDEL", KEYS[4], "away")
@@ -102,5 +119,5 @@ if appeared then
 end
 return {
   "ok", appeared and 1 or 0, string.format("%.0f", after.version), encode_presence(after), string.format("%.0f", now_ms),
-  encode_list(rooms), returned and 1 or 0,
+  encode_list(rooms), returned and 1 or 0, over and 1 or 0,
 }

@@ -104,7 +104,17 @@ impl Config {
 
             limits: r.choice("REALTIME_LIMITS", Limits::NAMES, Limits::parse),
             max_connections: r.number("REALTIME_MAX_CONNECTIONS", 1..=10_000_000),
-            rate_limit: r.number("REALTIME_RATE_LIMIT", 1..=10_000_000),
+            max_user_connections: r.number("REALTIME_MAX_USER_CONNECTIONS", 1..=100_000),
+            rate_limit: r.rate("REALTIME_RATE_LIMIT"),
+            rate_events: r.rate("REALTIME_RATE_EVENTS"),
+            rate_messages: r.rate("REALTIME_RATE_MESSAGES"),
+            rate_room_messages: r.rate("REALTIME_RATE_ROOM_MESSAGES"),
+            rate_typing: r.rate("REALTIME_RATE_TYPING"),
+            rate_presence: r.rate("REALTIME_RATE_PRESENCE"),
+            rate_joins: r.rate("REALTIME_RATE_JOINS"),
+            rate_creations: r.rate("REALTIME_RATE_CREATIONS"),
+            rate_refreshes: r.rate("REALTIME_RATE_REFRESHES"),
+            rate_requests: r.rate("REALTIME_RATE_REQUESTS"),
             max_content: r.number("REALTIME_MAX_CONTENT", 1..=100_000_000),
             max_rooms: r.number("REALTIME_MAX_ROOMS", 1..=100_000),
 

@@ -24,7 +24,7 @@ pub use self::values::{
     CustomStatusShape, Limits, LogFormat, LogLevel, NamePatterns, Networks, PresenceAudience, Recovery, RoomOwnership,
     Secret, SecretUrl,
 };
-use crate::types::NodeId;
+use crate::types::{NodeId, Rate};
 
 /// What a process was told. Immutable; a field is named like its variable without `REALTIME_`.
 #[derive(Debug, Clone)]
@@ -69,8 +69,28 @@ pub struct Config {
 
     /// Sockets that this node holds at most.
     pub max_connections: u64,
-    /// New connections per minute from one address.
-    pub rate_limit: u32,
+    /// Connections of one user, on all nodes.
+    pub max_user_connections: u64,
+    /// New connections from one address.
+    pub rate_limit: Rate,
+    /// Events of one connection, of any kind.
+    pub rate_events: Rate,
+    /// Messages of one user.
+    pub rate_messages: Rate,
+    /// Messages of one user in one room.
+    pub rate_room_messages: Rate,
+    /// Typing events of one user.
+    pub rate_typing: Rate,
+    /// Presence events of one user.
+    pub rate_presence: Rate,
+    /// Joins of one user.
+    pub rate_joins: Rate,
+    /// Rooms that one user makes by joining them.
+    pub rate_creations: Rate,
+    /// New tokens of one user.
+    pub rate_refreshes: Rate,
+    /// Everything else that one user asks.
+    pub rate_requests: Rate,
     /// Whether rates and counts are enforced, only counted, or off.
     pub limits: Limits,
     /// Largest `content` of a message, in bytes.

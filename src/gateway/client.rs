@@ -8,6 +8,7 @@ use std::time::Instant;
 use ahash::{AHashSet, AHasher};
 use tokio::sync::Mutex;
 
+use super::limits::Gate;
 use super::node::Place;
 use crate::engine::{Socket, Transport};
 use crate::hot::keys::Lease;
@@ -34,11 +35,16 @@ pub struct Client {
     pub shown_latency_ms: Cell<Option<u64>>,
     /// When it last sent an event that somebody's hand may have caused.
     pub active: Cell<Instant>,
+    /// The last activity that Redis was told of.
+    pub told: Cell<Instant>,
+    /// When it is to be told of a later one; `None`: there is none.
+    pub to_be_told: Cell<Option<Instant>>,
     pub rooms: RefCell<AHashSet<RoomName>>,
     /// Whose presence the client asked to hear.
     pub watching: RefCell<AHashSet<UserId>>,
     /// Events run one after the other by themselves; what a node does to a connection takes its turn here.
     pub turn: Mutex<()>,
+    pub(super) gate: Gate,
     pub(super) lease: RefCell<Lease>,
     /// Given back with the client.
     pub(super) _place: Place,

@@ -13,9 +13,12 @@ use serde_json::Value;
 use super::client::About;
 use super::node::Node;
 use super::shard::Shard;
+use crate::config::{Limits, Recovery};
 use crate::domain::identity::Identity;
+use crate::domain::offset::Offset;
+use crate::domain::sessions::Claim;
 use crate::engine::{ConnectError, Handshake, Refusal};
-use crate::types::UserId;
+use crate::types::{Pid, UserId};
 
 /// Most bytes of a user agent that are kept.
 const AGENT_MAX_BYTES: usize = 512;
@@ -26,18 +29,19 @@ const FORWARDED_MAX: usize = 16;
 const RETRY_SOON: Duration = Duration::from_secs(1);
 const RETRY_LATER: Duration = Duration::from_secs(5);
 
-/// Turned down before there is a session: full, draining, or Redis away.
-pub fn admit(shard: &Shard, _request: &Parts, _remote: SocketAddr) -> Result<(), Refusal> {
+/// Turned down before there is a session: draining, full, Redis away, and last, since it alone asks Redis, too many from
+/// one address. A rate that cannot be asked closes the door: without Redis nobody could be registered either.
+pub async fn admit(shard: &Shard, request: &Parts, remote: SocketAddr) -> Result<(), Refusal> {
     let node = &shard.node;
-    let refuse = |cause: &str, message: &str, retry_after| {
+    let turn_down = |status, cause: &str, message: &str, retry_after| {
         node.metrics.refusals.with_label_values(&[cause]).inc();
-        let (status, message) = (StatusCode::SERVICE_UNAVAILABLE, message.to_owned());
         Err(Refusal {
             status,
             retry_after: Some(retry_after),
-            message,
+            message: message.to_owned(),
         })
     };
+    let refuse = |cause, message, retry_after| turn_down(StatusCode::SERVICE_UNAVAILABLE, cause, message, retry_after);
     if node.draining.load(Ordering::Relaxed) {
         return refuse("draining", "This node is going away", RETRY_SOON);
     }
@@ -47,7 +51,17 @@ pub fn admit(shard: &Shard, _request: &Parts, _remote: SocketAddr) -> Result<(),
     if !node.hot.is_up() {
         return refuse("redis", "Try again in a moment", RETRY_SOON);
     }
-    Ok(())
+    match shard.knock(address(node, &request.headers, remote.ip())).await {
+        Ok(wait) if shard.is_kept_out(wait) => {
+            let (status, wait) = (StatusCode::TOO_MANY_REQUESTS, wait.unwrap_or_default());
+            turn_down(status, "rate", "Too many connections from this address", wait)
+        }
+        Err(error) if node.settings.limits == Limits::Enforce => {
+            tracing::warn!(error = %error, "handshake not counted");
+            refuse("redis", "Try again in a moment", RETRY_SOON)
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// What CONNECT brought; whatever else it holds is none of ours.
@@ -55,6 +69,9 @@ pub fn admit(shard: &Shard, _request: &Parts, _remote: SocketAddr) -> Result<(),
 struct Auth {
     token: Option<Value>,
     device: Option<Value>,
+    recovery: Option<Value>,
+    pid: Option<Value>,
+    offset: Option<Value>,
 }
 
 /// Somebody at the door, known.
@@ -63,6 +80,10 @@ pub struct Guest {
     pub identity: Option<Identity>,
     pub ip: IpAddr,
     pub about: About,
+    /// Its session is kept.
+    pub recovers: bool,
+    /// The session that it comes back to.
+    pub claim: Option<Result<Claim, &'static str>>,
 }
 
 /// Who asks to CONNECT. An error is about identity.
@@ -85,9 +106,18 @@ pub fn recognise(node: &Node, handshake: &Handshake, auth: Option<&str>) -> Resu
         device: device(auth.device.as_ref()),
         session,
     };
+    // Nobody comes back as the same anonymous user.
+    let recovers = identity.is_some()
+        && match node.settings.recovery {
+            Recovery::All => true,
+            Recovery::Asked => auth.recovery == Some(Value::Bool(true)),
+            Recovery::Off => false,
+        };
     Ok(Guest {
+        recovers,
+        claim: claim(&auth).filter(|_| recovers),
         identity,
-        ip: address(node, handshake),
+        ip: address(node, &handshake.headers, handshake.remote.ip()),
         about,
     })
 }
@@ -99,6 +129,22 @@ impl Guest {
             .as_ref()
             .map_or_else(|| UserId::anonymous(socket_id), |identity| identity.user.clone())
     }
+}
+
+/// The session that a stock client wants back, as it says by itself; or why what it says is of no use.
+fn claim(auth: &Auth) -> Option<Result<Claim, &'static str>> {
+    let pid = auth.pid.as_ref().filter(|pid| !pid.is_null())?;
+    let Some(Ok(pid)) = pid.as_str().map(Pid::parse) else {
+        return Some(Err("session_unknown"));
+    };
+    let offset = match &auth.offset {
+        None | Some(Value::Null) => None,
+        Some(offset) => match offset.as_str().and_then(Offset::parse) {
+            Some(offset) => Some(offset),
+            None => return Some(Err("offset_unknown")),
+        },
+    };
+    Some(Ok(Claim { pid, offset }))
 }
 
 fn refused(node: &Node, cause: &str, message: &str) -> ConnectError {
@@ -168,11 +214,10 @@ fn cut(text: &str, max_bytes: usize) -> &str {
 }
 
 /// The client's address: what the nearest trusted proxy says, looking through further trusted ones.
-fn address(node: &Node, handshake: &Handshake) -> IpAddr {
+fn address(node: &Node, headers: &HeaderMap, remote: IpAddr) -> IpAddr {
     let trusted = &node.settings.trusted_proxies;
-    let mut address = handshake.remote.ip();
-    let forwarded: Vec<&str> = handshake
-        .headers
+    let mut address = remote;
+    let forwarded: Vec<&str> = headers
         .get_all("x-forwarded-for")
         .iter()
         .filter_map(|value| value.to_str().ok())
@@ -182,7 +227,12 @@ fn address(node: &Node, handshake: &Handshake) -> IpAddr {
         if !trusted.contains(address) {
             break;
         }
-        let Ok(next) = hop.trim().parse() else { break };
+        // Some proxies write the port as well.
+        let hop = hop.trim();
+        let with_port = || hop.parse::<SocketAddr>().map(|address| address.ip());
+        let Ok(next) = hop.parse().or_else(|_| with_port()) else {
+            break;
+        };
         address = next;
     }
     address

@@ -1,19 +1,21 @@
 //! The ONLY module that knows this project's events: it reads what clients send, asks the domain, and says what came of
 //! it. Everything here lives on a shard, one thread, except what `node` and `fanout` share. Not here: rules, Redis.
 
+mod activity;
 mod client;
 mod expulsion;
 pub mod fanout;
 mod handshake;
 mod healing;
+mod limits;
 mod listeners;
 pub mod metrics;
 pub mod node;
-mod offset;
 mod outgoing;
 mod parcel;
 mod payload;
 pub mod protocol;
+mod recovery;
 mod room;
 mod rooms;
 pub mod shard;
@@ -23,5 +25,6 @@ mod events;
 mod session;
 
 pub use fanout::{Dispatcher, Encoder, Inbox};
+pub use limits::Rates;
 pub use node::{Node, Settings};
 pub use shard::{Ask, Shard};

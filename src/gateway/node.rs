@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::fanout::Encoder;
+use super::limits::Rates;
 use super::metrics::Metrics;
 use crate::config::{CustomStatusShape, Limits, NamePatterns, Networks, Recovery};
 use crate::domain::identity::Verifier;
 use crate::hot::Hot;
 use crate::hot::bus::Bus;
 use crate::hot::keys::Lease;
-use crate::types::{ConnectionId, NodeId, UserId};
+use crate::types::{ConnectionId, NodeId, Pid, UserId};
 
 /// What the gateway was told.
 pub struct Settings {
@@ -32,8 +33,9 @@ pub struct Settings {
     pub trusted_proxies: Networks,
     /// Whose session is kept, to be recovered.
     pub recovery: Recovery,
-    /// Whether the two counts below hold, or are only counted.
+    /// Whether counts and rates hold, or are only counted.
     pub limits: Limits,
+    pub rates: Rates,
     /// Sockets that this node holds at most.
     pub max_connections: u64,
     /// Rooms that one socket is in at most.
@@ -53,7 +55,6 @@ pub struct Node {
     pub connections: AtomicU64,
     /// The latest position of a message that the bus has brought, µs.
     pub latest_us: Arc<AtomicU64>,
-    incarnations: AtomicU64,
 }
 
 impl Node {
@@ -68,7 +69,7 @@ impl Node {
         draining: Arc<AtomicBool>,
         latest_us: Arc<AtomicU64>,
     ) -> Self {
-        let (connections, incarnations) = (AtomicU64::new(0), AtomicU64::new(0));
+        let connections = AtomicU64::new(0);
         Self {
             id,
             settings,
@@ -79,7 +80,6 @@ impl Node {
             draining,
             connections,
             latest_us,
-            incarnations,
         }
     }
 
@@ -122,12 +122,9 @@ impl Node {
     }
 
     /// A lease for one life of a socket; its connection id was never used and never will be.
-    pub(super) fn new_lease(&self, socket_id: &str, user: &UserId) -> Lease {
-        let incarnation = self.incarnations.fetch_add(1, Ordering::Relaxed);
-        let connection = ConnectionId::parse(&format!("{socket_id}.{incarnation}"))
-            .expect("a socket id is short and has no control characters");
+    pub(super) fn new_lease(&self, pid: &Pid, user: &UserId) -> Lease {
         Lease {
-            connection,
+            connection: ConnectionId::draw(pid),
             node: self.id.clone(),
             user: user.clone(),
         }

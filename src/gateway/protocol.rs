@@ -1,8 +1,12 @@
 //! The wire contract's words: event names, error codes, the shape of an ack. Not here: reading payloads (`payload`),
 //! writing events (`outgoing`).
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde_json::{Value, json};
+
+use crate::types::RoomName;
 
 /// What `connected` says.
 pub const PROTOCOL_VERSION: &str = "1.0";
@@ -157,12 +161,27 @@ impl Failure {
         }
     }
 
+    /// The same, naming the room where no request does.
+    pub fn of_room(mut self, room: &RoomName) -> Self {
+        self.details = Some(json!({ "roomName": room.as_str() }));
+        self
+    }
+
     pub fn room_not_found() -> Self {
         Self::new(ErrorCode::RoomNotFound, "Room not found")
     }
 
     pub fn not_a_member() -> Self {
         Self::new(ErrorCode::NotAMember, "Join the room first")
+    }
+
+    /// `wait`: after this long it may be tried again.
+    pub fn rate_limited(wait: Duration) -> Self {
+        Self {
+            // Rounded up: whoever waits so long finds that it has passed.
+            retry_after_ms: Some(wait.as_micros().div_ceil(1_000) as u64),
+            ..Self::new(ErrorCode::RateLimited, "Slow down")
+        }
     }
 
     pub fn unavailable() -> Self {

@@ -6,15 +6,17 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::OccupiedEntry;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ahash::AHashMap;
 use rand::Rng as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::interval;
 
+use super::activity::Untold;
 use super::client::Client;
 use super::fanout::{Delivery, Inbox, News, Order};
+use super::limits::Book;
 use super::listeners::Listeners;
 use super::node::Node;
 use super::outgoing;
@@ -52,6 +54,8 @@ pub struct Shard {
     pub(super) clients: RefCell<Vec<AHashMap<u64, Rc<Client>>>>,
     pub(super) users: RefCell<AHashMap<UserId, Listeners>>,
     pub(super) told: RefCell<Told>,
+    pub(super) untold: RefCell<Untold>,
+    pub(super) limits: Book,
     /// By the end of the token, Unix seconds.
     expiries: RefCell<BTreeMap<(i64, u64), Weak<Client>>>,
     next_key: Cell<u64>,
@@ -70,6 +74,8 @@ impl Shard {
             clients: RefCell::new((0..PARTITIONS).map(|_| AHashMap::new()).collect()),
             users: RefCell::default(),
             told: RefCell::default(),
+            untold: RefCell::default(),
+            limits: Book::default(),
             expiries: RefCell::default(),
             next_key: Cell::new(0),
             hears_all: watch::Sender::new(false),
@@ -89,6 +95,7 @@ impl Shard {
                 asked.answer(ask);
             }
         });
+        tokio::task::spawn_local(Self::tell_activity(Rc::downgrade(&shard), shard.hot.terms().away_after));
         let keeper = Rc::downgrade(&shard);
         tokio::task::spawn_local(async move {
             let mut ticks = interval(Duration::from_millis(50));
@@ -137,6 +144,7 @@ impl Shard {
             return;
         }
         self.forget_expiry(client);
+        self.forget_activity(client);
         for room in client.rooms.take() {
             self.leave_room(&room, client);
         }
@@ -170,9 +178,14 @@ impl Shard {
                 let (shard, client) = (Rc::clone(self), Rc::clone(client));
                 tokio::task::spawn_local(async move { shard.wake(&client).await });
             }
+            // What was before the lease was extended last was told then, or the lease would have ended.
+            let news = idle < self.hot.terms().lease;
+            if news {
+                client.told.set(client.active.get());
+            }
             Held {
                 lease: client.lease(),
-                idle,
+                idle: news.then_some(idle),
             }
         };
         clients.map(heard).collect()
@@ -204,6 +217,9 @@ impl Shard {
     pub(super) fn deliver_now(self: &Rc<Self>, delivery: &Delivery) {
         if let Delivery::UserPresence { news, .. } | Delivery::Presence { news, .. } = delivery {
             self.keep_presence(&news.user, Arc::clone(&news.presence));
+            if news.presence.is_idle() {
+                self.contradict_idle(&news.user);
+            }
         }
         let delivered = match delivery {
             Delivery::Room {
@@ -273,6 +289,7 @@ impl Shard {
         self.node.metrics.late_acks.inc_by(overdue.released as u64);
         let rooms = i64::try_from(self.rooms.borrow().len()).unwrap_or(i64::MAX);
         self.end_expired();
+        self.limits.forget(Instant::now());
         self.node
             .metrics
             .rooms

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::types::{ConnectionId, NodeId, RoomName, UserId};
+use crate::types::{ConnectionId, NodeId, Pid, RoomName, UserId};
 
 /// Users and rooms are hashed onto this many partitions; part of the data's layout, never to be changed.
 pub const PARTITIONS: usize = 64;
@@ -123,6 +123,15 @@ pub enum Object {
     Tombstone,
 }
 
+/// Whose tokens, and for what: the class stands before the id, so that no id is another class's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bucket<'a> {
+    User(&'a UserId, &'static str),
+    Address(&'a str, &'static str),
+    /// A user in one room; in the room's partition.
+    Room(&'a RoomName, &'a UserId, &'static str),
+}
+
 /// Builds names. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Keys {
@@ -173,6 +182,11 @@ impl Keys {
         self.named(Partition::of_user(user), "conn", connection.as_str())
     }
 
+    /// The session that a connection holds: the first part of its id, which stays through all of its lives.
+    pub fn session(&self, user: &UserId, pid: &Pid) -> String {
+        self.named(Partition::of_user(user), "session", pid.as_str())
+    }
+
     pub fn user(&self, user: &UserId) -> String {
         self.named(Partition::of_user(user), "user", user.as_str())
     }
@@ -196,6 +210,20 @@ impl Keys {
     /// Where presence is told to everybody, one channel per partition, with `REALTIME_PRESENCE_AUDIENCE=all`.
     pub fn presence_channel(&self, partition: Partition) -> String {
         self.plain(partition, "bus.presence")
+    }
+
+    /// In the partition of whoever is limited.
+    pub fn limit(&self, bucket: &Bucket<'_>) -> String {
+        let in_room: String;
+        let (partition, class, id) = match bucket {
+            Bucket::User(user, class) => (Partition::of_user(user), class, user.as_str()),
+            Bucket::Address(address, class) => (Partition::of(address), class, *address),
+            Bucket::Room(room, user, class) => {
+                in_room = format!("{room}\0{user}");
+                (Partition::of_room(room), class, &*in_room)
+            }
+        };
+        self.named(partition, "limit", &format!("{class}:{id}"))
     }
 
     pub fn room(&self, room: &RoomName) -> String {

@@ -3,18 +3,21 @@
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::frame::{self, BusEvent, Message};
-use super::keys::Lease;
+use super::keys::{Bucket, Lease};
 use super::reply::{Reply, UnexpectedReply};
-use super::script::{Call, Script, script};
+use super::rooms::Since;
+use super::script::{self, Call, Script, script};
 use super::{Hot, HotError, millis};
-use crate::types::RoomName;
+use crate::types::{Rate, RoomName};
 
 script!(SEND = "messages/send");
 script!(HISTORY = "messages/history");
+script!(MISSED = "messages/missed");
 
-pub(super) const SCRIPTS: &[&LazyLock<Script>] = &[&SEND, &HISTORY];
+pub(super) const SCRIPTS: &[&LazyLock<Script>] = &[&SEND, &HISTORY, &MISSED];
 
 /// How long a client message id makes a send idempotent.
 const DEDUPE_MS: u64 = 300_000;
@@ -44,6 +47,8 @@ pub struct Sent {
     pub epoch: String,
     pub seq: u64,
     pub sent_ms: i64,
+    /// Over the user's rate in the room, where that is only counted.
+    pub is_over: bool,
 }
 
 /// Outcome of [`send`].
@@ -55,6 +60,8 @@ pub enum Send {
     Stranger,
     Muted,
     Forbidden,
+    /// The user says too much in this room; after this time the next may be said.
+    Limited(Duration),
 }
 
 /// Draws the next number of the room, keeps the message, and publishes it. A call whose connection broke is made once
@@ -72,7 +79,7 @@ pub async fn send(hot: &Hot, request: &SendRequest<'_>) -> Result<Send, HotError
 fn send_call(hot: &Hot, request: &SendRequest<'_>, token: &str, again: bool) -> Call {
     let (keys, room, lease) = (hot.keys(), request.room, request.lease);
     let id = request.client_message_id;
-    let history = &hot.terms().history;
+    let (history, rate) = (&hot.terms().history, hot.terms().room_messages);
     SEND.call()
         .key(keys.room(room))
         .key(keys.room_live(room))
@@ -80,6 +87,7 @@ fn send_call(hot: &Hot, request: &SendRequest<'_>, token: &str, again: bool) -> 
         .key(keys.room_dedupe(room, &lease.user, id.unwrap_or_default()))
         .key(keys.room_channel(room))
         .key(keys.room_history(room))
+        .key(keys.limit(&Bucket::Room(room, &lease.user, "messages")))
         .arg(lease.user.as_str())
         .arg(lease.member())
         .arg(request.body)
@@ -92,6 +100,9 @@ fn send_call(hot: &Hot, request: &SendRequest<'_>, token: &str, again: bool) -> 
         .number(request.behind)
         .arg(token)
         .flag(again)
+        .number(rate.map_or(0, Rate::interval_us))
+        .number(rate.map_or(1, Rate::burst))
+        .flag(hot.terms().only_counted)
 }
 
 fn sent(mut reply: Reply) -> Result<Send, HotError> {
@@ -102,7 +113,9 @@ fn sent(mut reply: Reply) -> Result<Send, HotError> {
                 epoch: reply.text()?,
                 seq: reply.integer()?,
                 sent_ms: reply.integer()?,
+                is_over: reply.flag()?,
             }),
+            "limited" => Send::Limited(Duration::from_micros(reply.integer()?)),
             "missing" => Send::Missing,
             "banned" => Send::Banned,
             "stranger" => Send::Stranger,
@@ -168,6 +181,55 @@ pub async fn history(hot: &Hot, lease: &Lease, room: &RoomName, page: PageReques
             "missing" => History::Missing,
             "banned" => History::Banned,
             _ => History::Stranger,
+        })
+    })
+}
+
+/// What somebody who comes back has missed of a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Behind {
+    /// It cannot be told, and why.
+    Lost(String),
+    Messages {
+        /// It begins behind this.
+        since: Since,
+        count: u32,
+        bytes: u32,
+    },
+}
+
+/// How much was missed of each room behind a place in it and, where there are any, behind the positions up to which the
+/// masters were heard; in the order asked.
+pub async fn missed_all(
+    hot: &Hot,
+    places: &[(RoomName, Since)],
+    positions: &[String],
+) -> Result<Vec<Behind>, HotError> {
+    let call = |(room, since): &(RoomName, Since)| {
+        MISSED
+            .call()
+            .key(hot.keys().room(room))
+            .key(hot.keys().room_history(room))
+            .arg(&since.epoch[..])
+            .number(since.seq)
+            .number(REPLAY_MAX)
+            .number(REPLAY_MAX_BYTES)
+            .args(positions.iter().cloned())
+    };
+    let replies = script::run_all(hot, places.iter().map(call).collect()).await?;
+    replies.into_iter().map(|reply| behind(reply?)).collect()
+}
+
+fn behind(mut reply: Reply) -> Result<Behind, HotError> {
+    MISSED.read(|| {
+        if reply.text()? == "lost" {
+            return Ok(Behind::Lost(reply.text()?));
+        }
+        let (epoch, seq) = (reply.text()?, reply.integer()?);
+        Ok(Behind::Messages {
+            since: Since { epoch, seq },
+            count: reply.integer()?,
+            bytes: reply.integer()?,
         })
     })
 }

@@ -7,6 +7,7 @@ pub mod explain;
 pub mod frame;
 pub mod healing;
 pub mod keys;
+pub mod limits;
 mod line;
 pub mod link;
 pub mod messages;
@@ -16,6 +17,7 @@ pub mod presence;
 mod reply;
 pub mod rooms;
 pub mod script;
+pub mod sessions;
 mod slots;
 pub mod sweep;
 mod topology;
@@ -28,6 +30,7 @@ use std::time::Duration;
 use bb8_redis::RedisConnectionManager;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 
+use crate::types::Rate;
 use keys::Keys;
 use link::Link;
 use redis::ConnectionAddr;
@@ -53,10 +56,16 @@ pub struct Terms {
     pub user_connections: u64,
     /// Whoever makes a room by joining is its admin.
     pub makers_own: bool,
+    /// What one user may say in one room; `None`: as much as anybody likes.
+    pub room_messages: Option<Rate>,
+    /// Who is over one of the two is let through, and told of.
+    pub only_counted: bool,
     /// Most rooms of one connection.
     pub connection_rooms: u64,
     /// What is kept of each room.
     pub history: HistoryTerms,
+    /// From the end of a connection's lease to that of the session that its client may recover.
+    pub recovery_window: Duration,
 }
 
 /// The bounds of a room's history.

@@ -8,6 +8,7 @@ mod away;
 mod bad_input;
 mod complaints;
 mod defects;
+mod limits;
 mod moderation;
 mod node_death;
 mod order;

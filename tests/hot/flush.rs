@@ -3,12 +3,12 @@
 use std::slice;
 use std::time::Duration;
 
-use nself_realtime::domain::{endings, rooms as domain_rooms};
+use nself_realtime::domain::{endings, limits, rooms as domain_rooms};
 use nself_realtime::hot::moderation::{self, Act, Actor, Term};
 use nself_realtime::hot::presence::{self, Choice};
 use nself_realtime::hot::typing::{self, Mark};
-use nself_realtime::hot::{doctor, explain, healing, messages, nodes, rooms, script};
-use nself_realtime::types::{Role, RoomName, Status};
+use nself_realtime::hot::{doctor, explain, healing, messages, nodes, rooms, script, sessions};
+use nself_realtime::types::{Rate, Role, RoomName, Status};
 
 use crate::stage::{GRACE, Stage, held, lease, now_ms, partition, room, user};
 use crate::support::redis::Redis;
@@ -127,9 +127,7 @@ pub async fn call_every_script(stage: &Stage, forgetful: bool) {
     };
     healing::heal(hot, &lobby, &heard, GRACE).await.unwrap();
     forget().await;
-    rooms::strangers(hot, &lobby, std::slice::from_ref(&alice))
-        .await
-        .unwrap();
+    rooms::strangers(hot, &lobby, slice::from_ref(&alice)).await.unwrap();
     forget().await;
     let page = messages::PageRequest {
         before: None,
@@ -137,6 +135,18 @@ pub async fn call_every_script(stage: &Stage, forgetful: bool) {
         limit: 1,
     };
     messages::history(hot, &alice, &lobby, page).await.unwrap();
+    forget().await;
+    let since = rooms::Since {
+        epoch: "another".to_owned(),
+        seq: 0,
+    };
+    messages::missed_all(hot, &[(lobby.clone(), since.clone())], &[])
+        .await
+        .unwrap();
+    forget().await;
+    sessions::read(hot, &alice.user, &alice.connection.pid()).await.unwrap();
+    forget().await;
+    sessions::keep(hot, &alice, &lobby, &since).await.unwrap();
     forget().await;
     assert!(
         rooms::members(hot, &lobby, None, 10, &alice)
@@ -174,6 +184,13 @@ pub async fn call_every_script(stage: &Stage, forgetful: bool) {
     nodes::bury(hot, &alice.node, GRACE).await.unwrap();
     forget().await;
     hot.check().await.unwrap();
+    forget().await;
+    let (class, rate) = (limits::Class::Messages, Rate::new(60, 1).unwrap());
+    let one = limits::Draw { owed: 0, wanted: 1 };
+    assert_eq!(
+        limits::draw(hot, &alice.user, class, rate, one).await.unwrap().granted,
+        1
+    );
 
     let (called, failed) = stage.calls();
     // Within a pipeline the first script alone is measured.

@@ -15,6 +15,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{FromRedisValue, ToRedisArgs};
 use tokio::sync::OnceCell;
 
+use crate::again::again;
 use crate::support::redis::Redis;
 use crate::support::redis_fleet::{RedisCluster, RedisSentinel};
 
@@ -46,12 +47,15 @@ pub fn terms() -> Terms {
         presence_to_all: false,
         user_connections: 100,
         makers_own: true,
+        room_messages: None,
+        only_counted: false,
         connection_rooms: 100,
         history: HistoryTerms {
             size: 100,
             bytes: 1024 * 1024,
             ttl: Duration::from_secs(3_600),
         },
+        recovery_window: Duration::from_secs(120),
     }
 }
 
@@ -92,6 +96,17 @@ impl Stage {
             redis,
             others: Vec::new(),
         }
+    }
+
+    /// Another node's handle, with connections of its own.
+    pub fn sibling(&self) -> Hot {
+        let settings = Settings {
+            url: self.url.clone(),
+            prefix: self.prefix.clone(),
+            terms: self.hot.terms().clone(),
+            metrics: Metrics::new(&Registry::new()).unwrap(),
+        };
+        Hot::open(settings).unwrap()
     }
 
     /// On a Cluster.
@@ -170,7 +185,7 @@ impl Stage {
             max_members: most,
             owner: None,
         };
-        rooms::create(&self.hot, &room).await.unwrap();
+        again(async || rooms::create(&self.hot, &room).await).await;
         room.name
     }
 
@@ -202,12 +217,27 @@ impl Stage {
 
     /// A sweep that comes right after another, as they do while nodes run.
     pub async fn sweep(&self) -> Swept {
+        self.sweep_again().await.0
+    }
+
+    /// The same, and whether it was repeated.
+    pub async fn sweep_again(&self) -> (Swept, bool) {
         for partition in Partition::all() {
             let () = self
                 .ask("HSET", (self.keys().swept(partition), "at", now_ms(), "until", 0))
                 .await;
         }
-        endings::sweep(&self.hot).await.unwrap()
+        again(async || endings::sweep(&self.hot).await).await
+    }
+
+    /// Whatever was left undone is taken over by a sweep, as if it were old.
+    pub async fn take_over(&self, users: &[UserId]) {
+        for user in users {
+            if self.todo_length(user).await > 0 {
+                self.make_todos_old(user).await;
+            }
+        }
+        self.sweep().await;
     }
 
     /// Lets what ends by time end now: the lease, its grace, or an entry of `due`.
@@ -328,7 +358,7 @@ fn hex(text: &str) -> String {
 pub fn held(lease: &Lease) -> Held {
     Held {
         lease: lease.clone(),
-        idle: Duration::ZERO,
+        idle: Some(Duration::ZERO),
     }
 }
 

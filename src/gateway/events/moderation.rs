@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::super::payload::{Fields, Incoming};
 use super::super::protocol::{ErrorCode, Failure};
 use super::{Handled, Outcome, Turn};
+use crate::domain::limits::Class;
 use crate::domain::moderation::{self, Act, Actor, Receipt, Refusal, Term};
 use crate::hot::HotError;
 use crate::types::{Role, RoomName, UserId};
@@ -12,7 +13,7 @@ use crate::types::{Role, RoomName, UserId};
 /// `room:kick`: out of the room, at once on every node.
 pub async fn kick(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let asked = decode(&mut incoming.object()?)?;
-    turn.require_user()?;
+    authorise(turn).await?;
     let lease = turn.client.lease();
     receipt(turn, moderation::kick(&turn.shard.hot, &asked.act(&lease)).await)
 }
@@ -21,7 +22,7 @@ pub async fn kick(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
 pub async fn ban(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let mut fields = incoming.object()?;
     let (asked, term) = (decode(&mut fields)?, decode_term(&mut fields)?);
-    turn.require_user()?;
+    authorise(turn).await?;
     let lease = turn.client.lease();
     receipt(turn, moderation::ban(&turn.shard.hot, &asked.act(&lease), term).await)
 }
@@ -29,7 +30,7 @@ pub async fn ban(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
 /// `room:unban`: may come back.
 pub async fn unban(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let asked = decode(&mut incoming.object()?)?;
-    turn.require_user()?;
+    authorise(turn).await?;
     let lease = turn.client.lease();
     receipt(turn, moderation::unban(&turn.shard.hot, &asked.act(&lease)).await)
 }
@@ -38,7 +39,7 @@ pub async fn unban(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
 pub async fn mute(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let mut fields = incoming.object()?;
     let (asked, term) = (decode(&mut fields)?, decode_term(&mut fields)?);
-    turn.require_user()?;
+    authorise(turn).await?;
     let lease = turn.client.lease();
     receipt(turn, moderation::mute(&turn.shard.hot, &asked.act(&lease), term).await)
 }
@@ -46,7 +47,7 @@ pub async fn mute(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
 /// `room:unmute`: is heard again.
 pub async fn unmute(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let asked = decode(&mut incoming.object()?)?;
-    turn.require_user()?;
+    authorise(turn).await?;
     let lease = turn.client.lease();
     receipt(turn, moderation::unmute(&turn.shard.hot, &asked.act(&lease)).await)
 }
@@ -58,13 +59,19 @@ pub async fn role(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let role = fields.text("role")?;
     let role = Role::parse(&role)
         .ok_or_else(|| Failure::field("role", format_args!("must be one of {}", Role::NAMES.join(", "))))?;
-    turn.require_user()?;
+    authorise(turn).await?;
     let lease = turn.client.lease();
     match moderation::appoint(&turn.shard.hot, &asked.act(&lease), role).await {
         Ok(Ok(())) => Ok(Outcome::Done(None)),
         Ok(Err(refusal)) => Err(refused(refusal)),
         Err(error) => Err(turn.unavailable(error)),
     }
+}
+
+/// Only users moderate, and not too often.
+async fn authorise(turn: &Turn<'_>) -> Result<(), Failure> {
+    turn.require_user()?;
+    turn.limit(Class::Requests).await
 }
 
 struct Asked {

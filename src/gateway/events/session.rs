@@ -8,6 +8,7 @@ use super::super::payload::Incoming;
 use super::super::protocol::{ErrorCode, Failure};
 use super::{Handled, Outcome, Turn};
 use crate::domain::identity::Identity;
+use crate::domain::limits::Class;
 use crate::domain::presence;
 
 /// Longest latency that is believed, in ms.
@@ -16,6 +17,7 @@ const LATENCY_MAX_MS: i64 = 60_000;
 /// The one ack that is not wrapped: the client's own timestamp, echoed.
 pub fn ping(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let timestamp = incoming.optional_object()?.optional_number("timestamp")?;
+    turn.limit_locally()?;
     turn.client.socket.send(&outgoing::pong(now_ms()));
     if let Some(id) = turn.ack {
         let mut answer = json!({ "success": true });
@@ -33,6 +35,7 @@ pub async fn pong(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let sent_ms = timestamp
         .and_then(|number| number.as_f64())
         .ok_or_else(|| Failure::field("timestamp", "is missing"))?;
+    turn.limit_locally()?;
     let latency_ms = now_ms().saturating_sub(sent_ms as i64);
     if !(0..=LATENCY_MAX_MS).contains(&latency_ms) {
         return Ok(Outcome::Done(None));
@@ -49,6 +52,7 @@ pub async fn pong(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
 /// A new token for the same user. A refused one changes nothing: the old one lasts until its end.
 pub async fn refresh(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let token = incoming.object()?.text("token")?;
+    turn.limit(Class::Refreshes).await?;
     let identity = match verified(turn, &token) {
         Ok(identity) => identity,
         Err(failure) => {
