@@ -14,7 +14,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::archive::{Archive, ArchiveError};
 use crate::config::{Config, Limits, PresenceAudience, Recovery, RoomOwnership};
-use crate::domain::identity::{BadKey, TokenRules, Verifier};
+use crate::domain::identity::{BadKey, KeySet, TokenRules, Verifier};
+use crate::domain::revocations::REVOCATIONS_MAX;
 use crate::engine::{self, Application, Server};
 use crate::gateway::{self, Ask, Dispatcher, Encoder, Node, Shard};
 use crate::hot::bus::{Bus, SHARDS_MAX};
@@ -23,6 +24,7 @@ use crate::hot::presence::Held;
 use crate::hot::{self, HistoryTerms, Hot, HotError, Terms};
 use crate::http::{self, EngineCollector, Routes};
 use crate::lifecycle::heartbeat::Holders;
+use crate::lifecycle::key_set::{LoadError, Loader, Source};
 use crate::lifecycle::sweep::Sweeper;
 use crate::lifecycle::{self, beat, heartbeat};
 
@@ -47,6 +49,9 @@ pub enum Error {
     /// The key of the tokens is none.
     #[error(transparent)]
     Key(#[from] BadKey),
+    /// The file of the tokens' key set is none.
+    #[error("the key set of the tokens: {0}")]
+    KeySet(#[from] LoadError),
     /// Two collectors share a name.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -88,18 +93,25 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let bus_task = AbortOnDropHandle::new(tokio::spawn(driver.run()));
 
     let draining = Arc::new(AtomicBool::new(false));
-    let verifier = verifier(&config)?;
-    let node = Node::new(
-        config.node_id.clone(),
-        gateway_settings(&config),
+    let works = lifecycle::Metrics::new(&registry)?;
+    let key_set = config.jwt.has_key_set().then(|| KeySet::new(token_rules(&config)));
+    let secret = config.jwt.secret.as_ref().map(|secret| secret.expose());
+    let verifier = Verifier::new(secret, token_rules(&config), key_set.clone())?;
+    let loader = match key_set {
+        Some(set) => key_set_loader(&config, set, works.clone()).await?,
+        None => None,
+    };
+    let node = Arc::new(Node {
+        id: config.node_id.clone(),
+        settings: gateway_settings(&config),
         verifier,
-        bus.clone(),
-        hot.clone(),
+        bus: bus.clone(),
+        hot: hot.clone(),
         metrics,
-        Arc::clone(&draining),
+        draining: Arc::clone(&draining),
+        connections: AtomicU64::new(0),
         latest_us,
-    );
-    let node = Arc::new(node);
+    });
 
     let routes = Routes {
         health: config.enable_health.then(|| config.health_path.clone()),
@@ -124,7 +136,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     registry.register(Box::new(EngineCollector::new(server.counters())))?;
     tracing::info!(address = %server.local_addr(), shards, version = env!("CARGO_PKG_VERSION"), "listening");
 
-    let tasks = start_lifecycle(&config, &hot, &node, asks.clone(), &registry)?;
+    let tasks = start_lifecycle(&config, &hot, &node, asks.clone(), works, loader);
     stop.cancelled().await;
 
     tracing::info!("stopping");
@@ -145,9 +157,9 @@ fn start_lifecycle(
     hot: &Hot,
     node: &Arc<Node>,
     asks: Vec<mpsc::Sender<Ask>>,
-    registry: &Registry,
-) -> Result<Vec<AbortOnDropHandle<()>>, Error> {
-    let metrics = lifecycle::Metrics::new(registry)?;
+    metrics: lifecycle::Metrics,
+    loader: Option<Loader>,
+) -> Vec<AbortOnDropHandle<()>> {
     let connections = {
         let node = Arc::clone(node);
         move || node.connections.load(Ordering::Relaxed)
@@ -167,12 +179,14 @@ fn start_lifecycle(
         metrics,
     }
     .run();
-    Ok(vec![
+    let mut tasks = vec![
         AbortOnDropHandle::new(tokio::spawn(beating)),
         AbortOnDropHandle::new(tokio::spawn(renewing)),
         AbortOnDropHandle::new(tokio::spawn(sweeping)),
         AbortOnDropHandle::new(tokio::spawn(looking)),
-    ])
+    ];
+    tasks.extend(loader.map(|loader| AbortOnDropHandle::new(tokio::spawn(loader.run()))));
+    tasks
 }
 
 /// Tells every socket that its node goes away. A shard that does not answer in time is not waited for.
@@ -246,23 +260,29 @@ async fn ask_leases(shard: mpsc::Sender<Ask>, partition: Partition) -> Vec<Held>
     answered.await.unwrap_or_default()
 }
 
-fn verifier(config: &Config) -> Result<Verifier, BadKey> {
+fn token_rules(config: &Config) -> TokenRules {
     let jwt = &config.jwt;
-    if jwt.jwks_url.is_some() {
-        tracing::error!(
-            "REALTIME_JWT_JWKS_URL is not fetched yet: nobody gets in by a token; use REALTIME_JWT_JWKS_FILE"
-        );
-    }
-    let key_set = jwt.jwks_file.as_ref().map(std::fs::read_to_string).transpose()?;
-    Verifier::new(&TokenRules {
-        secret: jwt.secret.as_ref().map(|secret| secret.expose()),
-        key_set: key_set.as_deref(),
-        algorithms: &jwt.algorithms,
-        audience: &jwt.audience,
-        issuer: &jwt.issuer,
+    TokenRules {
+        algorithms: jwt.algorithms.clone(),
+        audience: jwt.audience.clone(),
+        issuer: jwt.issuer.clone(),
         // Rounded up: nobody is refused earlier than the setting says.
         leeway_s: jwt.leeway.as_millis().div_ceil(1_000) as u64,
-    })
+    }
+}
+
+/// What keeps the key set up to date. A file that is no key set stops the start; a URL is fetched in the background.
+async fn key_set_loader(
+    config: &Config,
+    set: KeySet,
+    metrics: lifecycle::Metrics,
+) -> Result<Option<Loader>, LoadError> {
+    let file = config.jwt.jwks_file.clone().map(Source::File);
+    let url = config.jwt.jwks_url.as_ref().map(|url| Source::Url(url.url().clone()));
+    match file.or(url) {
+        Some(source) => Loader::open(source, set, metrics).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 fn gateway_settings(config: &Config) -> gateway::Settings {
@@ -352,6 +372,8 @@ fn hot_settings_in(config: &Config, registry: &Registry) -> Result<hot::Settings
             only_counted: config.limits == Limits::Shadow,
             makers_own: config.room_ownership == RoomOwnership::Creator,
             connection_rooms: counted(config, config.max_rooms as u64),
+            revocation_keep: config.revocation_keep,
+            revocations: REVOCATIONS_MAX,
             history: HistoryTerms {
                 size: config.history_size,
                 bytes: HISTORY_BYTES,

@@ -8,6 +8,8 @@ use std::sync::Arc;
 pub const ROOM_NAME_MAX_BYTES: usize = 255;
 /// Longest user id in bytes, as the archive's columns hold it.
 pub const USER_ID_MAX_BYTES: usize = 255;
+/// Longest token id in bytes; a longer one is none, and its token is revoked with its user alone.
+pub const TOKEN_ID_MAX_BYTES: usize = 255;
 
 /// Why a text is no valid id. The message names the rule, never the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -139,6 +141,11 @@ impl Rate {
         60_000_000 / u64::from(self.per_minute)
     }
 }
+text_id!(
+    /// A token's own id (`jti`): 1–255 bytes, no control characters.
+    TokenId,
+    TOKEN_ID_MAX_BYTES
+);
 
 /// Marks the user ids of sockets without a token.
 pub const ANONYMOUS_PREFIX: &str = "anon:";

@@ -37,6 +37,8 @@ fn a_token_is_signed_as_the_gateway_reads_it() {
     let args = [
         "token",
         "ann",
+        "--jti",
+        "t1",
         "--ttl",
         "60",
         "--claim",
@@ -60,6 +62,7 @@ fn a_token_is_signed_as_the_gateway_reads_it() {
         (&claims["role"], &claims["level"], &claims["plain"]),
         (&"admin".into(), &7.into(), &"text".into())
     );
+    assert_eq!(claims["jti"], "t1");
     assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 60);
 }
 

@@ -91,6 +91,7 @@ impl Config {
             batch_size: r.number("REALTIME_BATCH_SIZE", 1..=10_000),
 
             jwt: JwtSettings::read(r),
+            revocation_keep: r.millis("REALTIME_REVOCATION_KEEP", 60_000..=366 * DAY_MS),
             allow_anonymous: r.boolean("REALTIME_ALLOW_ANONYMOUS"),
             anonymous_may_send: r.boolean("REALTIME_ANONYMOUS_MAY_SEND"),
             api_keys: r.list("REALTIME_API_KEYS", &"a comma list of keys", |text| {

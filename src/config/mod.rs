@@ -51,6 +51,8 @@ pub struct Config {
 
     /// Whom to believe.
     pub jwt: JwtSettings,
+    /// How long a revocation is remembered.
+    pub revocation_keep: Duration,
     /// Sockets without a token may listen in public rooms.
     pub allow_anonymous: bool,
     /// … and speak in them.

@@ -14,7 +14,7 @@ use super::values::{NamePatterns, SecretUrl};
 use super::{ConfigError, Problem};
 use crate::types::Rate;
 
-/// A day, in ms: no setting needs a longer time.
+/// A day, in ms: hardly any setting needs a longer time.
 pub(super) const DAY_MS: u64 = 86_400_000;
 
 /// Longest part of a wrong value that is shown, in characters.

@@ -165,11 +165,21 @@ pub const GROUPS: &[Group] = &[
                 "Accepted iss, comma separated; empty = not checked",
             ),
             setting("REALTIME_JWT_LEEWAY", "0", "Tolerance for exp and nbf, ms"),
-            setting("REALTIME_JWT_JWKS_URL", "", "Key set to fetch instead of a secret").secret(),
+            setting(
+                "REALTIME_JWT_JWKS_URL",
+                "",
+                "Key set to fetch, instead of a secret or beside one: http:// or https://; kept up to date",
+            )
+            .secret(),
             setting(
                 "REALTIME_JWT_JWKS_FILE",
                 "",
-                "Key set to read from a file instead of a secret",
+                "The same from a file, read again when it changes",
+            ),
+            setting(
+                "REALTIME_REVOCATION_KEEP",
+                "2592000000",
+                "How long a revocation is remembered, ms: longer than any token lives",
             ),
             switch(
                 "REALTIME_ALLOW_ANONYMOUS",

@@ -13,6 +13,7 @@ use super::outgoing;
 use super::parcel::Parcel;
 use crate::config::CustomStatusShape;
 use crate::domain::offset::Positions;
+use crate::domain::revocations::Revocation;
 use crate::engine::Frame;
 use crate::hot::bus::{Shards, Sink, Topic};
 use crate::hot::frame::{self, BusEvent};
@@ -80,6 +81,10 @@ pub enum Delivery {
     RoomRestored { room: RoomName, outage: Duration },
     /// The same of a user's own channel.
     UserRestored { user: UserId },
+    /// Tokens are no longer good.
+    Revoked(Revocation),
+    /// Revocations of this long may not have come.
+    RevocationsRestored { outage: Duration },
 }
 
 /// What a shard takes its deliveries from.
@@ -186,6 +191,10 @@ impl Encoder {
                 origin,
                 news: self.news(&user, &presence)?,
             }),
+            (Topic::Everybody, BusEvent::Revoked(revocation)) => Some(Delivery::Revoked(revocation)),
+            (Topic::Everybody, BusEvent::Restored { outage_ms }) => Some(Delivery::RevocationsRestored {
+                outage: Duration::from_millis(outage_ms),
+            }),
             (Topic::User(user), BusEvent::Restored { .. }) => Some(Delivery::UserRestored { user: user.clone() }),
             _ => None,
         }
@@ -260,6 +269,7 @@ impl Encoder {
                 let outage = Duration::from_millis(outage_ms);
                 return Some(Delivery::RoomRestored { room, outage });
             }
+            BusEvent::Revoked(_) => return None,
             BusEvent::Presence { user, presence, .. } => {
                 return Some(Delivery::RoomPresence {
                     room,

@@ -14,10 +14,10 @@ use super::client::About;
 use super::node::Node;
 use super::shard::Shard;
 use crate::config::{Limits, Recovery};
-use crate::domain::identity::Identity;
+use crate::domain::identity::{Identity, IdentityError};
 use crate::domain::offset::Offset;
 use crate::domain::sessions::Claim;
-use crate::engine::{ConnectError, Handshake, Refusal};
+use crate::engine::{CloseReason, ConnectError, Handshake, Refusal, Socket};
 use crate::types::{Pid, UserId};
 
 /// Most bytes of a user agent that are kept.
@@ -50,6 +50,9 @@ pub async fn admit(shard: &Shard, request: &Parts, remote: SocketAddr) -> Result
     }
     if !node.hot.is_up() {
         return refuse("redis", "Try again in a moment", RETRY_SOON);
+    }
+    if node.verifier.is_waiting() && !node.settings.allow_anonymous {
+        return refuse("key_set", "Try again in a moment", RETRY_SOON);
     }
     match shard.knock(address(node, &request.headers, remote.ip())).await {
         Ok(wait) if shard.is_kept_out(wait) => {
@@ -86,16 +89,30 @@ pub struct Guest {
     pub claim: Option<Result<Claim, &'static str>>,
 }
 
-/// Who asks to CONNECT. An error is about identity.
-pub fn recognise(node: &Node, handshake: &Handshake, auth: Option<&str>) -> Result<Guest, ConnectError> {
+/// Who asks to CONNECT. An error is about identity; where nobody can tell now, the transport is closed.
+pub async fn recognise(
+    node: &Node,
+    socket: &Socket,
+    handshake: &Handshake,
+    auth: Option<&str>,
+) -> Result<Guest, ConnectError> {
     let auth: Auth = auth
         .and_then(|json| serde_json::from_str(json).ok())
         .unwrap_or_default();
     let identity = match token(auth.token.as_ref(), &handshake.headers)? {
-        Some(token) => Some(node.verifier.verify(&token).map_err(|error| {
-            tracing::info!(error = %error, "token refused");
-            refused(node, "token", "Invalid token")
-        })?),
+        Some(token) => match node.verifier.verify(&token).await {
+            Ok(identity) => Some(identity),
+            Err(error @ IdentityError::Unjudged) => {
+                tracing::warn!(error = %error, "connection not let in");
+                node.metrics.refusals.with_label_values(&["key_set"]).inc();
+                socket.close(CloseReason::Unavailable);
+                return Err(try_again());
+            }
+            Err(error) => {
+                tracing::info!(error = %error, "token refused");
+                return Err(refused(node, "token", "Invalid token"));
+            }
+        },
         None if node.settings.allow_anonymous => None,
         None => return Err(refused(node, "no_token", "Authentication required")),
     };
@@ -147,7 +164,16 @@ fn claim(auth: &Auth) -> Option<Result<Claim, &'static str>> {
     Some(Ok(Claim { pid, offset }))
 }
 
-fn refused(node: &Node, cause: &str, message: &str) -> ConnectError {
+/// What nobody hears, since the transport is closed: the stock client comes back, which it would not after an answer.
+pub fn try_again() -> ConnectError {
+    ConnectError {
+        message: "Try again in a moment".to_owned(),
+        data: None,
+    }
+}
+
+/// CONNECT_ERROR, counted by its cause.
+pub fn refused(node: &Node, cause: &str, message: &str) -> ConnectError {
     node.metrics.refusals.with_label_values(&[cause]).inc();
     ConnectError {
         message: message.to_owned(),

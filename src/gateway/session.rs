@@ -21,6 +21,7 @@ use super::outgoing;
 use super::payload::Incoming;
 use super::protocol::{ErrorCode, Failure, ack, incoming};
 use super::recovery::{Arrival, Rejoined};
+use super::revocations::Arriving;
 use super::rooms::{GoneOn, Position};
 use super::shard::Shard;
 use crate::domain::presence::{Connect, Facts};
@@ -46,7 +47,7 @@ impl Application for Shard {
         auth: Option<String>,
     ) -> LocalBoxFuture<'static, Result<(), ConnectError>> {
         async move {
-            let guest = handshake::recognise(&self.node, &handshake, auth.as_deref())?;
+            let guest = handshake::recognise(&self.node, &socket, &handshake, auth.as_deref()).await?;
             drop(handshake);
             self.let_in(socket, guest).await
         }
@@ -115,6 +116,7 @@ impl Shard {
             ip: guest.ip,
             about: Box::new(guest.about),
             expires_at: Cell::new(guest.identity.as_ref().and_then(|identity| identity.expires_at)),
+            issued: RefCell::default(),
             shown_transport: Cell::new(socket.transport()),
             shown_latency_ms: Cell::new(None),
             active: Cell::new(now),
@@ -127,11 +129,34 @@ impl Shard {
             _place: place,
             socket,
         });
-        let (listening, registered) = tokio::join!(self.listen(&client.user), self.register(&client, None));
-        if listening.is_err() && registered.is_ok() {
+        let arriving = guest.identity.map(|identity| {
+            let arriving = self.arrive(&identity.user, &identity.issued);
+            client.set_issued(identity.issued);
+            arriving
+        });
+        let asked = async {
+            match &arriving {
+                Some(arriving) => arriving.ask().await,
+                None => Ok(false),
+            }
+        };
+        let (listening, registered, asked) =
+            tokio::join!(self.listen(&client.user), self.register(&client, None), asked);
+        // Also by what came while the others were waited for.
+        let is_revoked = || arriving.as_ref().is_some_and(Arriving::is_revoked);
+        if is_revoked() {
+            if registered.is_ok() {
+                // Where even that fails, the lease runs out: nobody extends it.
+                endings::finish(&self.hot, &client.lease()).await.unwrap_or_default();
+            }
+            self.listening(&client.user);
+            tracing::info!(user = %client.user, "revoked token refused");
+            return Err(handshake::refused(&self.node, "revoked", "Invalid token"));
+        }
+        if (listening.is_err() || asked.is_err()) && registered.is_ok() {
             self.give_up(&client).await;
         }
-        let outcome = match listening.and(registered) {
+        let outcome = match listening.and(asked).and(registered) {
             Ok(Connect::Connected {
                 presence,
                 rooms,
@@ -148,6 +173,10 @@ impl Shard {
                         client.socket.set_data(Rc::clone(&client));
                         self.greet(&client, &arrival, rooms, &rejoined);
                         self.replay(&client, &arrival, rejoined);
+                        // By what came while the rooms were joined; from here on it is met among the clients.
+                        if is_revoked() {
+                            self.send_away(&client);
+                        }
                         Ok(())
                     }
                     Err(error) => {
@@ -178,10 +207,7 @@ impl Shard {
         tracing::warn!(%user, why, "connection not registered");
         self.node.metrics.refusals.with_label_values(&[cause]).inc();
         socket.close(CloseReason::Unavailable);
-        ConnectError {
-            message: "Try again in a moment".to_owned(),
-            data: None,
-        }
+        handshake::try_again()
     }
 
     async fn register(&self, client: &Client, known: Option<&Presence>) -> Result<Connect, HotError> {

@@ -22,6 +22,7 @@ use super::node::Node;
 use super::outgoing;
 use super::parcel::Parcel;
 use super::protocol::{ErrorCode, Failure};
+use super::revocations::Revocations;
 use super::rooms::{Rooms, Turn};
 use super::told::Told;
 use crate::domain::presence::Held;
@@ -58,6 +59,7 @@ pub struct Shard {
     pub(super) limits: Book,
     /// By the end of the token, Unix seconds.
     expiries: RefCell<BTreeMap<(i64, u64), Weak<Client>>>,
+    pub(super) revocations: Revocations,
     next_key: Cell<u64>,
     /// With presence told to everybody: whether this shard hears it yet.
     pub(super) hears_all: watch::Sender<bool>,
@@ -77,6 +79,7 @@ impl Shard {
             untold: RefCell::default(),
             limits: Book::default(),
             expiries: RefCell::default(),
+            revocations: Revocations::default(),
             next_key: Cell::new(0),
             hears_all: watch::Sender::new(false),
         });
@@ -259,6 +262,11 @@ impl Shard {
                 self.look_after(user);
                 0
             }
+            Delivery::Revoked(revocation) => self.revoke(std::slice::from_ref(revocation)),
+            Delivery::RevocationsRestored { outage } => {
+                self.look_for_revocations(*outage);
+                0
+            }
         };
         self.node.metrics.deliveries.inc_by(delivered as u64);
     }
@@ -290,6 +298,7 @@ impl Shard {
         let rooms = i64::try_from(self.rooms.borrow().len()).unwrap_or(i64::MAX);
         self.end_expired();
         self.limits.forget(Instant::now());
+        self.look_for_lost_revocations();
         self.node
             .metrics
             .rooms

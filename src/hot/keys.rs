@@ -314,6 +314,16 @@ impl Keys {
         format!("{}:{{nodes}}:node.ends", self.prefix)
     }
 
+    /// Whose tokens are no longer good.
+    pub fn revocations(&self) -> String {
+        format!("{}:{{nodes}}:revocations", self.prefix)
+    }
+
+    /// What every node hears, in the slot of `{nodes}`.
+    pub fn everybody_channel(&self) -> String {
+        format!("{}:{{nodes}}:bus.all", self.prefix)
+    }
+
     pub fn check(&self) -> String {
         format!("{}:{{nodes}}:check", self.prefix)
     }

@@ -15,6 +15,7 @@ pub mod moderation;
 pub mod nodes;
 pub mod presence;
 mod reply;
+pub mod revocations;
 pub mod rooms;
 pub mod script;
 pub mod sessions;
@@ -54,14 +55,18 @@ pub struct Terms {
     pub presence_to_all: bool,
     /// Most connections of one user.
     pub user_connections: u64,
-    /// Whoever makes a room by joining is its admin.
-    pub makers_own: bool,
     /// What one user may say in one room; `None`: as much as anybody likes.
     pub room_messages: Option<Rate>,
     /// Who is over one of the two is let through, and told of.
     pub only_counted: bool,
+    /// Whoever makes a room by joining is its admin.
+    pub makers_own: bool,
     /// Most rooms of one connection.
     pub connection_rooms: u64,
+    /// How long a revocation is remembered.
+    pub revocation_keep: Duration,
+    /// Most revocations that are remembered at once.
+    pub revocations: u32,
     /// What is kept of each room.
     pub history: HistoryTerms,
     /// From the end of a connection's lease to that of the session that its client may recover.

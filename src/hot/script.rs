@@ -14,8 +14,8 @@ use super::{Hot, HotError};
 
 /// The fragments that `-- @include <name>` puts in place: Redis has no modules.
 const FRAGMENTS: &[(&str, &str)] = &[
-    ("moderation/_state", include_str!("../../lua/moderation/_state.lua")),
     ("limits/_gcra", include_str!("../../lua/limits/_gcra.lua")),
+    ("moderation/_state", include_str!("../../lua/moderation/_state.lua")),
     ("messages/_state", include_str!("../../lua/messages/_state.lua")),
     ("presence/_state", include_str!("../../lua/presence/_state.lua")),
     ("rooms/_departure", include_str!("../../lua/rooms/_departure.lua")),
@@ -89,11 +89,12 @@ pub fn all() -> Vec<&'static Script> {
         super::healing::SCRIPTS,
         super::typing::SCRIPTS,
         super::messages::SCRIPTS,
-        super::moderation::SCRIPTS,
         super::sessions::SCRIPTS,
         super::limits::SCRIPTS,
+        super::moderation::SCRIPTS,
         super::sweep::SCRIPTS,
         super::nodes::SCRIPTS,
+        super::revocations::SCRIPTS,
     ]
     .into_iter()
     .flatten()

@@ -6,8 +6,9 @@ use std::time::Duration;
 use nself_realtime::domain::{endings, limits, rooms as domain_rooms};
 use nself_realtime::hot::moderation::{self, Act, Actor, Term};
 use nself_realtime::hot::presence::{self, Choice};
+use nself_realtime::hot::revocations::Subject;
 use nself_realtime::hot::typing::{self, Mark};
-use nself_realtime::hot::{doctor, explain, healing, messages, nodes, rooms, script, sessions};
+use nself_realtime::hot::{doctor, explain, healing, messages, nodes, revocations, rooms, script, sessions};
 use nself_realtime::types::{Rate, Role, RoomName, Status};
 
 use crate::stage::{GRACE, Stage, held, lease, now_ms, partition, room, user};
@@ -191,6 +192,13 @@ pub async fn call_every_script(stage: &Stage, forgetful: bool) {
         limits::draw(hot, &alice.user, class, rate, one).await.unwrap().granted,
         1
     );
+    forget().await;
+    let revoked = Subject::User(alice.user.clone());
+    assert_ne!(revocations::add(hot, &revoked).await.unwrap(), revocations::Added::Full);
+    forget().await;
+    assert!(revocations::check(hot, &alice.user, None).await.unwrap().0.is_some());
+    forget().await;
+    assert_eq!(revocations::since(hot, GRACE).await.unwrap().len(), 1);
 
     let (called, failed) = stage.calls();
     // Within a pipeline the first script alone is measured.

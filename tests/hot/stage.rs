@@ -46,10 +46,12 @@ pub fn terms() -> Terms {
         presence_limit: 500,
         presence_to_all: false,
         user_connections: 100,
-        makers_own: true,
         room_messages: None,
         only_counted: false,
+        makers_own: true,
         connection_rooms: 100,
+        revocation_keep: Duration::from_secs(3_600),
+        revocations: 100,
         history: HistoryTerms {
             size: 100,
             bytes: 1024 * 1024,

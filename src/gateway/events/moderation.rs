@@ -13,7 +13,8 @@ use crate::types::{Role, RoomName, UserId};
 /// `room:kick`: out of the room, at once on every node.
 pub async fn kick(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let asked = decode(&mut incoming.object()?)?;
-    authorise(turn).await?;
+    turn.limit(Class::Requests).await?;
+    turn.require_user()?;
     let lease = turn.client.lease();
     receipt(turn, moderation::kick(&turn.shard.hot, &asked.act(&lease)).await)
 }
@@ -22,7 +23,8 @@ pub async fn kick(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
 pub async fn ban(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let mut fields = incoming.object()?;
     let (asked, term) = (decode(&mut fields)?, decode_term(&mut fields)?);
-    authorise(turn).await?;
+    turn.limit(Class::Requests).await?;
+    turn.require_user()?;
     let lease = turn.client.lease();
     receipt(turn, moderation::ban(&turn.shard.hot, &asked.act(&lease), term).await)
 }
@@ -30,7 +32,8 @@ pub async fn ban(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
 /// `room:unban`: may come back.
 pub async fn unban(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let asked = decode(&mut incoming.object()?)?;
-    authorise(turn).await?;
+    turn.limit(Class::Requests).await?;
+    turn.require_user()?;
     let lease = turn.client.lease();
     receipt(turn, moderation::unban(&turn.shard.hot, &asked.act(&lease)).await)
 }
@@ -39,7 +42,8 @@ pub async fn unban(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
 pub async fn mute(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let mut fields = incoming.object()?;
     let (asked, term) = (decode(&mut fields)?, decode_term(&mut fields)?);
-    authorise(turn).await?;
+    turn.limit(Class::Requests).await?;
+    turn.require_user()?;
     let lease = turn.client.lease();
     receipt(turn, moderation::mute(&turn.shard.hot, &asked.act(&lease), term).await)
 }
@@ -47,7 +51,8 @@ pub async fn mute(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
 /// `room:unmute`: is heard again.
 pub async fn unmute(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let asked = decode(&mut incoming.object()?)?;
-    authorise(turn).await?;
+    turn.limit(Class::Requests).await?;
+    turn.require_user()?;
     let lease = turn.client.lease();
     receipt(turn, moderation::unmute(&turn.shard.hot, &asked.act(&lease)).await)
 }
@@ -59,7 +64,8 @@ pub async fn role(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let role = fields.text("role")?;
     let role = Role::parse(&role)
         .ok_or_else(|| Failure::field("role", format_args!("must be one of {}", Role::NAMES.join(", "))))?;
-    authorise(turn).await?;
+    turn.limit(Class::Requests).await?;
+    turn.require_user()?;
     let lease = turn.client.lease();
     match moderation::appoint(&turn.shard.hot, &asked.act(&lease), role).await {
         Ok(Ok(())) => Ok(Outcome::Done(None)),

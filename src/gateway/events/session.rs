@@ -7,7 +7,7 @@ use super::super::outgoing::{self, iso, now_ms};
 use super::super::payload::Incoming;
 use super::super::protocol::{ErrorCode, Failure};
 use super::{Handled, Outcome, Turn};
-use crate::domain::identity::Identity;
+use crate::domain::identity::{Identity, IdentityError};
 use crate::domain::limits::Class;
 use crate::domain::presence;
 
@@ -53,18 +53,18 @@ pub async fn pong(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
 pub async fn refresh(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let token = incoming.object()?.text("token")?;
     turn.limit(Class::Refreshes).await?;
-    let identity = match verified(turn, &token) {
+    let identity = match verified(turn, &token).await {
         Ok(identity) => identity,
-        Err(failure) => {
-            turn.client.socket.send(&outgoing::auth_error(&failure));
-            return if turn.ack.is_some() {
-                Err(failure)
-            } else {
-                Ok(Outcome::Answered)
-            };
-        }
+        Err(failure) => return refuse(turn, failure),
     };
+    let arriving = turn.shard.arrive(&identity.user, &identity.issued);
+    arriving.ask().await.map_err(|error| turn.unavailable(error))?;
+    if arriving.is_revoked() {
+        return refuse(turn, Failure::new(ErrorCode::Unauthenticated, "Token revoked"));
+    }
     turn.shard.forget_expiry(turn.client);
+    turn.client.set_issued(identity.issued.clone());
+    drop(arriving);
     turn.client.expires_at.set(identity.expires_at);
     turn.shard.watch_expiry(turn.client);
     let rooms = presence::look_up(&turn.shard.hot, std::slice::from_ref(&identity.user)).await;
@@ -82,11 +82,23 @@ pub async fn refresh(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     )))
 }
 
-fn verified(turn: &Turn<'_>, token: &str) -> Result<Identity, Failure> {
+/// Said by `auth:error`, and by the ack where one is waited for.
+fn refuse(turn: &Turn<'_>, failure: Failure) -> Handled {
+    turn.client.socket.send(&outgoing::auth_error(&failure));
+    if turn.ack.is_some() {
+        return Err(failure);
+    }
+    Ok(Outcome::Answered)
+}
+
+async fn verified(turn: &Turn<'_>, token: &str) -> Result<Identity, Failure> {
     let refused = |message: &str| Failure::new(ErrorCode::Unauthenticated, message);
-    let identity = turn.shard.node.verifier.verify(token).map_err(|error| {
+    let identity = turn.shard.node.verifier.verify(token).await.map_err(|error| {
         tracing::info!(error = %error, user = %turn.client.user, "token refused");
-        refused("Invalid token")
+        match error {
+            IdentityError::Unjudged => Failure::unavailable(),
+            _ => refused("Invalid token"),
+        }
     })?;
     if identity.user != turn.client.user {
         return Err(refused("The token is another user's"));
