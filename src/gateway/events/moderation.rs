@@ -74,6 +74,12 @@ pub async fn role(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     }
 }
 
+/// Only users moderate, and not too often.
+async fn authorise(turn: &Turn<'_>) -> Result<(), Failure> {
+    turn.require_user()?;
+    turn.limit(Class::Requests).await
+}
+
 struct Asked {
     room: RoomName,
     user: UserId,
