@@ -16,7 +16,8 @@ dev: ## Build, and run two gateways with a Redis and a Postgres of their own; AR
 	@$(CARGO) run --locked -- dev $(ARGS)
 
 test: ## Run all tests, on real servers and with real clients
-	@scripts/need rust redis postgres clients
+	@scripts/need rust redis postgres clients module browser
+	npm test --silent --prefix clients/js
 	$(CARGO) test --locked
 
 soak: ## All faults ten times, and random lives for ten minutes; SOAK_SEED=… repeats those
@@ -25,7 +26,7 @@ soak: ## All faults ten times, and random lives for ten minutes; SOAK_SEED=… r
 	SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO) test --locked --test hot lives:: -- --nocapture
 
 lint: ## Hold the style: format, lints, documentation, licences, scripts
-	@scripts/need rust lint-tools
+	@scripts/need rust lint-tools module
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
@@ -33,3 +34,4 @@ lint: ## Hold the style: format, lints, documentation, licences, scripts
 	shellcheck .ci/run $$(find scripts actions -type f 2>/dev/null | xargs -r grep -lE '^#!.*(ba)?sh')
 	scripts/check-lua
 	scripts/check-nginx
+	npm run --silent --prefix clients/js check
