@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -13,14 +13,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::archive::{Archive, ArchiveError};
-use crate::config::{Config, Limits, PresenceAudience};
+use crate::config::{Config, Limits, PresenceAudience, Recovery};
 use crate::domain::identity::{BadKey, TokenRules, Verifier};
 use crate::engine::{self, Application, Server};
 use crate::gateway::{self, Ask, Dispatcher, Encoder, Node, Shard};
 use crate::hot::bus::{Bus, SHARDS_MAX};
 use crate::hot::keys::{Keys, Lease, Partition};
 use crate::hot::presence::Held;
-use crate::hot::{self, Hot, HotError, Terms};
+use crate::hot::{self, HistoryTerms, Hot, HotError, Terms};
 use crate::http::{self, EngineCollector, Routes};
 use crate::lifecycle::heartbeat::Holders;
 use crate::lifecycle::sweep::Sweeper;
@@ -32,6 +32,8 @@ const PROLONG: Duration = Duration::from_secs(5);
 const KEEP: Duration = Duration::from_secs(86_400);
 /// Connections of one user: a bound on what one script walks through. The limit that operators set comes with the others.
 const USER_CONNECTIONS: u64 = 1_000;
+/// What is kept of one room's messages, whatever their number.
+const HISTORY_BYTES: u32 = 4 * 1024 * 1024;
 /// Questions to a shard that wait; only the heartbeat asks.
 const ASKS_MAX: usize = 1_024;
 
@@ -74,8 +76,10 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let encoder = Encoder {
         shape: config.custom_status_shape,
         tells_presence: config.enable_presence,
+        recovers: config.recovery != Recovery::Off,
     };
-    let (dispatcher, inboxes) = Dispatcher::new(shards, encoder, metrics.clone());
+    let latest_us = Arc::new(AtomicU64::new(0));
+    let (dispatcher, inboxes) = Dispatcher::new(shards, encoder, metrics.clone(), Arc::clone(&latest_us));
     let keys = Keys::new(&config.redis_prefix);
     let (bus, driver) = Bus::open(
         config.redis_url.expose(),
@@ -95,6 +99,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         hot.clone(),
         metrics,
         Arc::clone(&draining),
+        latest_us,
     );
     let node = Arc::new(node);
 
@@ -276,6 +281,7 @@ fn gateway_settings(config: &Config) -> gateway::Settings {
         presence_to_all: config.presence_audience == PresenceAudience::All,
         custom_status_shape: config.custom_status_shape,
         trusted_proxies: config.trusted_proxies.clone(),
+        recovery: config.recovery,
         limits: config.limits,
         max_connections: config.max_connections,
         max_rooms: config.max_rooms,
@@ -324,6 +330,11 @@ fn hot_settings_in(config: &Config, registry: &Registry) -> Result<hot::Settings
             presence_to_all: config.presence_audience == PresenceAudience::All,
             user_connections: counted(config, USER_CONNECTIONS),
             connection_rooms: counted(config, config.max_rooms as u64),
+            history: HistoryTerms {
+                size: config.history_size,
+                bytes: HISTORY_BYTES,
+                ttl: config.history_ttl,
+            },
         },
         metrics: hot::Metrics::new(registry)?,
     })

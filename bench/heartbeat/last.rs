@@ -40,6 +40,7 @@ pub async fn run(redis: &Redis) {
                 autocreate: true,
                 known: None,
                 members: 0,
+                since: None,
             };
             let joined = rooms::join(&hot, &leaver, &room, options).await.expect("redis answers");
             joined.expect("anybody may");

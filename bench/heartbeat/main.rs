@@ -14,7 +14,7 @@ mod storm;
 
 use std::time::Duration;
 
-use nself_realtime::hot::{Hot, Metrics, Settings, Terms};
+use nself_realtime::hot::{HistoryTerms, Hot, Metrics, Settings, Terms};
 use nself_realtime::types::UserId;
 use prometheus::Registry;
 
@@ -30,6 +30,11 @@ fn terms(lease: Duration) -> Terms {
         presence_to_all: false,
         user_connections: 10_000,
         connection_rooms: 1_000,
+        history: HistoryTerms {
+            size: 100,
+            bytes: 1024 * 1024,
+            ttl: Duration::from_secs(3_600),
+        },
     }
 }
 

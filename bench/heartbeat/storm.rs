@@ -137,6 +137,7 @@ impl Node {
                         autocreate: true,
                         known: None,
                         members: 0,
+                        since: None,
                     };
                     while !matches!(rooms::join(&hot, &lease, &room, options).await, Ok(Ok(_))) {
                         repeats += 1;

@@ -1,23 +1,32 @@
 #!lua
 -- A member says something in a room.
 --
--- KEYS[1] room         hash    the room
--- KEYS[2] room.live    zset    <user>\0<conn>@<node>
--- KEYS[3] room.policy  hash    user -> role, mute, ban
--- KEYS[4] room.dedupe  string  the ack of the send with this client message id
--- KEYS[5] channel      pubsub  who is in the room
+-- KEYS[1] room          hash    the room
+-- KEYS[2] room.live     zset    <user>\0<conn>@<node>
+-- KEYS[3] room.policy   hash    user -> role, mute, ban
+-- KEYS[4] room.dedupe   string  the ack of the send with this client message id
+-- KEYS[5] channel       pubsub  who is in the room
+-- KEYS[6] room.history  stream  what was said, by seq
 -- ARGV[1] user
 -- ARGV[2] member
 -- ARGV[3] the event's JSON object without its end: what the server adds comes behind
 -- ARGV[4] dedupe_ms, 0 where the client gave no id
 -- ARGV[5] only listens: 0|1
+-- ARGV[6] replication id of the master that runs this, or ""
+-- ARGV[7] most messages kept
+-- ARGV[8] most bytes kept
+-- ARGV[9] history_ttl_ms
+-- ARGV[10] the latest position that the node has heard of, µs: this one stands behind it, whatever the clock says
+-- ARGV[11] what the node calls this send
+-- ARGV[12] the node has tried it before, and does not know the outcome: 0|1
 -- RETURNS {"missing"|"banned"|"stranger"|"muted"|"forbidden"} or {"ok", duplicate: 0|1, epoch, seq, now_ms}
 --
 -- One script, because a number that is drawn and not published is a gap, and a message that
 -- is published before the check of a ban that came first is one too many.
 -- @include rooms/_state
+-- @include messages/_state
 
-local room = redis.call("HMGET", KEYS[1], "type", "epoch", "visibility")
+local room = redis.call("HMGET", KEYS[1], "type", "visibility", "pos")
 if not room[1] then
   return { "missing" }
 end
@@ -25,7 +34,7 @@ local now_ms = clock_ms()
 local policy = redis.call("HGET", KEYS[3], ARGV[1])
 policy = policy and cjson.decode(policy) or {}
 local is_member = redis.call("ZSCORE", KEYS[2], ARGV[2])
-if room[3] == "secret" and not policy.role and not is_member then
+if room[2] == "secret" and not policy.role and not is_member then
   return { "missing" }
 end
 if policy.ban and (policy.ban == 0 or policy.ban > now_ms) then
@@ -44,14 +53,28 @@ end
 local keeps = tonumber(ARGV[4]) > 0
 local before = keeps and redis.call("GET", KEYS[4])
 if before then
-  local epoch, seq, sent_ms = string.match(before, "^(%S+) (%d+) (%d+)$")
-  return { "ok", 1, epoch, tonumber(seq), sent_ms }
+  local epoch, seq, sent_ms, token = string.match(before, "^(%S+) (%d+) (%d+) ?(%S*)$")
+  return { "ok", token == ARGV[11] and 0 or 1, epoch, tonumber(seq), sent_ms }
+end
+if ARGV[12] == "1" and not keeps then
+  for _, entry in ipairs(redis.call("XREVRANGE", KEYS[6], "+", "-", "COUNT", 100)) do
+    local epoch, seq, sent_ms, token = string.match(entry[2][2], "^m (%S+) (%d+) (%d+) %S+ (%S+)\n")
+    if token == ARGV[11] then
+      return { "ok", 0, epoch, tonumber(seq), sent_ms }
+    end
+  end
 end
 
+local epoch = write_epoch(KEYS[1], ARGV[6])
 local seq = redis.call("HINCRBY", KEYS[1], "seq", 1)
-local stamp = room[2] .. " " .. string.format("%.0f", seq) .. " " .. string.format("%.0f", now_ms)
+local position = math.max(clock_us(), tonumber(room[3] or "0") + 1, ARGV[10] + 1)
+redis.call("HSET", KEYS[1], "pos", string.format("%.0f", position))
+local stamp = epoch .. " " .. string.format("%.0f", seq) .. " " .. string.format("%.0f", now_ms)
 if keeps then
-  redis.call("SET", KEYS[4], stamp, "PX", ARGV[4])
+  redis.call("SET", KEYS[4], stamp .. " " .. ARGV[11], "PX", ARGV[4])
 end
-redis.call("SPUBLISH", KEYS[5], "m " .. stamp .. "\n" .. ARGV[3])
-return { "ok", 0, room[2], seq, string.format("%.0f", now_ms) }
+local place = string.sub(ARGV[6], 1, 8) .. "." .. string.format("%.0f", position)
+local frame = "m " .. stamp .. " " .. place .. " " .. ARGV[11] .. "\n" .. ARGV[3]
+keep_message(KEYS[6], KEYS[1], seq, frame, tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9])
+redis.call("SPUBLISH", KEYS[5], frame)
+return { "ok", 0, epoch, seq, string.format("%.0f", now_ms) }

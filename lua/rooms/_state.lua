@@ -1,8 +1,12 @@
 -- Shared by the scripts of this folder and of typing; the loader puts it where a script says so.
 
-local function clock_ms()
+local function clock_us()
   local time = redis.call("TIME")
-  return time[1] * 1000 + math.floor(time[2] / 1000)
+  return time[1] * 1000000 + time[2]
+end
+
+local function clock_ms()
+  return math.floor(clock_us() / 1000)
 end
 
 -- Does the user have a live connection in the room? Members of room.live are <user>\0<conn>@<node>.
@@ -31,4 +35,41 @@ local function publish_count(room_key, users_key, due_key, channel, room, now_ms
   redis.call("ZREM", due_key, "count\0" .. room)
   redis.call("SPUBLISH", channel, "c " .. redis.call("HLEN", users_key) .. "\n")
   return true
+end
+
+-- The epoch in which a room is written now. A room that was last written under another master takes a new epoch, in which
+-- the numbers go on from where the old one ended here; `past` remembers that, newest first, so that whoever knows nothing
+-- beyond it has lost nothing. A node that has not noticed yet speaks of a master from before: that changes nothing.
+local function write_epoch(room_key, master)
+  local field = redis.call("HMGET", room_key, "epoch", "master", "seq", "rev", "past")
+  local past = field[5] or ""
+  if not field[1] or master == "" or field[2] == master or string.find(past, master, 1, true) then
+    return field[1]
+  end
+  if not field[2] or field[2] == "" then
+    redis.call("HSET", room_key, "master", master)
+    return field[1]
+  end
+  local lines = { table.concat({ field[1], field[3], field[4], field[2] }, " ") }
+  for line in string.gmatch(past, "[^\n]+") do
+    if #lines < 8 then
+      lines[#lines + 1] = line
+    end
+  end
+  local epoch = string.sub(redis.sha1hex(field[1] .. master), 1, 16)
+  redis.call("HSET", room_key, "epoch", epoch, "master", master, "past", table.concat(lines, "\n"))
+  return epoch
+end
+
+-- How far the room went in an epoch, now or in the past: seq and rev, or nothing where it never was in it.
+local function end_of_epoch(room_key, epoch)
+  local field = redis.call("HMGET", room_key, "epoch", "seq", "rev", "past")
+  if field[1] == epoch then
+    return tonumber(field[2]), tonumber(field[3])
+  end
+  for past, seq, rev in string.gmatch(field[4] or "", "(%S+) (%d+) (%d+) %S+") do
+    if past == epoch then
+      return tonumber(seq), tonumber(rev)
+    end
+  end
 end

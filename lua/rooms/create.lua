@@ -3,6 +3,7 @@
 --
 -- KEYS[1] room          hash    the room
 -- KEYS[2] room.changes  stream  changes of membership, by rev; those of an earlier room of the name go
+-- KEYS[3] room.history  stream  what was said, by seq; the same
 -- ARGV[1] name
 -- ARGV[2] id, a UUID
 -- ARGV[3] type
@@ -16,7 +17,7 @@
 
 local made = redis.call("EXISTS", KEYS[1]) == 0
 if made then
-  redis.call("DEL", KEYS[2])
+  redis.call("DEL", KEYS[2], KEYS[3])
   redis.call("HSET", KEYS[1], "name", ARGV[1], "id", ARGV[2], "type", ARGV[3], "visibility", ARGV[4], "max", ARGV[5],
     "epoch", ARGV[6], "seq", "0", "rev", "0", "created", string.format("%.0f", clock_ms()))
 else

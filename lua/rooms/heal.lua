@@ -4,31 +4,45 @@
 -- KEYS[1] room          hash    the room
 -- KEYS[2] room.changes  stream  changes of membership, by rev
 -- KEYS[3] room.users    hash    user -> joined_ms, version and status last told here
+-- KEYS[4] room.history  stream  what was said, by seq
 -- ARGV[1] the epoch that the node knows
 -- ARGV[2] the rev up to which it has heard
 -- ARGV[3] outage_ms: how long it may have heard nothing
 -- ARGV[4] most changes that are worth telling one by one
--- RETURNS {"gone"}, {"reset", epoch, seq, rev, reason} or
---   {"ok", epoch, rev, JSON list of the users whose presence was told meanwhile, frame...}
+-- ARGV[5] the seq up to which it has heard
+-- ARGV[6] most messages
+-- ARGV[7] most bytes of messages
+-- RETURNS {"gone"}, {"anew", epoch, seq, rev} where nothing leads from that epoch to this, {"reset", epoch, seq, rev, reason} or
+--   {"ok", epoch, seq, rev, JSON list of the users whose presence was told meanwhile, frame...}
 --
--- One script, because changes and the rev up to which they go have to be of one moment.
+-- One script, because what is told and the numbers up to which it goes have to be of one moment.
 -- @include rooms/_state
+-- @include messages/_state
 
 local room = redis.call("HMGET", KEYS[1], "epoch", "seq", "rev")
 if not room[1] then
   return { "gone" }
 end
-local known, rev, most = tonumber(ARGV[2]), tonumber(room[3]), tonumber(ARGV[4])
-if room[1] ~= ARGV[1] then
-  return { "reset", room[1], tonumber(room[2]), rev, "epoch_changed" }
+local seq, rev = tonumber(room[2]), tonumber(room[3])
+local known_seq, known_rev, most = tonumber(ARGV[5]), tonumber(ARGV[2]), tonumber(ARGV[4])
+local end_seq, end_rev = end_of_epoch(KEYS[1], ARGV[1])
+if not end_seq then
+  return { "anew", room[1], seq, rev }
+end
+if known_seq > end_seq or known_rev > end_rev then
+  return { "reset", room[1], seq, rev, "epoch_changed" }
+end
+local messages, why = messages_behind(KEYS[4], known_seq, seq, tonumber(ARGV[6]), tonumber(ARGV[7]))
+if not messages then
+  return { "reset", room[1], seq, rev, why }
 end
 local changes = {}
-if rev > known then
-  if rev - known <= most then
-    changes = redis.call("XRANGE", KEYS[2], string.format("%.0f", known + 1), "+")
+if rev > known_rev then
+  if rev - known_rev <= most then
+    changes = redis.call("XRANGE", KEYS[2], string.format("%.0f", known_rev + 1), "+")
   end
-  if #changes ~= rev - known then
-    return { "reset", room[1], tonumber(room[2]), rev, "changes_trimmed" }
+  if #changes ~= rev - known_rev then
+    return { "reset", room[1], seq, rev, "changes_trimmed" }
   end
 end
 
@@ -40,10 +54,12 @@ for i = 1, #users, 2 do
     told[#told + 1] = users[i]
   end
 end
-local reply = { "ok", room[1], rev, #told == 0 and "[]" or cjson.encode(told) }
-for _, change in ipairs(changes) do
-  if change[2][2] ~= "" then
-    reply[#reply + 1] = change[2][2]
+local reply = { "ok", room[1], seq, rev, #told == 0 and "[]" or cjson.encode(told) }
+for _, entries in ipairs({ changes, messages }) do
+  for _, entry in ipairs(entries) do
+    if entry[2][2] ~= "" then
+      reply[#reply + 1] = entry[2][2]
+    end
   end
 end
 return reply

@@ -9,6 +9,7 @@
 -- KEYS[6] due          zset    what else ends by time
 -- KEYS[7] channel      pubsub  who is in the room
 -- KEYS[8] room.changes stream  changes of membership, by rev
+-- KEYS[9] room.history stream  what was said, by seq
 -- ARGV[1] room
 -- ARGV[2] user
 -- ARGV[3] connection
@@ -22,17 +23,35 @@
 -- ARGV[11] make it when missing: 0|1
 -- ARGV[12] id, a UUID, for a room that is made
 -- ARGV[13] epoch for a room that is made
--- ARGV[14] the epoch in which the connection was a member, or "": in another one Redis has lost the room, and whoever was
---   in it is put back, untold, since nobody saw a leave
+-- ARGV[14] the epoch in which the connection was a member, or "": whoever was in the room is put back, and untold unless
+--   the room saw a leave
 -- ARGV[15] type of the room, as the node knows it, or ""
 -- ARGV[16] visibility, as the node knows it, or ""
 -- ARGV[17] most members, as the node knows it, 0 for no bound
+-- ARGV[18] replication id of the master that runs this, or ""
+-- ARGV[19] the epoch that the client has heard before, or "" where it asks for nothing
+-- ARGV[20] the seq up to which it has heard
+-- ARGV[21] most messages that it is given
+-- ARGV[22] most bytes of them
 -- RETURNS {"gone"|"missing"|"banned"|"forbidden"|"full"} or
---   {"ok", first: 0|1, type, role, member count, epoch, seq, rev, now_ms, visibility, most members}
+--   {"ok", first: 0|1, type, role, member count, epoch, seq, rev, now_ms, visibility, most members,
+--   "" or why what was missed cannot be told, frame...}
 --
 -- One script, because a ban that lands between the check and the membership would not hold,
--- and the count that is answered has to be the one that the room was told.
+-- the count that is answered has to be the one that the room was told, and what was missed ends where the membership begins.
 -- @include rooms/_state
+-- @include messages/_state
+
+-- Whether the room was told that the user has left, as far as it remembers.
+local function saw_leave(changes_key, user)
+  for _, change in ipairs(redis.call("XREVRANGE", changes_key, "+", "-", "COUNT", 500)) do
+    local kind, who = string.match(change[2][2], "^(%a) [^\n]*\n(%Z-)\n")
+    if who == user then
+      return kind == "l"
+    end
+  end
+  return false
+end
 
 if redis.call("EXISTS", KEYS[5]) == 1 then
   return { "gone" }
@@ -42,7 +61,9 @@ local missing = not room[1]
 if missing and ARGV[11] ~= "1" and ARGV[14] == "" then
   return { "missing" }
 end
-local lost = ARGV[14] ~= "" and room[4] ~= ARGV[14]
+local first = not is_live(KEYS[2], ARGV[2])
+local knows = ARGV[14] ~= ""
+local lost = knows and not (first and end_of_epoch(KEYS[1], ARGV[14]) and saw_leave(KEYS[8], ARGV[2]))
 
 local now_ms = clock_ms()
 local policy = redis.call("HGET", KEYS[4], ARGV[2])
@@ -57,20 +78,19 @@ end
 if visibility ~= "public" and (not policy.role or ARGV[5] == "1") and not lost then
   return { "forbidden" }
 end
-local first = not is_live(KEYS[2], ARGV[2])
 local most = tonumber(room[3] or "0")
 if first and most > 0 and not lost and redis.call("HLEN", KEYS[3]) >= most then
   return { "full" }
 end
 
 if missing then
-  redis.call("DEL", KEYS[8])
+  redis.call("DEL", KEYS[8], KEYS[9])
   local kind, limit = "channel", "0"
   if lost then
     kind, visibility, limit = ARGV[15], ARGV[16], ARGV[17]
   end
   redis.call("HSET", KEYS[1], "name", ARGV[1], "id", ARGV[12], "type", kind, "visibility", visibility, "max", limit,
-    "epoch", ARGV[13], "seq", "0", "rev", "0", "created", string.format("%.0f", now_ms))
+    "epoch", ARGV[13], "seq", "0", "rev", "0", "created", string.format("%.0f", now_ms), "master", ARGV[18])
   if ARGV[11] == "1" then
     redis.call("HSET", KEYS[1], "auto", "1")
   end
@@ -78,14 +98,15 @@ if missing then
 elseif room[7] then
   redis.call("PERSIST", KEYS[1])
 end
+local epoch = write_epoch(KEYS[1], ARGV[18])
 redis.call("ZADD", KEYS[2], 0, ARGV[4])
-local rev = tonumber(room[6])
+local seq, rev = tonumber(room[5]), tonumber(room[6])
 if first then
   redis.call("HSET", KEYS[3], ARGV[2], string.format("%.0f", now_ms) .. " " .. ARGV[6] .. " " .. ARGV[8])
   rev = redis.call("HINCRBY", KEYS[1], "rev", 1)
   local large = redis.call("HLEN", KEYS[3]) > tonumber(ARGV[9])
   local frame = table.concat({
-    "j " .. room[4] .. " " .. rev .. " " .. string.format("%.0f", now_ms) .. " " .. ARGV[6] .. " " .. ARGV[3],
+    "j " .. epoch .. " " .. rev .. " " .. string.format("%.0f", now_ms) .. " " .. ARGV[6] .. " " .. ARGV[3],
     ARGV[2], ARGV[7],
   }, "\n")
   change_membership(KEYS[8], KEYS[7], rev, (large or lost) and "" or frame)
@@ -93,7 +114,21 @@ if first then
     publish_count(KEYS[1], KEYS[3], KEYS[6], KEYS[7], ARGV[1], now_ms, tonumber(ARGV[10]))
   end
 end
-return {
-  "ok", first and 1 or 0, room[1], policy.role or "member", redis.call("HLEN", KEYS[3]), room[4], tonumber(room[5]), rev,
-  string.format("%.0f", now_ms), visibility, tonumber(room[3] or "0"),
+local missed, why = {}, ""
+if ARGV[19] ~= "" then
+  local end_seq, known_seq = end_of_epoch(KEYS[1], ARGV[19]), tonumber(ARGV[20])
+  if not end_seq or known_seq > end_seq then
+    why = "epoch_changed"
+  else
+    missed, why = messages_behind(KEYS[9], known_seq, seq, tonumber(ARGV[21]), tonumber(ARGV[22]))
+    missed, why = missed or {}, missed and "" or why
+  end
+end
+local reply = {
+  "ok", first and 1 or 0, room[1], policy.role or "member", redis.call("HLEN", KEYS[3]), epoch, seq, rev,
+  string.format("%.0f", now_ms), visibility, tonumber(room[3] or "0"), why,
 }
+for _, entry in ipairs(missed) do
+  reply[#reply + 1] = entry[2][2]
+end
+return reply

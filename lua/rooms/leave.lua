@@ -19,6 +19,7 @@
 -- ARGV[8] count_every_ms
 -- ARGV[9] tombstone_ms, 0 where the connection lives on
 -- ARGV[10] keep_ms of an empty room that was made by joining it
+-- ARGV[11] replication id of the master that runs this, or ""
 -- RETURNS {"missing"} or {"ok", removed: 0|1, last: 0|1, rev, epoch, seq}
 --
 -- One script, because "the user's last connection here" has to be asked in the moment of the
@@ -53,6 +54,7 @@ if is_live(KEYS[2], ARGV[2]) then
 end
 
 local now_ms = clock_ms()
+room[1] = write_epoch(KEYS[1], ARGV[11])
 local count = redis.call("HLEN", KEYS[3])
 redis.call("HDEL", KEYS[3], ARGV[2])
 local rev = redis.call("HINCRBY", KEYS[1], "rev", 1)

@@ -109,6 +109,8 @@ impl Config {
             max_rooms: r.number("REALTIME_MAX_ROOMS", 1..=100_000),
 
             room_autocreate: r.patterns("REALTIME_ROOM_AUTOCREATE"),
+            history_size: r.number("REALTIME_HISTORY_SIZE", 0..=1_000_000),
+            history_ttl: r.millis("REALTIME_HISTORY_TTL", 1_000..=30 * DAY_MS),
             recovery: r.choice("REALTIME_RECOVERY", Recovery::NAMES, Recovery::parse),
             recovery_window: r.millis("REALTIME_RECOVERY_WINDOW", 0..=DAY_MS),
 

@@ -82,6 +82,10 @@ pub struct Config {
 
     /// Rooms that are made when first joined.
     pub room_autocreate: NamePatterns,
+    /// Messages that are kept of each room.
+    pub history_size: u32,
+    /// From a room's last message to the end of its history.
+    pub history_ttl: Duration,
     /// The stock client's own recovery.
     pub recovery: Recovery,
     /// How long a session can be recovered after its lease ended.

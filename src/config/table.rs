@@ -229,6 +229,16 @@ pub const GROUPS: &[Group] = &[
                 "Names of rooms that are made when first joined: comma list, * stands for any text",
             ),
             setting(
+                "REALTIME_HISTORY_SIZE",
+                "1000",
+                "Messages of a room that are kept for those who missed them; 0 = none",
+            ),
+            setting(
+                "REALTIME_HISTORY_TTL",
+                "86400000",
+                "How long they are kept after the last one, ms",
+            ),
+            setting(
                 "REALTIME_RECOVERY",
                 "asked",
                 "Recovery of the stock client: asked (by auth.recovery), all or off",

@@ -8,8 +8,8 @@ use crate::hot::rooms::{Join, JoinRequest, LeaveRequest, Page};
 use crate::hot::{self, Hot, HotError};
 use crate::types::{LeaveReason, RoomName, UserId};
 
-pub use crate::hot::healing::Healed;
-pub use crate::hot::rooms::{Joined, Known, LIST_MAX, Left, Member, NewRoom, Room};
+pub use crate::hot::healing::{Healed, Heard};
+pub use crate::hot::rooms::{Joined, Known, LIST_MAX, Left, Member, Missed, NewRoom, Room, Since};
 
 /// What [`create`] found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +54,8 @@ pub struct JoinOptions<'a> {
     pub known: Option<&'a Known>,
     /// Members to return, at most.
     pub members: u32,
+    /// What the client has heard before.
+    pub since: Option<&'a Since>,
 }
 
 /// Joins: the user's half first, then the room's, so that whatever happens in between is cleaned by the sweep.
@@ -72,6 +74,7 @@ pub async fn join(
         autocreate,
         known,
         members,
+        since,
     } = options;
     let request = JoinRequest {
         lease,
@@ -80,6 +83,7 @@ pub async fn join(
         autocreate,
         known,
         members,
+        since,
     };
     let refusal = match hot::rooms::join(hot, &request).await? {
         Join::Joined(joined) => return Ok(Ok(joined)),
@@ -108,9 +112,14 @@ pub async fn leave(hot: &Hot, lease: &Lease, room: &RoomName) -> Result<Option<L
     Ok(left)
 }
 
-/// What a node has missed of a room behind `rev` of `epoch`; `outage`: how long it may have heard nothing.
-pub async fn heal(hot: &Hot, room: &RoomName, epoch: &str, rev: u64, outage: Duration) -> Result<Healed, HotError> {
-    hot::healing::heal(hot, room, epoch, rev, outage).await
+/// What a node has missed of a room behind a place; `outage`: how long it may have heard nothing.
+pub async fn heal(hot: &Hot, room: &RoomName, known: &Heard, outage: Duration) -> Result<Healed, HotError> {
+    hot::healing::heal(hot, room, known, outage).await
+}
+
+/// Which of these connections are no members of a room: their places in the list.
+pub async fn strangers(hot: &Hot, room: &RoomName, leases: &[Lease]) -> Result<Vec<usize>, HotError> {
+    hot::rooms::strangers(hot, room, leases).await
 }
 
 /// Why a page of members is not given.

@@ -22,6 +22,8 @@ pub struct Client {
     pub key: u64,
     pub socket: Socket,
     pub user: UserId,
+    /// Its session is kept, and messages come with their offsets.
+    pub recovers: bool,
     pub ip: IpAddr,
     pub about: Box<About>,
     /// Unix seconds; `None`: the token does not end.

@@ -2,13 +2,16 @@
 //! listen. Not here: which client of a shard hears it (`shard`).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use super::client::replacing_key;
 use super::metrics::Metrics;
+use super::offset::Positions;
 use super::outgoing;
+use super::parcel::Parcel;
 use crate::config::CustomStatusShape;
 use crate::engine::Frame;
 use crate::hot::bus::{Shards, Sink, Topic};
@@ -48,9 +51,8 @@ pub enum Delivery {
     Room {
         room: RoomName,
         order: Order,
-        key: Option<u64>,
         except: Option<UserId>,
-        frame: Frame,
+        parcel: Parcel,
         news: Option<News>,
     },
     /// A presence, to everybody in the room.
@@ -63,6 +65,8 @@ pub enum Delivery {
     },
     /// A presence, to everybody.
     Presence { origin: Option<String>, news: News },
+    /// The bus brings nothing of this room until it is restored.
+    RoomInterrupted { room: RoomName },
     /// The bus brought nothing of this room for a while.
     RoomRestored { room: RoomName, outage: Duration },
     /// The same of a user's own channel.
@@ -78,6 +82,8 @@ pub struct Encoder {
     pub shape: CustomStatusShape,
     /// `REALTIME_ENABLE_PRESENCE`: without it presence is kept, and not told.
     pub tells_presence: bool,
+    /// `REALTIME_RECOVERY`: whether there are clients that want offsets.
+    pub recovers: bool,
 }
 
 /// Stands between the bus and the shards.
@@ -85,30 +91,45 @@ pub struct Dispatcher {
     inboxes: Vec<mpsc::Sender<Arc<Delivery>>>,
     encoder: Encoder,
     metrics: Metrics,
+    /// How far each master has been heard.
+    positions: Positions,
+    /// The latest of them, for the shards that send.
+    latest_us: Arc<AtomicU64>,
 }
 
 impl Dispatcher {
     /// A dispatcher, and the inbox of each shard.
-    pub fn new(shards: usize, encoder: Encoder, metrics: Metrics) -> (Self, Vec<Inbox>) {
+    pub fn new(shards: usize, encoder: Encoder, metrics: Metrics, latest_us: Arc<AtomicU64>) -> (Self, Vec<Inbox>) {
         let (inboxes, receivers) = (0..shards).map(|_| mpsc::channel(INBOX_MAX)).unzip();
         let dispatcher = Self {
             inboxes,
             encoder,
             metrics,
+            positions: Positions::default(),
+            latest_us,
         };
         (dispatcher, receivers)
     }
 
     /// What the bus calls with every frame.
-    pub fn into_sink(self) -> Sink {
+    pub fn into_sink(mut self) -> Sink {
         Box::new(move |topic, shards, payload| match frame::decode(payload) {
             Some(event) => {
-                if let Some(delivery) = self.encoder.delivery(topic, event) {
+                let offset = self.offset_of(&event);
+                if let Some(delivery) = self.encoder.delivery(topic, event, offset) {
                     self.dispatch(shards, &Arc::new(delivery));
                 }
             }
             None => self.metrics.bad_frames.inc(),
         })
+    }
+
+    /// How far whoever hears this event has heard; `None` where its position does not tell, since a clock went back.
+    fn offset_of(&mut self, event: &BusEvent) -> Option<String> {
+        let BusEvent::Message(message) = event else { return None };
+        let rises = self.positions.advance(&message.position);
+        self.latest_us.store(self.positions.latest_us(), Ordering::Relaxed);
+        (rises && self.encoder.recovers).then(|| self.positions.to_string())
     }
 
     fn dispatch(&self, shards: Shards, delivery: &Arc<Delivery>) {
@@ -131,9 +152,9 @@ impl Encoder {
         })
     }
 
-    fn delivery(&self, topic: &Topic, event: BusEvent) -> Option<Delivery> {
+    fn delivery(&self, topic: &Topic, event: BusEvent, offset: Option<String>) -> Option<Delivery> {
         match (topic, event) {
-            (Topic::Room(room), event) => self.room_delivery(room.clone(), event),
+            (Topic::Room(room), event) => self.room_delivery(room.clone(), event, offset),
             (
                 Topic::User(_),
                 BusEvent::Presence {
@@ -162,16 +183,11 @@ impl Encoder {
     }
 
     /// An event of a room, for everybody of a shard who is in it.
-    pub fn room_delivery(&self, room: RoomName, event: BusEvent) -> Option<Delivery> {
-        let (order, key, except, frame, news) = match event {
-            BusEvent::Message {
-                epoch,
-                seq,
-                sent_ms,
-                body,
-            } => {
-                let frame = outgoing::message_new(&body, &epoch, seq, sent_ms);
-                (Order::Seq { epoch, seq }, None, None, frame, None)
+    pub fn room_delivery(&self, room: RoomName, event: BusEvent, offset: Option<String>) -> Option<Delivery> {
+        let (order, except, parcel, news) = match event {
+            BusEvent::Message(message) => {
+                let (epoch, seq) = (message.epoch.clone(), message.seq);
+                (Order::Seq { epoch, seq }, None, Parcel::message(message, offset), None)
             }
             BusEvent::Joined {
                 epoch,
@@ -187,7 +203,7 @@ impl Encoder {
                 } else {
                     self.news(&user, &presence)
                 };
-                (Order::Rev { epoch, rev }, None, Some(user), frame, news)
+                (Order::Rev { epoch, rev }, Some(user), Parcel::new(frame, None), news)
             }
             BusEvent::Left {
                 epoch,
@@ -201,7 +217,7 @@ impl Encoder {
                 let news = presence
                     .filter(|_| !user.is_anonymous())
                     .and_then(|presence| self.news(&user, &presence));
-                (Order::Rev { epoch, rev }, None, Some(user), frame, news)
+                (Order::Rev { epoch, rev }, Some(user), Parcel::new(frame, None), news)
             }
             BusEvent::Typing {
                 thread,
@@ -210,21 +226,15 @@ impl Encoder {
                 users,
             } => {
                 let frame = outgoing::typing_event(&room, thread.as_deref(), room_type.as_deref(), &users);
-                (
-                    Order::None,
-                    Some(replacing_key(("typing", &room, thread))),
-                    except,
-                    frame,
-                    None,
-                )
+                let key = replacing_key(("typing", &room, thread));
+                (Order::None, except, Parcel::new(frame, Some(key)), None)
             }
-            BusEvent::Count { members } => (
-                Order::None,
-                Some(replacing_key(("count", &room))),
-                None,
-                outgoing::room_count(&room, members),
-                None,
-            ),
+            BusEvent::Count { members } => {
+                let frame = outgoing::room_count(&room, members);
+                let key = replacing_key(("count", &room));
+                (Order::None, None, Parcel::new(frame, Some(key)), None)
+            }
+            BusEvent::Interrupted => return Some(Delivery::RoomInterrupted { room }),
             BusEvent::Restored { outage_ms } => {
                 let outage = Duration::from_millis(outage_ms);
                 return Some(Delivery::RoomRestored { room, outage });
@@ -239,9 +249,8 @@ impl Encoder {
         Some(Delivery::Room {
             room,
             order,
-            key,
             except,
-            frame,
+            parcel,
             news,
         })
     }

@@ -6,41 +6,63 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use super::client::Client;
 use super::fanout::Delivery;
 use super::outgoing;
-use super::rooms::Heard;
+use super::rooms::Position;
 use super::shard::Shard;
-use crate::domain::rooms::Healed;
+use crate::domain::rooms::{Healed, Heard};
 use crate::domain::{presence, rooms};
+use crate::hot::keys::Lease;
 use crate::types::{RoomName, UserId};
 
 /// Tries to read what was missed, before the room goes on without it.
 const TRIES: u32 = 60;
+/// The same of a room that is not there.
+const TRIES_GONE: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(250);
+/// Why a room is reset that has begun anew.
+pub(super) const EPOCH_CHANGED: &str = "epoch_changed";
 
 impl Shard {
+    /// Heals a room, unless that is under way.
+    pub(super) fn heal_anew(self: &Rc<Self>, room: &RoomName, outage: Duration) {
+        if self.rooms.borrow_mut().begin_healing(room).is_some() {
+            self.heal(room, outage);
+        }
+    }
+
     /// Reads what was missed of a room, on a task of its own; what comes meanwhile is kept by the room. The caller has
     /// begun the healing.
     pub(super) fn heal(self: &Rc<Self>, room: &RoomName, outage: Duration) {
         let (shard, room) = (Rc::clone(self), room.clone());
         tokio::task::spawn_local(async move {
-            let healed = shard.read_missed(&room, outage).await;
+            let mut healed = shard.read_missed(&room, outage).await;
+            if let Some(Healed::Anew(heard)) = &healed {
+                // It is told from its beginning, each by where it is registered.
+                shard.begin_anew(&room, &heard.epoch);
+                healed = shard.read_missed(&room, outage).await;
+            }
+            let is_gone = matches!(healed, Some(Healed::Gone));
             let heard = match healed {
                 Some(healed) => shard.tell_missed(&room, healed).await,
                 None => None,
             };
             let kept = shard.rooms.borrow_mut().end_healing(&room, heard);
             shard.node.metrics.healed.inc();
-            for delivery in kept {
+            // Of a room that is no more nothing can be put in order.
+            for delivery in kept.into_iter().filter(|_| !is_gone) {
                 shard.deliver(&delivery);
             }
         });
     }
 
     async fn read_missed(&self, room: &RoomName, outage: Duration) -> Option<Healed> {
-        for _ in 0..TRIES {
+        for tries in 1..=TRIES {
             let heard = self.rooms.borrow().heard_so_far(room)?;
-            match rooms::heal(&self.hot, room, &heard.epoch, heard.rev, outage).await {
+            match rooms::heal(&self.hot, room, &heard, outage).await {
+                // Redis may have lost it, and get it back from the nodes in this moment.
+                Ok(Healed::Gone) if tries < TRIES_GONE => {}
                 Ok(healed) => return Some(healed),
                 Err(error) => tracing::debug!(error = %error, "a room is not healed yet"),
             }
@@ -52,40 +74,62 @@ impl Shard {
 
     /// Delivers what was missed; how far the room is then.
     async fn tell_missed(self: &Rc<Self>, room: &RoomName, healed: Healed) -> Option<Heard> {
-        let before = self.rooms.borrow().heard_so_far(room)?;
         match healed {
-            // Whoever is registered anew goes on from there, and is told by that.
-            Healed::Gone => None,
-            Healed::Reset { epoch, .. } if epoch != before.epoch => None,
-            Healed::Reset {
-                epoch,
-                seq,
-                rev,
-                reason,
-            } => {
-                let frame = outgoing::room_reset(room, &epoch, seq, rev, &reason);
-                let heard = Heard {
-                    epoch,
-                    seq: before.seq,
-                    rev,
-                };
-                self.rooms
-                    .borrow_mut()
-                    .reset(room, &Heard { seq, ..heard.clone() }, &frame);
+            // Whoever is registered anew goes on from there, and is told by that; twice anew is for the next event to see.
+            Healed::Gone | Healed::Anew(_) => None,
+            Healed::Reset { heard, reason } => {
+                self.remove_strangers(room).await;
+                let frame = outgoing::room_reset(room, &heard.epoch, heard.seq, heard.rev, &reason);
+                let moved = self.rooms.borrow_mut().reset(room, &heard);
+                self.node
+                    .metrics
+                    .resets
+                    .with_label_values(&[&reason])
+                    .inc_by(moved.len() as u64);
+                moved.iter().for_each(|client| client.socket.send(&frame));
                 Some(heard)
             }
-            Healed::Missed {
-                rev, changes, users, ..
-            } => {
+            Healed::Missed { heard, events, users } => {
                 let encoder = self.node.encoder();
-                for change in changes {
-                    if let Some(delivery @ Delivery::Room { .. }) = encoder.room_delivery(room.clone(), change) {
+                for event in events {
+                    if let Some(delivery @ Delivery::Room { .. }) = encoder.room_delivery(room.clone(), event, None) {
                         self.deliver_now(&delivery);
                     }
                 }
+                self.rooms.borrow_mut().turn_epoch(room, &heard.epoch);
                 self.tell_changed(room, &users).await;
-                Some(Heard { rev, ..before })
+                Some(heard)
             }
+        }
+    }
+
+    /// The room has begun anew: those who are registered in it are told so, the others when they are.
+    fn begin_anew(&self, room: &RoomName, epoch: &str) {
+        let begun = self.rooms.borrow_mut().begin_anew(room, epoch);
+        for (client, position) in begun {
+            self.tell_reset(&client, room, &position, EPOCH_CHANGED);
+        }
+    }
+
+    pub(super) fn tell_reset(&self, client: &Client, room: &RoomName, position: &Position, reason: &str) {
+        let frame = outgoing::room_reset(room, &position.known.epoch, position.seq, position.rev, reason);
+        client.socket.send(&frame);
+        self.node.metrics.resets.with_label_values(&[reason]).inc();
+    }
+
+    /// Among what was missed, and is not told one by one, may be that somebody was sent away: whom Redis does not know as
+    /// a member hears nothing more.
+    async fn remove_strangers(&self, room: &RoomName) {
+        let clients = self.rooms.borrow().clients(room);
+        let leases: Vec<Lease> = clients.iter().map(|client| client.lease()).collect();
+        match rooms::strangers(&self.hot, room, &leases).await {
+            Ok(strangers) => {
+                for index in strangers {
+                    clients[index].rooms.borrow_mut().remove(room);
+                    self.leave_room(room, &clients[index]);
+                }
+            }
+            Err(error) => tracing::debug!(error = %error, "members of a room that is reset are not looked at"),
         }
     }
 

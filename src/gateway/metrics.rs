@@ -16,6 +16,7 @@ pub struct Metrics {
     pub late_acks: IntCounter,
     pub latency: Histogram,
     pub healed: IntCounter,
+    pub resets: IntCounterVec,
     pub refusals: IntCounterVec,
     pub limits: IntCounterVec,
     pub rooms: IntGaugeVec,
@@ -72,6 +73,11 @@ impl Metrics {
                 "realtime_rooms_healed_total",
                 "Rooms whose missed events were read from Redis.",
             )?,
+            resets: counters(
+                "realtime_room_resets_total",
+                "Times that a client was told to read a room again, by reason.",
+                "reason",
+            )?,
             limits: counters(
                 "realtime_limit_hits_total",
                 "Limits that were reached, enforced or only counted.",
@@ -100,6 +106,7 @@ impl Metrics {
         registry.register(Box::new(metrics.late_acks.clone()))?;
         registry.register(Box::new(metrics.latency.clone()))?;
         registry.register(Box::new(metrics.healed.clone()))?;
+        registry.register(Box::new(metrics.resets.clone()))?;
         registry.register(Box::new(metrics.refusals.clone()))?;
         registry.register(Box::new(metrics.limits.clone()))?;
         registry.register(Box::new(metrics.rooms.clone()))?;

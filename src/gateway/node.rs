@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::fanout::Encoder;
 use super::metrics::Metrics;
-use crate::config::{CustomStatusShape, Limits, NamePatterns, Networks};
+use crate::config::{CustomStatusShape, Limits, NamePatterns, Networks, Recovery};
 use crate::domain::identity::Verifier;
 use crate::hot::Hot;
 use crate::hot::bus::Bus;
@@ -30,6 +30,8 @@ pub struct Settings {
     pub presence_to_all: bool,
     pub custom_status_shape: CustomStatusShape,
     pub trusted_proxies: Networks,
+    /// Whose session is kept, to be recovered.
+    pub recovery: Recovery,
     /// Whether the two counts below hold, or are only counted.
     pub limits: Limits,
     /// Sockets that this node holds at most.
@@ -49,6 +51,8 @@ pub struct Node {
     pub metrics: Metrics,
     pub draining: Arc<AtomicBool>,
     pub connections: AtomicU64,
+    /// The latest position of a message that the bus has brought, µs.
+    pub latest_us: Arc<AtomicU64>,
     incarnations: AtomicU64,
 }
 
@@ -62,6 +66,7 @@ impl Node {
         hot: Hot,
         metrics: Metrics,
         draining: Arc<AtomicBool>,
+        latest_us: Arc<AtomicU64>,
     ) -> Self {
         let (connections, incarnations) = (AtomicU64::new(0), AtomicU64::new(0));
         Self {
@@ -73,6 +78,7 @@ impl Node {
             metrics,
             draining,
             connections,
+            latest_us,
             incarnations,
         }
     }
@@ -82,6 +88,7 @@ impl Node {
         Encoder {
             shape: self.settings.custom_status_shape,
             tells_presence: self.settings.enable_presence,
+            recovers: self.settings.recovery != Recovery::Off,
         }
     }
 

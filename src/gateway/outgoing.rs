@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::protocol::{Failure, PROTOCOL_VERSION, outgoing as event};
 use crate::config::CustomStatusShape;
 use crate::engine::Frame;
+use crate::hot::frame::Message;
 use crate::types::{LeaveReason, Presence, RoomName, UserId};
 
 /// ISO-8601 UTC with milliseconds, as JavaScript writes dates.
@@ -165,14 +166,40 @@ pub fn message_id(epoch: &str, seq: u64) -> String {
     format!("{epoch}-{seq}")
 }
 
-/// `message:new`: the object that [`message_body`] began, with its place in the room's order.
-pub fn message_new(body: &str, epoch: &str, seq: u64, sent_ms: i64) -> Frame {
-    let end = format!(
-        r#","messageId":"{epoch}-{seq}","epoch":"{epoch}","seq":{seq},"timestamp":"{}"}}]"#,
-        iso(sent_ms)
-    );
+/// What the server adds to the object that [`message_body`] began, and its end.
+fn message_end(message: &Message) -> String {
+    format!(
+        r#","messageId":"{epoch}-{seq}","epoch":"{epoch}","seq":{seq},"timestamp":"{at}"}}"#,
+        epoch = message.epoch,
+        seq = message.seq,
+        at = iso(message.sent_ms)
+    )
+}
+
+/// `message:new`, with an offset behind it for those who recover.
+pub fn message_new(message: &Message, offset: Option<&str>) -> Frame {
+    let mut end = message_end(message);
+    if let Some(offset) = offset {
+        end.push(',');
+        end.push_str(&quoted(offset));
+    }
+    end.push(']');
     let name = format!(r#"["{}","#, event::MESSAGE_NEW);
-    Frame::event_parts(&[name.as_bytes(), body.as_bytes(), end.as_bytes()])
+    Frame::event_parts(&[name.as_bytes(), message.body.as_bytes(), end.as_bytes()])
+}
+
+/// Payloads of `message:new` as one JSON list, for acks.
+pub fn messages(messages: &[Message]) -> String {
+    let mut list = String::from("[");
+    for message in messages {
+        if list.len() > 1 {
+            list.push(',');
+        }
+        list.push_str(&message.body);
+        list.push_str(&message_end(message));
+    }
+    list.push(']');
+    list
 }
 
 /// `typing:event`: who types now, with the start of each, Unix ms.
@@ -242,13 +269,17 @@ mod tests {
         let room = RoomName::parse("a\"b").expect("valid");
         let user = UserId::parse("u").expect("valid");
         let body = message_body(&room, &user, "hi\n", Some("t"), None, Some(r#"{"k":1}"#));
-        let whole = format!(
-            r#"{body},"messageId":"e-1","epoch":"e","seq":1,"timestamp":"{}"}}"#,
-            iso(0)
-        );
-        let read: Value = serde_json::from_str(&whole).expect("JSON");
-        assert_eq!(read["roomName"], "a\"b");
-        assert_eq!(read["metadata"]["k"], 1);
-        assert_eq!(read["seq"], 1);
+        let message = Message {
+            epoch: "e".into(),
+            seq: 1,
+            sent_ms: 0,
+            position: "aa.1".parse().expect("a position"),
+            body,
+        };
+        let read: Value = serde_json::from_str(&messages(&[message.clone(), message])).expect("JSON");
+        assert_eq!(read[1]["roomName"], "a\"b");
+        assert_eq!(read[1]["metadata"]["k"], 1);
+        assert_eq!(read[1]["messageId"], "e-1");
+        assert_eq!(read[1]["seq"], 1);
     }
 }

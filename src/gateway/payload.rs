@@ -4,6 +4,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::protocol::Failure;
+use crate::domain::rooms::Since;
 use crate::types::{RoomName, UserId};
 
 /// Longest `threadId` and `replyTo`, in bytes.
@@ -18,6 +19,11 @@ pub const METADATA_MAX_BYTES: usize = 16 * 1024;
 const STATUS_TEXT_MAX_BYTES: usize = 1_024;
 /// Longest custom emoji, in bytes; the archive's column holds 100 characters.
 const EMOJI_MAX_BYTES: usize = 100;
+
+/// Longest epoch, in bytes.
+const EPOCH_MAX_BYTES: usize = 64;
+/// Largest number of a message: JavaScript and Lua have no larger whole ones.
+const SEQ_MAX: u64 = (1 << 53) - 1;
 
 /// An event's name and its first argument.
 #[derive(Debug)]
@@ -157,6 +163,36 @@ impl Fields {
                 .filter(|limit| (1..=max).contains(limit))
                 .ok_or_else(|| Failure::field("limit", format_args!("must be a whole number from 1 to {max}"))),
         }
+    }
+
+    /// A place in a room's order.
+    pub fn optional_seq(&mut self, field: &str) -> Result<Option<u64>, Failure> {
+        let Some(value) = self.take(field) else {
+            return Ok(None);
+        };
+        let seq = value.as_u64().filter(|seq| *seq <= SEQ_MAX);
+        seq.map(Some)
+            .ok_or_else(|| Failure::field(field, "must be a whole number from 0"))
+    }
+
+    /// `since`: how far the client has heard the room before.
+    pub fn since(&mut self) -> Result<Option<Since>, Failure> {
+        let mut since = match self.take("since") {
+            None => return Ok(None),
+            Some(Value::Object(fields)) => Self(fields),
+            Some(_) => return Err(Failure::field("since", "must be an object of epoch and seq")),
+        };
+        let inner = |failure: Failure| Failure::field("since", failure.message);
+        let epoch = since.text("epoch").map_err(inner)?;
+        if epoch.is_empty() || epoch.len() > EPOCH_MAX_BYTES {
+            return Err(Failure::field(
+                "since",
+                format_args!("epoch must be 1 to {EPOCH_MAX_BYTES} bytes"),
+            ));
+        }
+        let seq = since.optional_seq("seq").map_err(inner)?;
+        let seq = seq.ok_or_else(|| Failure::field("since", "seq is missing"))?;
+        Ok(Some(Since { epoch, seq }))
     }
 
     /// A number, as it came.

@@ -13,6 +13,7 @@ pub mod incoming {
     pub const ROOM_LEAVE: &str = "room:leave";
     pub const ROOM_MEMBERS: &str = "room:members";
     pub const MESSAGE_SEND: &str = "message:send";
+    pub const MESSAGE_HISTORY: &str = "message:history";
     pub const TYPING_START: &str = "typing:start";
     pub const TYPING_STOP: &str = "typing:stop";
     pub const PRESENCE_UPDATE: &str = "presence:update";
@@ -29,6 +30,7 @@ pub mod incoming {
         ROOM_LEAVE,
         ROOM_MEMBERS,
         MESSAGE_SEND,
+        MESSAGE_HISTORY,
         TYPING_START,
         TYPING_STOP,
         PRESENCE_UPDATE,

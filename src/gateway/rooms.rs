@@ -1,124 +1,71 @@
-//! The rooms of one shard: who of its clients is in them, and the order in which they hear. A join's reply, taken at
-//! `seq` S and `rev` R, enters the room's order: its client hears nothing up to them, and everything above them.
+//! The rooms of one shard, by name: joins, leaves, deliveries, and which of them lag behind the others. Not here: the
+//! order within one room (`room`).
 
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ahash::AHashMap;
+use ahash::{AHashMap, AHashSet};
 use tokio::sync::oneshot;
 
 use super::client::Client;
 use super::fanout::{Delivery, Order};
-use crate::domain::rooms::{Joined, Known};
+use super::offset;
+use super::parcel::Parcel;
+use super::room::{Behind, JOINING_PARCELS_MAX, Member, Room, State};
+use crate::domain::rooms::{Heard, Known};
 use crate::engine::Frame;
 use crate::types::RoomName;
 
-/// What a client may miss while its join is under way; beyond, the join fails and is tried again.
-const JOINING_FRAMES_MAX: usize = 1_000;
-/// Events that are kept while a room is being healed.
-const HEALING_EVENTS_MAX: usize = 1_000;
-/// How long something waits for the bus to bring the message before it.
+pub use super::room::{Position, Turn};
+
+/// How long something waits for the bus to bring the message before it, until the message is read from the history.
 const BUS_PATIENCE: Duration = Duration::from_millis(250);
+/// How long it waits for that: then it goes all the same, since what it tells of is stored.
+const HISTORY_PATIENCE: Duration = Duration::from_secs(3);
 
 /// The rooms in which this shard has clients.
 #[derive(Default)]
 pub struct Rooms {
     rooms: AHashMap<RoomName, Room>,
+    /// Rooms of which the bus may have brought less than of others; while there are any, only a client's own places say
+    /// how far it has heard.
+    lagging: AHashSet<RoomName>,
     /// Rooms in which something waits, oldest first.
     waiting: VecDeque<(Instant, RoomName)>,
+    /// The same, of those that have been asked for.
+    late: VecDeque<(Instant, RoomName)>,
 }
 
-#[derive(Default)]
-struct Room {
-    members: AHashMap<u64, Member>,
-    /// Joins under way: the subscription must stay.
-    joining: u32,
-    /// How far the bus has brought the room.
-    heard: Option<Heard>,
-    /// While what was missed is being read: what comes meanwhile.
-    healing: Option<VecDeque<Arc<Delivery>>>,
-    waiting: VecDeque<Waiting>,
+/// What waited for the bus for too long.
+#[derive(Debug, Default)]
+pub struct Overdue {
+    /// Rooms to be healed.
+    pub rooms: Vec<RoomName>,
+    /// What went without its message.
+    pub released: usize,
 }
 
-/// A place in a room's order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Heard {
-    pub epoch: String,
-    pub seq: u64,
-    pub rev: u64,
-}
-
-/// What is to be done with an event of a room's order.
+/// How a join came to its end.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Turn {
-    /// It is next.
-    Now,
-    /// It came before.
-    Known,
-    /// It waits until what was missed has been read.
-    Kept,
-    /// Something before it is missing.
-    Gap,
+pub enum Completed {
+    Done,
+    /// Done, and the room has gone into another epoch than the one in which it was heard.
+    NewEpoch,
+    /// More came than is kept: the client has to join again.
+    Failed,
 }
 
-struct Member {
-    client: Rc<Client>,
-    state: State,
-}
-
-enum State {
-    /// Between the subscription and the reply: whatever comes is kept until the reply says from where.
-    Joining(Vec<(Order, Frame, Option<u64>)>),
-    Live(Position),
-}
-
-/// Where a membership begins in the room's order.
-#[derive(Debug, Clone)]
-pub struct Position {
-    pub known: Known,
-    pub seq: u64,
-    pub rev: u64,
-}
-
-impl Position {
-    /// Where a join was.
-    pub fn of(joined: &Joined) -> Self {
-        let (kind, visibility, max_members) = (joined.kind, joined.visibility, joined.max_members);
-        let known = Known {
-            epoch: joined.epoch.clone(),
-            kind,
-            visibility,
-            max_members,
-        };
-        Self {
-            known,
-            seq: joined.seq,
-            rev: joined.rev,
-        }
-    }
-
-    fn is_before(&self, order: &Order) -> bool {
-        match order {
-            Order::Seq { epoch, seq } => *epoch != self.known.epoch || *seq > self.seq,
-            Order::Rev { epoch, rev } => *epoch != self.known.epoch || *rev > self.rev,
-            Order::None => true,
-        }
-    }
-}
-
-/// What has its place behind a message.
-struct Waiting {
-    epoch: String,
-    seq: u64,
-    since: Instant,
-    what: Behind,
-}
-
-enum Behind {
-    Ack(Rc<Client>, Frame),
-    Signal(oneshot::Sender<()>),
+/// How a membership that was registered anew goes on.
+#[derive(Debug, PartialEq, Eq)]
+pub enum GoneOn {
+    /// As before.
+    Same,
+    /// The room has begun anew, which its client is to be told.
+    Reset,
+    /// It may have: the room is to be healed first.
+    Unheard,
 }
 
 impl Rooms {
@@ -126,24 +73,29 @@ impl Rooms {
         self.rooms.len()
     }
 
+    pub fn names(&self) -> impl Iterator<Item = &RoomName> {
+        self.rooms.keys()
+    }
+
     /// A join begins. Each call is followed by one [`Rooms::end_join`].
     pub fn begin_join(&mut self, name: &RoomName, client: &Rc<Client>) {
         let room = self.rooms.entry(name.clone()).or_default();
         room.joining += 1;
-        room.members.entry(client.key).or_insert_with(|| Member {
-            client: Rc::clone(client),
-            state: State::Joining(Vec::new()),
-        });
+        let member = || Member::joining(Rc::clone(client));
+        room.members.entry(client.key).or_insert_with(member);
     }
 
     /// The join's reply: the ack goes first, then what came meanwhile and stands above the position. A second join of
-    /// the same client only gets its ack. False: more came than is kept, and the client has to join again.
-    pub fn complete_join(&mut self, name: &RoomName, client: &Client, position: Position, ack: Option<&Frame>) -> bool {
+    /// the same client only gets its ack.
+    pub fn complete_join(
+        &mut self,
+        name: &RoomName,
+        client: &Client,
+        position: Position,
+        ack: Option<&Frame>,
+    ) -> Completed {
         let Some(room) = self.rooms.get_mut(name) else {
-            return false;
-        };
-        let Some(member) = room.members.get_mut(&client.key) else {
-            return false;
+            return Completed::Failed;
         };
         // Nobody here waits for what was before the first of them came.
         room.heard.get_or_insert_with(|| Heard {
@@ -151,23 +103,67 @@ impl Rooms {
             seq: position.seq,
             rev: position.rev,
         });
-        if let State::Joining(kept) = &member.state
-            && kept.len() >= JOINING_FRAMES_MAX
-        {
-            return false;
+        let is_elsewhere = room.is_elsewhere(&position.known.epoch);
+        let Some(member) = room.members.get_mut(&client.key) else {
+            return Completed::Failed;
+        };
+        let mut kept = Vec::new();
+        match &mut member.state {
+            State::Joining(parcels) => {
+                if parcels.len() >= JOINING_PARCELS_MAX {
+                    return Completed::Failed;
+                }
+                kept = std::mem::take(parcels);
+                kept.retain(|(order, _)| position.is_before(order));
+                member.state = State::Live(position);
+            }
+            State::Live(known) if known.known.epoch == position.known.epoch => {}
+            // Whether that epoch goes on from the one in which the client was is seen when the room is healed.
+            State::Live(_) if is_elsewhere => member.anew = Some(position),
+            State::Live(known) => *known = position,
         }
         if let Some(ack) = ack {
             client.socket.send(ack);
         }
-        if let State::Joining(kept) = &mut member.state {
-            for (order, frame, key) in std::mem::take(kept) {
-                if position.is_before(&order) {
-                    send(client, &frame, key);
-                }
-            }
-            member.state = State::Live(position);
+        for (order, parcel) in kept {
+            self.send_late(name, client, &order, &parcel);
         }
-        true
+        if is_elsewhere {
+            Completed::NewEpoch
+        } else {
+            Completed::Done
+        }
+    }
+
+    /// Sends what others have heard before: the offset that is theirs does not hold.
+    fn send_late(&self, name: &RoomName, client: &Client, order: &Order, parcel: &Parcel) {
+        if parcel.send(client, false) {
+            return;
+        }
+        let here = match order {
+            Order::Seq { epoch, seq } => Some((name, epoch.as_str(), *seq)),
+            _ => None,
+        };
+        parcel.send_with(client, &self.offset_of(client, here));
+    }
+
+    /// How far a client has heard each of its rooms; of one of them as told.
+    pub fn offset_of(&self, client: &Client, here: Option<(&RoomName, &str, u64)>) -> String {
+        let joined = client.rooms.borrow();
+        let place = |name| {
+            let room = self.rooms.get(name)?;
+            let State::Live(position) = &room.members.get(&client.key)?.state else {
+                return None;
+            };
+            let epoch = position.known.epoch.as_str();
+            let heard = room.heard.as_ref().filter(|heard| heard.epoch == epoch);
+            let seq = heard.map_or(position.seq, |heard| heard.seq.max(position.seq));
+            Some((name, epoch, seq))
+        };
+        let others = joined
+            .iter()
+            .filter(|name| here.is_none_or(|(here, _, _)| here != *name));
+        offset::of_places(others.filter_map(place).chain(here))
     }
 
     /// What is known of a room that the client is in, in the epoch in which it is.
@@ -178,21 +174,25 @@ impl Rooms {
         }
     }
 
-    /// A membership was registered anew: it goes on from the position. True: in another epoch than the one known.
-    pub fn go_on(&mut self, name: &RoomName, client: &Client, position: Position) -> bool {
-        let Some(member) = self
-            .rooms
-            .get_mut(name)
-            .and_then(|room| room.members.get_mut(&client.key))
-        else {
-            return false;
+    /// A membership was registered anew: it goes on from the position, unless it is in the same epoch.
+    pub fn go_on(&mut self, name: &RoomName, client: &Client, position: Position) -> GoneOn {
+        let Some(room) = self.rooms.get_mut(name) else {
+            return GoneOn::Same;
+        };
+        let is_elsewhere = room.is_elsewhere(&position.known.epoch);
+        let Some(member) = room.members.get_mut(&client.key) else {
+            return GoneOn::Same;
         };
         match &mut member.state {
             State::Live(known) if known.known.epoch != position.known.epoch => {
+                if is_elsewhere {
+                    member.anew = Some(position);
+                    return GoneOn::Unheard;
+                }
                 *known = position;
-                true
+                GoneOn::Reset
             }
-            State::Live(_) | State::Joining(_) => false,
+            State::Live(_) | State::Joining(_) => GoneOn::Same,
         }
     }
 
@@ -202,11 +202,8 @@ impl Rooms {
             return false;
         };
         room.joining = room.joining.saturating_sub(1);
-        if room
-            .members
-            .get(&client.key)
-            .is_some_and(|member| matches!(member.state, State::Joining(_)))
-        {
+        let is_joining = |member: &Member| matches!(member.state, State::Joining(_));
+        if room.members.get(&client.key).is_some_and(is_joining) {
             room.members.remove(&client.key);
         }
         self.drop_if_empty(name)
@@ -222,12 +219,10 @@ impl Rooms {
     }
 
     fn drop_if_empty(&mut self, name: &RoomName) -> bool {
-        let empty = self
-            .rooms
-            .get(name)
-            .is_some_and(|room| room.members.is_empty() && room.joining == 0);
+        let empty = self.rooms.get(name).is_some_and(Room::is_empty);
         if empty && let Some(mut room) = self.rooms.remove(name) {
-            room.release(|_| true);
+            self.lagging.remove(name);
+            room.release_all();
         }
         empty
     }
@@ -237,32 +232,33 @@ impl Rooms {
         let Some(room) = self.rooms.get_mut(name) else {
             return Turn::Now;
         };
-        if *order == Order::None {
-            return Turn::Now;
-        }
-        if let Some(kept) = &mut room.healing {
-            // Beyond the bound the oldest is let go: whoever reads the room again finds it there.
-            if kept.len() == HEALING_EVENTS_MAX {
-                kept.pop_front();
-            }
-            kept.push_back(Arc::clone(delivery));
-            return Turn::Kept;
-        }
-        let turn = room.turn_of(order);
+        let turn = room.turn_of(order, delivery);
         if turn == Turn::Gap {
-            room.healing = Some(VecDeque::from([Arc::clone(delivery)]));
+            self.lagging.insert(name.clone());
         }
         turn
+    }
+
+    /// The bus brings nothing of the room for a while.
+    pub fn interrupt(&mut self, name: &RoomName) {
+        if self.rooms.contains_key(name) {
+            self.lagging.insert(name.clone());
+        }
     }
 
     /// Healing begins, unless it is under way, or nobody is in the room: from where.
     pub fn begin_healing(&mut self, name: &RoomName) -> Option<Heard> {
         let room = self.rooms.get_mut(name)?;
-        let heard = room.heard.clone()?;
         if room.healing.is_some() {
             return None;
         }
+        let Some(heard) = room.heard.clone() else {
+            // Whoever joins hears from there on.
+            self.lagging.remove(name);
+            return None;
+        };
         room.healing = Some(VecDeque::new());
+        self.lagging.insert(name.clone());
         Some(heard)
     }
 
@@ -273,192 +269,128 @@ impl Rooms {
 
     /// Healing is over: the room is this far, and this came meanwhile.
     pub fn end_healing(&mut self, name: &RoomName, heard: Option<Heard>) -> VecDeque<Arc<Delivery>> {
+        self.lagging.remove(name);
         let Some(room) = self.rooms.get_mut(name) else {
             return VecDeque::new();
         };
         if heard.is_some() {
             room.heard = heard;
         }
+        room.release_heard();
         room.healing.take().unwrap_or_default()
     }
 
-    /// What was missed cannot be told one by one: everybody in the room hears of it, and goes on from there.
-    pub fn reset(&mut self, name: &RoomName, heard: &Heard, frame: &Frame) -> usize {
-        let Some(room) = self.rooms.get_mut(name) else { return 0 };
-        let mut told = 0;
-        for member in room.members.values_mut() {
-            if let State::Live(position) = &mut member.state
-                && position.known.epoch == heard.epoch
-            {
-                (position.seq, position.rev) = (position.seq.max(heard.seq), position.rev.max(heard.rev));
-                member.client.socket.send(frame);
-                told += 1;
-            }
+    /// The room's epoch has changed, and nothing was lost.
+    pub fn turn_epoch(&mut self, name: &RoomName, epoch: &str) {
+        if let Some(room) = self.rooms.get_mut(name) {
+            room.turn_epoch(epoch);
         }
-        told
     }
 
-    /// Hands a frame to everybody in the room whom `hears` allows; how many that were.
+    /// What was missed cannot be told one by one: who has to be told so.
+    pub fn reset(&mut self, name: &RoomName, heard: &Heard) -> Vec<Rc<Client>> {
+        let room = self.rooms.get_mut(name);
+        room.map(|room| room.reset(heard)).unwrap_or_default()
+    }
+
+    /// The room has begun anew: who of those that are registered in it has to be told so, and where it goes on.
+    pub fn begin_anew(&mut self, name: &RoomName, epoch: &str) -> Vec<(Rc<Client>, Position)> {
+        let room = self.rooms.get_mut(name);
+        room.map(|room| room.begin_anew(epoch)).unwrap_or_default()
+    }
+
+    /// The clients that are in the room.
+    pub fn clients(&self, name: &RoomName) -> Vec<Rc<Client>> {
+        let members = self.rooms.get(name).into_iter().flat_map(|room| room.members.values());
+        members.map(|member| Rc::clone(&member.client)).collect()
+    }
+
+    /// Hands something to everybody in the room whom `hears` allows; how many that were.
     pub fn deliver(
         &mut self,
         name: &RoomName,
         order: &Order,
-        key: Option<u64>,
-        frame: &Frame,
+        parcel: &Parcel,
         mut hears: impl FnMut(&Client) -> bool,
     ) -> usize {
+        let in_order = self.lagging.is_empty();
         let Some(room) = self.rooms.get_mut(name) else { return 0 };
         let mut delivered = 0;
+        let mut own = Vec::new();
         for member in room.members.values_mut() {
             if !hears(&member.client) {
                 continue;
             }
             match &mut member.state {
                 State::Live(position) if position.is_before(order) => {
-                    send(&member.client, frame, key);
+                    if !parcel.send(&member.client, in_order) {
+                        own.push(Rc::clone(&member.client));
+                    }
                     delivered += 1;
                 }
                 State::Live(_) => {}
-                State::Joining(kept) if kept.len() < JOINING_FRAMES_MAX => {
-                    kept.push((order.clone(), frame.clone(), key))
+                State::Joining(kept) if kept.len() < JOINING_PARCELS_MAX => {
+                    kept.push((order.clone(), parcel.clone()));
                 }
                 State::Joining(_) => {}
             }
         }
         room.hear(order);
+        for client in own {
+            self.send_late(name, &client, order, parcel);
+        }
+        if let Some(room) = self.rooms.get_mut(name) {
+            room.release_heard();
+        }
         delivered
     }
 
     /// Sends a message's ack behind the message: at once if it came already, else when it comes.
-    pub fn ack_behind(&mut self, name: &RoomName, epoch: &str, seq: u64, client: &Rc<Client>, frame: Frame) {
-        self.put_behind(name, epoch, seq, Behind::Ack(Rc::clone(client), frame));
+    pub fn ack_behind(&mut self, name: &RoomName, seq: u64, client: &Rc<Client>, frame: Frame) {
+        self.put_behind(name, seq, Behind::Ack(Rc::clone(client), frame));
     }
 
     /// Resolves when the client has heard everything up to `seq` that is for it, or the bus did not bring it in time.
-    pub fn heard(&mut self, name: &RoomName, epoch: &str, seq: u64, client: &Client) -> oneshot::Receiver<()> {
+    pub fn heard(&mut self, name: &RoomName, seq: u64, client: &Client) -> oneshot::Receiver<()> {
         let (signal, heard) = oneshot::channel();
         let behind = Behind::Signal(signal);
         // What was said before its join is not for it, and may never have come to this node.
         let known = self.rooms.get(name).and_then(|room| room.members.get(&client.key));
-        if known.is_some_and(|member| member.begins_at(epoch, seq)) {
+        if known.is_some_and(|member| member.begins_at(seq)) {
             behind.go();
         } else {
-            self.put_behind(name, epoch, seq, behind);
+            self.put_behind(name, seq, behind);
         }
         heard
     }
 
-    fn put_behind(&mut self, name: &RoomName, epoch: &str, seq: u64, what: Behind) {
+    fn put_behind(&mut self, name: &RoomName, seq: u64, what: Behind) {
         match self.rooms.get_mut(name) {
-            Some(room) if !room.has_heard(epoch, seq) => {
-                let (epoch, since) = (epoch.to_owned(), Instant::now());
-                room.waiting.push_back(Waiting {
-                    epoch,
-                    seq,
-                    since,
-                    what,
-                });
-                self.waiting.push_back((since, name.clone()));
+            Some(room) => {
+                if room.put_behind(seq, what) {
+                    self.waiting.push_back((Instant::now(), name.clone()));
+                }
             }
-            _ => what.go(),
+            None => what.go(),
         }
     }
 
-    /// Lets go what the bus did not bring the message of in time; how much that was.
-    pub fn release_overdue(&mut self) -> usize {
-        let mut released = 0;
-        while let Some((since, name)) = self.waiting.front() {
-            if since.elapsed() < BUS_PATIENCE {
-                break;
-            }
-            if let Some(room) = self.rooms.get_mut(name) {
-                released += room.release(|waiting| waiting.since.elapsed() >= BUS_PATIENCE);
-            }
-            self.waiting.pop_front();
-        }
-        released
-    }
-}
-
-impl Member {
-    /// Whether the membership begins at `seq` or behind it.
-    fn begins_at(&self, epoch: &str, seq: u64) -> bool {
-        matches!(&self.state, State::Live(position) if position.known.epoch == epoch && position.seq >= seq)
-    }
-}
-
-impl Room {
-    /// Whether everything up to `seq` came, or was before every member's time.
-    fn has_heard(&self, epoch: &str, seq: u64) -> bool {
-        self.heard
-            .as_ref()
-            .is_some_and(|heard| heard.epoch == epoch && heard.seq >= seq)
-    }
-
-    /// An event has been delivered: the room is that far.
-    fn hear(&mut self, order: &Order) {
-        let (Order::Seq { epoch, .. } | Order::Rev { epoch, .. }) = order else {
-            return;
-        };
-        let begin = || Heard {
-            epoch: epoch.clone(),
-            seq: 0,
-            rev: 0,
-        };
-        let heard = self.heard.get_or_insert_with(begin);
-        if heard.epoch != *epoch {
-            *heard = begin();
-        }
-        match order {
-            Order::Seq { seq, .. } => {
-                heard.seq = *seq;
-                self.release(|waiting| waiting.epoch != *epoch || waiting.seq <= *seq);
-            }
-            Order::Rev { rev, .. } => heard.rev = *rev,
-            Order::None => {}
-        }
-    }
-
-    /// Whether a change of membership is the next one. (Messages without their place are the next stage's.)
-    fn turn_of(&self, order: &Order) -> Turn {
-        let (Order::Rev { epoch, rev }, Some(heard)) = (order, &self.heard) else {
-            return Turn::Now;
-        };
-        if heard.epoch != *epoch {
-            Turn::Now
-        } else if *rev <= heard.rev {
-            Turn::Known
-        } else if *rev == heard.rev + 1 {
-            Turn::Now
-        } else {
-            Turn::Gap
-        }
-    }
-
-    fn release(&mut self, ready: impl Fn(&Waiting) -> bool) -> usize {
-        let before = self.waiting.len();
-        while self.waiting.front().is_some_and(&ready) {
-            if let Some(waiting) = self.waiting.pop_front() {
-                waiting.what.go();
+    /// What the bus did not bring the message of in time: the rooms are to be healed; and what waited even for that goes.
+    pub fn overdue(&mut self) -> Overdue {
+        let mut overdue = Overdue::default();
+        while let Some((since, name)) = self.waiting.pop_front_if(|(since, _)| since.elapsed() >= BUS_PATIENCE) {
+            if let Some(room) = self.rooms.get(&name).filter(|room| room.is_waiting()) {
+                if room.healing.is_none() && !overdue.rooms.contains(&name) {
+                    overdue.rooms.push(name.clone());
+                }
+                self.late.push_back((since, name));
             }
         }
-        before - self.waiting.len()
-    }
-}
-
-impl Behind {
-    fn go(self) {
-        match self {
-            Self::Ack(client, frame) => client.socket.send(&frame),
-            // Whoever waited may have gone.
-            Self::Signal(signal) => signal.send(()).unwrap_or_default(),
+        while let Some((_, name)) = self.late.pop_front_if(|(since, _)| since.elapsed() >= HISTORY_PATIENCE) {
+            if let Some(room) = self.rooms.get_mut(&name) {
+                overdue.released += room.release_older(HISTORY_PATIENCE);
+            }
         }
-    }
-}
-
-fn send(client: &Client, frame: &Frame, key: Option<u64>) {
-    match key {
-        Some(key) => client.socket.send_latest(key, frame),
-        None => client.socket.send(frame),
+        overdue
     }
 }

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
@@ -14,11 +14,12 @@ use tokio::sync::Mutex;
 use super::client::{Client, transport_name};
 use super::events;
 use super::handshake::{self, Guest};
+use super::healing::EPOCH_CHANGED;
 use super::metrics::Metrics;
 use super::outgoing;
 use super::payload::Incoming;
 use super::protocol::{ErrorCode, Failure, ack, incoming};
-use super::rooms::Position;
+use super::rooms::{GoneOn, Position};
 use super::shard::Shard;
 use crate::domain::presence::{Connect, Facts};
 use crate::domain::rooms::{JoinOptions, Joined};
@@ -99,6 +100,7 @@ impl Shard {
         let client = Rc::new(Client {
             key: self.next_key(),
             lease: RefCell::new(self.node.new_lease(socket.id(), &user)),
+            recovers: false,
             user,
             ip: guest.ip,
             about: Box::new(guest.about),
@@ -270,7 +272,7 @@ impl Shard {
 
     /// A new life for a connection whose lease is gone: a new id, the same rooms. A room is told only if it saw the user leave. The caller holds
     /// the client's turn.
-    pub(super) async fn renew_registration(&self, client: &Rc<Client>) -> Result<(), HotError> {
+    pub(super) async fn renew_registration(self: &Rc<Self>, client: &Rc<Client>) -> Result<(), HotError> {
         if !client.socket.is_open() {
             return Ok(());
         }
@@ -287,6 +289,7 @@ impl Shard {
                 autocreate,
                 known: known.as_ref(),
                 members: 0,
+                since: None,
             };
             match rooms::join(&self.hot, &client.lease(), &room, options).await? {
                 Ok(joined) => self.go_on(client, &room, &joined),
@@ -300,11 +303,13 @@ impl Shard {
         Ok(())
     }
 
-    fn go_on(&self, client: &Client, room: &RoomName, joined: &Joined) {
-        let reset = outgoing::room_reset(room, &joined.epoch, joined.seq, joined.rev, "epoch_changed");
+    fn go_on(self: &Rc<Self>, client: &Client, room: &RoomName, joined: &Joined) {
         let position = Position::of(joined);
-        if self.rooms.borrow_mut().go_on(room, client, position) {
-            client.socket.send(&reset);
+        let gone_on = self.rooms.borrow_mut().go_on(room, client, position.clone());
+        match gone_on {
+            GoneOn::Same => {}
+            GoneOn::Reset => self.tell_reset(client, room, &position, EPOCH_CHANGED),
+            GoneOn::Unheard => self.heal_anew(room, Duration::ZERO),
         }
     }
 

@@ -18,6 +18,7 @@ use super::fanout::{Delivery, Inbox, News, Order};
 use super::listeners::Listeners;
 use super::node::Node;
 use super::outgoing;
+use super::parcel::Parcel;
 use super::protocol::{ErrorCode, Failure};
 use super::rooms::{Rooms, Turn};
 use super::told::Told;
@@ -208,23 +209,24 @@ impl Shard {
             Delivery::Room {
                 room,
                 order,
-                key,
                 except,
-                frame,
+                parcel,
                 news,
             } => {
                 let hears = |client: &Client| except.as_ref() != Some(&client.user);
-                let delivered = self.rooms.borrow_mut().deliver(room, order, *key, frame, hears);
+                let delivered = self.rooms.borrow_mut().deliver(room, order, parcel, hears);
                 let told = |news| self.tell_room(room, news, except.as_ref());
                 delivered + news.as_ref().map_or(0, told)
             }
             Delivery::RoomPresence { room, news } => self.tell_room(room, news, None),
             Delivery::UserPresence { origin, rooms, news } => self.tell_listeners(origin.as_deref(), rooms, news),
             Delivery::Presence { origin, news } => self.tell_everybody(origin.as_deref(), news),
+            Delivery::RoomInterrupted { room } => {
+                self.rooms.borrow_mut().interrupt(room);
+                0
+            }
             Delivery::RoomRestored { room, outage } => {
-                if self.rooms.borrow_mut().begin_healing(room).is_some() {
-                    self.heal(room, *outage);
-                }
+                self.heal_anew(room, *outage);
                 0
             }
             Delivery::UserRestored { user } => {
@@ -240,9 +242,8 @@ impl Shard {
         let hears = |client: &Client| {
             except != Some(&client.user) && told.is_news(&news.user, news.presence.version, client.key)
         };
-        self.rooms
-            .borrow_mut()
-            .deliver(room, &Order::None, Some(news.key), &news.frame, hears)
+        let parcel = Parcel::new(news.frame.clone(), Some(news.key));
+        self.rooms.borrow_mut().deliver(room, &Order::None, &parcel, hears)
     }
 
     /// Each socket gets a moment of its own, so that they do not come back all at once.
@@ -254,9 +255,12 @@ impl Shard {
         }
     }
 
-    fn keep_time(&self) {
-        let late = self.rooms.borrow_mut().release_overdue();
-        self.node.metrics.late_acks.inc_by(late as u64);
+    fn keep_time(self: &Rc<Self>) {
+        let overdue = self.rooms.borrow_mut().overdue();
+        for room in &overdue.rooms {
+            self.heal_anew(room, Duration::ZERO);
+        }
+        self.node.metrics.late_acks.inc_by(overdue.released as u64);
         let rooms = i64::try_from(self.rooms.borrow().len()).unwrap_or(i64::MAX);
         self.end_expired();
         self.node

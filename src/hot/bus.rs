@@ -117,11 +117,13 @@ enum State {
 }
 
 impl Entry {
-    /// Nothing is heard on this wire any more; since when is kept until another takes its place.
-    fn go_deaf(&mut self, wire: WireId) {
+    /// Nothing is heard on this wire any more; since when is kept until another takes its place. Whoever listens hears
+    /// of it before anything newer comes, of whatever else the wire brought.
+    fn go_deaf(&mut self, wire: WireId, sink: &mut Sink) {
         if self.heard_on == Some(wire) {
             self.heard_on = None;
             self.lost = Some(Instant::now());
+            sink(&self.topic, self.shards, frame::INTERRUPTED);
         }
     }
 }
@@ -235,7 +237,7 @@ impl Driver {
     /// Nothing is subscribed on this wire any more.
     fn lose(&mut self, wire: WireId) {
         for entry in self.topics.values_mut() {
-            entry.go_deaf(wire);
+            entry.go_deaf(wire, &mut self.sink);
             if entry.state.wire() == Some(wire) {
                 entry.state = State::Unasked;
             }
@@ -247,8 +249,8 @@ impl Driver {
     /// Asks for each channel at the owner of its slot, where that is another than before.
     async fn follow(&mut self) {
         for entry in self.topics.values_mut() {
-            if entry.heard_on.is_some_and(|wire| !self.wires.stands(wire)) {
-                entry.heard_on = None;
+            if let Some(wire) = entry.heard_on.filter(|wire| !self.wires.stands(*wire)) {
+                entry.go_deaf(wire, &mut self.sink);
             }
             let owner = self.wires.owner(entry.slot);
             if let Some(wire) = entry.state.wire()
@@ -425,7 +427,7 @@ impl Driver {
             // The server ended a subscription that is still wanted: its slot went elsewhere, or will be back. Whoever has
             // it then is asked, by the next upkeep at the latest.
             PushKind::SUnsubscribe => {
-                entry.go_deaf(wire);
+                entry.go_deaf(wire, &mut self.sink);
                 if entry.state == State::Confirmed(wire) {
                     entry.state = State::Unasked;
                     if matches!(entry.topic, Topic::Node(_)) {

@@ -3,14 +3,17 @@
 //!
 //! | first line | lines behind |
 //! |---|---|
-//! | `m <epoch> <seq> <sent_ms>` | the message's JSON object without its closing brace |
+//! | `m <epoch> <seq> <sent_ms> <master>.<position> <token>` | the message's JSON object without its closing brace |
 //! | `j <epoch> <rev> <at_ms> <version> <connection>` | user, presence JSON |
 //! | `l <epoch> <rev> <at_ms> <version> <reason>` | user, presence JSON or nothing |
 //! | `p <version> <connection or ->` | user, rooms JSON, presence JSON |
 //! | `t` | thread, room type, the user who is not told, JSON list of [user, started_ms] |
 //! | `c <count>` | |
-//! | `! <outage_ms>` | said by the node's own bus: the subscription was interrupted, and stands again |
+//! | `?` | said by the node's own bus: the subscription is interrupted |
+//! | `! <outage_ms>` | said by the node's own bus: it stands again |
 
+use std::fmt;
+use std::str::{FromStr, Split};
 use std::time::Duration;
 
 use crate::hot::presence;
@@ -19,15 +22,72 @@ use crate::types::{LeaveReason, Presence, RoomName, UserId};
 /// Longest frame that is read; a longer one is no frame of ours.
 pub const FRAME_MAX_BYTES: usize = 4 * 1024 * 1024;
 
+/// Where a message stands among those of all rooms that one master has written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Position {
+    /// The beginning of the master's replication id: positions of two masters do not compare.
+    pub master: String,
+    /// µs of its clock; rising with each message, unless the clock is set back.
+    pub at_us: u64,
+}
+
+impl FromStr for Position {
+    type Err = InvalidPosition;
+
+    fn from_str(text: &str) -> Result<Self, InvalidPosition> {
+        let (master, at_us) = text.split_once('.').ok_or(InvalidPosition)?;
+        let is_master = master.len() <= MASTER_LEN && master.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        match at_us.parse() {
+            Ok(at_us) if is_master => Ok(Self {
+                master: master.to_owned(),
+                at_us,
+            }),
+            _ => Err(InvalidPosition),
+        }
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.master, self.at_us)
+    }
+}
+
+/// A text is no position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("is no position of a message")]
+pub struct InvalidPosition;
+
+/// Characters of a replication id that name a master.
+const MASTER_LEN: usize = 8;
+
+/// What somebody said, as the history keeps it too.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {
+    pub epoch: String,
+    pub seq: u64,
+    pub sent_ms: i64,
+    pub position: Position,
+    /// The event's JSON object without its closing brace.
+    pub body: String,
+}
+
+impl Message {
+    fn decode(mut fields: Split<'_, char>, body: &str) -> Option<Self> {
+        Some(Self {
+            epoch: fields.next()?.to_owned(),
+            seq: fields.next()?.parse().ok()?,
+            sent_ms: fields.next()?.parse().ok()?,
+            position: fields.next()?.parse().ok()?,
+            body: body.to_owned(),
+        })
+    }
+}
+
 /// One event of the bus.
 #[derive(Debug, Clone, PartialEq)]
 pub enum BusEvent {
-    Message {
-        epoch: String,
-        seq: u64,
-        sent_ms: i64,
-        body: String,
-    },
+    Message(Message),
     Joined {
         epoch: String,
         rev: u64,
@@ -57,6 +117,8 @@ pub enum BusEvent {
         except: Option<UserId>,
         users: Vec<(UserId, i64)>,
     },
+    /// Nothing comes any more, until it is restored.
+    Interrupted,
     /// Whatever was published for this long may not have come.
     Restored {
         outage_ms: u64,
@@ -65,6 +127,20 @@ pub enum BusEvent {
         members: u64,
     },
 }
+
+impl BusEvent {
+    /// When what has a place in a room's order happened, Unix ms of Redis; 0 for everything else.
+    pub fn at_ms(&self) -> i64 {
+        match self {
+            Self::Message(message) => message.sent_ms,
+            Self::Joined { at_ms, .. } | Self::Left { at_ms, .. } => *at_ms,
+            _ => 0,
+        }
+    }
+}
+
+/// What a node's own bus says where nothing is heard any more.
+pub const INTERRUPTED: &[u8] = b"?";
 
 /// What a node's own bus says where a subscription stands again after an outage.
 pub fn restored(outage: Duration) -> String {
@@ -80,12 +156,7 @@ pub fn decode(payload: &[u8]) -> Option<BusEvent> {
     let (head, rest) = text.split_once('\n').unwrap_or((text, ""));
     let mut fields = head.split(' ');
     match fields.next()? {
-        "m" => Some(BusEvent::Message {
-            epoch: fields.next()?.to_owned(),
-            seq: fields.next()?.parse().ok()?,
-            sent_ms: fields.next()?.parse().ok()?,
-            body: rest.to_owned(),
-        }),
+        "m" => Message::decode(fields, rest).map(BusEvent::Message),
         "j" => {
             let (epoch, rev, at_ms) = (
                 fields.next()?.to_owned(),
@@ -152,6 +223,7 @@ pub fn decode(payload: &[u8]) -> Option<BusEvent> {
                     .collect(),
             })
         }
+        "?" => Some(BusEvent::Interrupted),
         "!" => Some(BusEvent::Restored {
             outage_ms: fields.next()?.parse().ok()?,
         }),
@@ -169,17 +241,19 @@ mod tests {
 
     #[test]
     fn a_message_keeps_its_lines() {
-        let event = decode(b"m e1 7 1700000000000\n{\"content\":\"a\nb\"").expect("a frame");
-        let body = "{\"content\":\"a\nb\"".to_owned();
-        assert_eq!(
-            event,
-            BusEvent::Message {
-                epoch: "e1".into(),
-                seq: 7,
-                sent_ms: 1_700_000_000_000,
-                body
-            }
-        );
+        let event =
+            decode(b"m e1 7 1700000000000 0a1b2c3d.1700000000000123 c.1/2\n{\"content\":\"a\nb\"").expect("a frame");
+        let message = Message {
+            epoch: "e1".into(),
+            seq: 7,
+            sent_ms: 1_700_000_000_000,
+            position: Position {
+                master: "0a1b2c3d".into(),
+                at_us: 1_700_000_000_000_123,
+            },
+            body: "{\"content\":\"a\nb\"".to_owned(),
+        };
+        assert_eq!(event, BusEvent::Message(message));
     }
 
     #[test]

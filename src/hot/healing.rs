@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::frame::{self, BusEvent};
+use super::reply::{Reply, UnexpectedReply};
 use super::script::{Script, script};
 use super::{Hot, HotError, millis};
 use crate::types::{RoomName, UserId};
@@ -13,66 +14,97 @@ script!(HEAL = "rooms/heal");
 pub(super) const SCRIPTS: &[&LazyLock<Script>] = &[&HEAL];
 
 /// Changes that a node is told one by one; whoever missed more reads the members again.
-const HEAL_MAX: u32 = 500;
+const CHANGES_MAX: u32 = 500;
+
+/// A place in a room's order: of messages `seq`, of changes of membership `rev`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heard {
+    pub epoch: String,
+    pub seq: u64,
+    pub rev: u64,
+}
 
 /// What a node missed of a room.
 #[derive(Debug, PartialEq)]
 pub enum Healed {
     /// The room is no more.
     Gone,
+    /// It has begun anew, in an epoch of which nothing leads back: Redis has lost it.
+    Anew(Heard),
     /// It cannot be told one by one: members and history are to be read again.
-    Reset {
-        epoch: String,
-        seq: u64,
-        rev: u64,
-        reason: String,
-    },
-    /// The changes, in their order, up to `rev`; and users whose presence was told meanwhile.
+    Reset { heard: Heard, reason: String },
+    /// Messages and changes, in their order, up to `heard`; and users whose presence was told meanwhile.
     Missed {
-        epoch: String,
-        rev: u64,
-        changes: Vec<BusEvent>,
+        heard: Heard,
+        events: Vec<BusEvent>,
         users: Vec<UserId>,
     },
 }
 
-/// What happened in a room behind `rev` of `epoch`; `outage`: how long the node may have heard nothing.
-pub async fn heal(hot: &Hot, room: &RoomName, epoch: &str, rev: u64, outage: Duration) -> Result<Healed, HotError> {
+/// What happened in a room behind a place; `outage`: how long the node may have heard nothing.
+pub async fn heal(hot: &Hot, room: &RoomName, known: &Heard, outage: Duration) -> Result<Healed, HotError> {
+    let history = &hot.terms().history;
     let mut reply = HEAL
         .call()
         .key(hot.keys().room(room))
         .key(hot.keys().room_changes(room))
         .key(hot.keys().room_users(room))
-        .arg(epoch)
-        .number(rev)
+        .key(hot.keys().room_history(room))
+        .arg(&known.epoch[..])
+        .number(known.rev)
         .number(millis(outage))
-        .number(HEAL_MAX)
+        .number(CHANGES_MAX)
+        .number(known.seq)
+        .number(history.size)
+        .number(history.bytes)
         .run(hot)
         .await?;
     HEAL.read(|| {
         Ok(match &*reply.text()? {
             "gone" => Healed::Gone,
+            "anew" => Healed::Anew(reply.heard()?),
             "reset" => Healed::Reset {
-                epoch: reply.text()?,
-                seq: reply.integer()?,
-                rev: reply.integer()?,
+                heard: reply.heard()?,
                 reason: reply.text()?,
             },
             _ => {
-                let (epoch, rev) = (reply.text()?, reply.integer()?);
+                let heard = reply.heard()?;
                 let users: Vec<String> = reply.json()?;
-                let mut changes = Vec::new();
+                let mut events = Vec::new();
                 while !reply.is_empty() {
-                    changes.extend(frame::decode(reply.text()?.as_bytes()));
+                    events.extend(frame::decode(reply.text()?.as_bytes()));
                 }
+                let events = merged(events);
                 let users = users.iter().filter_map(|user| UserId::parse(user).ok()).collect();
-                Healed::Missed {
-                    epoch,
-                    rev,
-                    changes,
-                    users,
-                }
+                Healed::Missed { heard, events, users }
             }
         })
     })
+}
+
+impl Reply {
+    /// Three values: epoch, seq, rev.
+    fn heard(&mut self) -> Result<Heard, UnexpectedReply> {
+        Ok(Heard {
+            epoch: self.text()?,
+            seq: self.integer()?,
+            rev: self.integer()?,
+        })
+    }
+}
+
+/// Changes and messages, each kind in its own order, put in between each other by their time.
+fn merged(events: Vec<BusEvent>) -> Vec<BusEvent> {
+    let is_message = |event: &BusEvent| matches!(event, BusEvent::Message(_));
+    let (messages, changes): (Vec<_>, Vec<_>) = events.into_iter().partition(is_message);
+    let mut all = Vec::with_capacity(messages.len() + changes.len());
+    let mut changes = changes.into_iter().peekable();
+    for message in messages {
+        while let Some(change) = changes.next_if(|change| change.at_ms() <= message.at_ms()) {
+            all.push(change);
+        }
+        all.push(message);
+    }
+    all.extend(changes);
+    all
 }

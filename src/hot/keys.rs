@@ -252,6 +252,10 @@ impl Keys {
         self.named(Partition::of_room(room), "room.changes", room.as_str())
     }
 
+    pub fn room_history(&self, room: &RoomName) -> String {
+        self.named(Partition::of_room(room), "room.history", room.as_str())
+    }
+
     /// Room and user have no control characters, so the client's id, which may have any, stands last.
     pub fn room_dedupe(&self, room: &RoomName, user: &UserId, client_message_id: &str) -> String {
         self.named(

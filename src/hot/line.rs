@@ -33,10 +33,17 @@ const PROBE_MAX: Duration = Duration::from_secs(10);
 /// Commands waiting to be written before callers wait.
 const PIPELINE_BUFFER: usize = 4_096;
 
+/// A connection, and the replication id that its server had as the master that it is.
+#[derive(Debug, Clone)]
+struct Dialled {
+    connection: MultiplexedConnection,
+    master: Arc<str>,
+}
+
 #[derive(Debug)]
 struct State {
     address: ConnectionAddr,
-    current: watch::Sender<Option<MultiplexedConnection>>,
+    current: watch::Sender<Option<Dialled>>,
     /// Raised with each connection, so that an old error does not break a new one.
     generation: AtomicU64,
     /// The server did not answer in time, and has not since: calls fail almost at once.
@@ -74,6 +81,12 @@ impl Line {
 
     pub fn address(&self) -> &ConnectionAddr {
         &self.state.address
+    }
+
+    /// The replication id of the master, as far as there is a connection to it.
+    pub fn master(&self) -> Option<Arc<str>> {
+        let current = self.state.current.borrow();
+        current.as_ref().map(|dialled| Arc::clone(&dialled.master))
     }
 
     pub fn is_up(&self) -> bool {
@@ -122,7 +135,7 @@ pub(super) fn away(why: &'static str) -> RedisError {
 
 /// A borrowed connection; errors that break it are reported to the keeper.
 pub struct LineConnection {
-    inner: MultiplexedConnection,
+    inner: Dialled,
     generation: u64,
     state: Arc<State>,
 }
@@ -132,9 +145,15 @@ impl LineConnection {
         &self.state.address
     }
 
+    /// The replication id of the master at the other end; another one is another life of the data. Empty: it told none.
+    pub fn master(&self) -> Arc<str> {
+        Arc::clone(&self.inner.master)
+    }
+
     pub async fn send(&mut self, command: &Cmd) -> Result<Value, RedisError> {
         let result = self
             .inner
+            .connection
             .send_packed_command(command)
             .await
             .and_then(Value::extract_error);
@@ -143,7 +162,7 @@ impl LineConnection {
 
     /// The replies in order; a command's own error is a `Value::ServerError` in its place.
     pub async fn send_all(&mut self, pipeline: &Pipeline, count: usize) -> Result<Vec<Value>, RedisError> {
-        let result = self.inner.send_packed_commands(pipeline, 0, count).await;
+        let result = self.inner.connection.send_packed_commands(pipeline, 0, count).await;
         if let Ok(values) = &result
             && values.iter().any(|value| is_error(value, READONLY))
         {
@@ -186,13 +205,13 @@ async fn keep(client: Client, state: Arc<State>) {
     let mut failures: u32 = 0;
     loop {
         match dial(&client).await {
-            Ok(connection) => {
+            Ok(dialled) => {
                 failures = 0;
                 state.generation.fetch_add(1, Ordering::AcqRel);
                 state.silent.send_replace(false);
-                state.current.send_replace(Some(connection.clone()));
+                state.current.send_replace(Some(dialled.clone()));
                 tracing::info!(%address, "Redis is connected");
-                watch_over(connection, &state).await;
+                watch_over(dialled.connection, &state).await;
                 state.current.send_replace(None);
                 state.doubt.notify_one();
                 tracing::warn!(%address, "Redis connection lost; dialling again");
@@ -209,7 +228,7 @@ async fn keep(client: Client, state: Arc<State>) {
     }
 }
 
-async fn dial(client: &Client) -> Result<MultiplexedConnection, RedisError> {
+async fn dial(client: &Client) -> Result<Dialled, RedisError> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(DIAL_TIMEOUT))
         .set_response_timeout(Some(PATIENCE))
@@ -220,7 +239,16 @@ async fn dial(client: &Client) -> Result<MultiplexedConnection, RedisError> {
         preload.cmd("SCRIPT").arg("LOAD").arg(script.source()).ignore();
     }
     preload.exec_async(&mut connection).await?;
-    Ok(connection)
+    // Asked on the connection itself: a server that becomes another's replica, or its successor, ends its connections.
+    let info: String = redis::cmd("INFO")
+        .arg("replication")
+        .query_async(&mut connection)
+        .await?;
+    let master = info.lines().find_map(|line| line.strip_prefix("master_replid:"));
+    Ok(Dialled {
+        master: Arc::from(master.unwrap_or_default().trim()),
+        connection,
+    })
 }
 
 /// Returns when the connection is of no more use.

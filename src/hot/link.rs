@@ -383,6 +383,21 @@ enum Way {
 }
 
 impl Connection {
+    /// The replication id of the master that has a key; empty where that is not known. Of a call that is sent on to
+    /// another master meanwhile it is one from before, which scripts make nothing of.
+    pub fn master(&self, key: &str) -> Arc<str> {
+        let known = match &self.0 {
+            Way::Straight(line) => Some(line.master()),
+            Way::Routed(shared) => {
+                let routes = shared.routes.borrow();
+                let slot = Some(slots::slot(key.as_bytes()));
+                let line = routes.as_ref().and_then(|routes| routes.line(slot));
+                line.and_then(Line::master)
+            }
+        };
+        known.unwrap_or_default()
+    }
+
     pub async fn send(&mut self, command: &Cmd) -> Result<Value, RedisError> {
         match &mut self.0 {
             Way::Straight(line) => line.send(command).await,

@@ -1,18 +1,27 @@
-//! Messages: one typed function per file of lua/messages. Not here: what a message looks like on the wire.
+//! Messages and their history: one typed function per file of lua/messages. Not here: what a message looks like on the
+//! wire.
 
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::frame::{self, BusEvent, Message};
 use super::keys::Lease;
-use super::script::{Script, script};
-use super::{Hot, HotError};
+use super::reply::{Reply, UnexpectedReply};
+use super::script::{Call, Script, script};
+use super::{Hot, HotError, millis};
 use crate::types::RoomName;
 
 script!(SEND = "messages/send");
+script!(HISTORY = "messages/history");
 
-pub(super) const SCRIPTS: &[&LazyLock<Script>] = &[&SEND];
+pub(super) const SCRIPTS: &[&LazyLock<Script>] = &[&SEND, &HISTORY];
 
 /// How long a client message id makes a send idempotent.
 const DEDUPE_MS: u64 = 300_000;
+/// What a client is given at once of what it missed, or of a history: so many messages…
+pub const REPLAY_MAX: u32 = 1_000;
+/// … and so many bytes.
+pub const REPLAY_MAX_BYTES: u32 = 1024 * 1024;
 
 /// A message to be said.
 #[derive(Debug)]
@@ -24,6 +33,8 @@ pub struct SendRequest<'a> {
     pub client_message_id: Option<&'a str>,
     /// Anonymous, and not allowed to speak: refused, but only after everything else that could be wrong.
     pub listens_only: bool,
+    /// The latest position that the node has heard of; this message stands behind it.
+    pub behind: u64,
 }
 
 /// Where a message stands in its room's order.
@@ -46,24 +57,44 @@ pub enum Send {
     Forbidden,
 }
 
-/// Draws the next number of the room, and publishes.
+/// Draws the next number of the room, keeps the message, and publishes it. A call whose connection broke is made once
+/// more: the message that it may have stored is found by the name that the node gave it.
 pub async fn send(hot: &Hot, request: &SendRequest<'_>) -> Result<Send, HotError> {
+    static SENDS: AtomicU64 = AtomicU64::new(0);
+    let token = format!("{}/{}", request.lease.connection, SENDS.fetch_add(1, Ordering::Relaxed));
+    let reply = match send_call(hot, request, &token, false).run(hot).await {
+        Err(error) if error.is_broken_off() => send_call(hot, request, &token, true).run(hot).await,
+        other => other,
+    };
+    sent(reply?)
+}
+
+fn send_call(hot: &Hot, request: &SendRequest<'_>, token: &str, again: bool) -> Call {
     let (keys, room, lease) = (hot.keys(), request.room, request.lease);
     let id = request.client_message_id;
-    let mut reply = SEND
-        .call()
+    let history = &hot.terms().history;
+    SEND.call()
         .key(keys.room(room))
         .key(keys.room_live(room))
         .key(keys.room_policy(room))
         .key(keys.room_dedupe(room, &lease.user, id.unwrap_or_default()))
         .key(keys.room_channel(room))
+        .key(keys.room_history(room))
         .arg(lease.user.as_str())
         .arg(lease.member())
         .arg(request.body)
         .number(id.map_or(0, |_| DEDUPE_MS))
         .flag(request.listens_only)
-        .run(hot)
-        .await?;
+        .master()
+        .number(history.size)
+        .number(history.bytes)
+        .number(millis(history.ttl))
+        .number(request.behind)
+        .arg(token)
+        .flag(again)
+}
+
+fn sent(mut reply: Reply) -> Result<Send, HotError> {
     SEND.read(|| {
         Ok(match &*reply.text()? {
             "ok" => Send::Sent(Sent {
@@ -79,4 +110,77 @@ pub async fn send(hot: &Hot, request: &SendRequest<'_>) -> Result<Send, HotError
             _ => Send::Forbidden,
         })
     })
+}
+
+/// Which page of a history is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageRequest {
+    /// The page ends before this number.
+    pub before: Option<u64>,
+    /// The page begins behind this number; without it, it is the end of what is there.
+    pub after: Option<u64>,
+    /// Messages.
+    pub limit: u32,
+}
+
+/// A page of a history, oldest first.
+#[derive(Debug)]
+pub struct HistoryPage {
+    pub epoch: String,
+    pub messages: Vec<Message>,
+    /// There are more in the direction in which the page was read.
+    pub more: bool,
+}
+
+/// Outcome of [`history`].
+#[derive(Debug)]
+pub enum History {
+    Page(HistoryPage),
+    Missing,
+    Banned,
+    Stranger,
+}
+
+/// Reads a page for a member.
+pub async fn history(hot: &Hot, lease: &Lease, room: &RoomName, page: PageRequest) -> Result<History, HotError> {
+    let keys = hot.keys();
+    let mut reply = HISTORY
+        .call()
+        .key(keys.room(room))
+        .key(keys.room_live(room))
+        .key(keys.room_policy(room))
+        .key(keys.room_history(room))
+        .arg(lease.user.as_str())
+        .arg(lease.member())
+        .number(page.before.unwrap_or(0))
+        .arg(page.after.map(|seq| seq.to_string()).unwrap_or_default())
+        .number(page.limit)
+        .number(REPLAY_MAX_BYTES)
+        .run(hot)
+        .await?;
+    HISTORY.read(|| {
+        Ok(match &*reply.text()? {
+            "ok" => {
+                let (epoch, more) = (reply.text()?, reply.flag()?);
+                let messages = reply.messages()?;
+                History::Page(HistoryPage { epoch, messages, more })
+            }
+            "missing" => History::Missing,
+            "banned" => History::Banned,
+            _ => History::Stranger,
+        })
+    })
+}
+
+impl Reply {
+    /// The frames of messages that a reply ends with.
+    pub(super) fn messages(&mut self) -> Result<Vec<Message>, UnexpectedReply> {
+        let mut messages = Vec::new();
+        while !self.is_empty() {
+            if let Some(BusEvent::Message(message)) = frame::decode(self.text()?.as_bytes()) {
+                messages.push(message);
+            }
+        }
+        Ok(messages)
+    }
 }

@@ -52,6 +52,19 @@ pub struct Terms {
     pub user_connections: u64,
     /// Most rooms of one connection.
     pub connection_rooms: u64,
+    /// What is kept of each room.
+    pub history: HistoryTerms,
+}
+
+/// The bounds of a room's history.
+#[derive(Debug, Clone)]
+pub struct HistoryTerms {
+    /// Messages; 0 keeps none.
+    pub size: u32,
+    /// Bytes of messages; the last message is kept in any case.
+    pub bytes: u32,
+    /// From the last message to the end of the history.
+    pub ttl: Duration,
 }
 
 /// Between two counts told to a large room.
@@ -126,6 +139,12 @@ pub enum HotError {
 impl HotError {
     fn of(operation: &'static str, source: redis::RedisError) -> Self {
         Self::Redis { operation, source }
+    }
+
+    /// Whether the connection went away under the call, so that it may or may not have been carried out, and a further
+    /// try may know.
+    fn is_broken_off(&self) -> bool {
+        matches!(self, Self::Redis { source, .. } if source.is_connection_dropped())
     }
 
     fn reply(operation: &'static str, source: UnexpectedReply) -> Self {

@@ -5,7 +5,9 @@ use std::sync::LazyLock;
 
 use futures_util::StreamExt as _;
 
+use super::frame::Message;
 use super::keys::Lease;
+use super::messages::{REPLAY_MAX, REPLAY_MAX_BYTES};
 use super::reply::{Reply, UnexpectedReply};
 use super::script::{self, Call, Script, script};
 use super::{COUNT_EVERY, Hot, HotError, millis, presence};
@@ -18,8 +20,9 @@ script!(TELL = "rooms/tell");
 script!(MEMBERS = "rooms/members");
 script!(COUNT = "rooms/count");
 script!(READ = "rooms/read");
+script!(STRANGERS = "rooms/strangers");
 
-pub(super) const SCRIPTS: &[&LazyLock<Script>] = &[&CREATE, &JOIN, &LEAVE, &TELL, &MEMBERS, &COUNT, &READ];
+pub(super) const SCRIPTS: &[&LazyLock<Script>] = &[&CREATE, &JOIN, &LEAVE, &TELL, &MEMBERS, &COUNT, &READ, &STRANGERS];
 
 /// How long a late join of an ended connection is refused.
 const TOMBSTONE_MS: u64 = 120_000;
@@ -65,6 +68,7 @@ pub async fn create(hot: &Hot, room: &NewRoom) -> Result<(bool, Room), HotError>
         .call()
         .key(hot.keys().room(&room.name))
         .key(hot.keys().room_changes(&room.name))
+        .key(hot.keys().room_history(&room.name))
         .arg(room.name.as_str())
         .arg(uuid())
         .arg(room.kind.as_str())
@@ -117,7 +121,19 @@ pub struct JoinRequest<'a> {
     pub known: Option<&'a Known>,
     /// How many members to return with it; 0 for none.
     pub members: u32,
+    /// What the client has heard before: the messages behind it are returned.
+    pub since: Option<&'a Since>,
 }
+
+/// Up to where a client has heard a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Since {
+    pub epoch: String,
+    pub seq: u64,
+}
+
+/// What a client missed of a room, oldest first, or why that cannot be told.
+pub type Missed = Result<Vec<Message>, String>;
 
 /// A membership, and where in the room's order it begins.
 #[derive(Debug, Clone)]
@@ -134,6 +150,8 @@ pub struct Joined {
     pub visibility: Visibility,
     pub max_members: Option<u32>,
     pub members: Vec<Member>,
+    /// Where the request said since when.
+    pub missed: Option<Missed>,
 }
 
 /// One user in a room.
@@ -169,6 +187,7 @@ pub async fn join(hot: &Hot, request: &JoinRequest<'_>) -> Result<Join, HotError
         .key(keys.due(super::keys::Partition::of_room(room)))
         .key(keys.room_channel(room))
         .key(keys.room_changes(room))
+        .key(keys.room_history(room))
         .arg(room.as_str())
         .arg(lease.user.as_str())
         .arg(lease.connection.as_str())
@@ -185,7 +204,12 @@ pub async fn join(hot: &Hot, request: &JoinRequest<'_>) -> Result<Join, HotError
         .arg(request.known.map_or("", |known| &known.epoch))
         .arg(request.known.map_or("", |known| known.kind.as_str()))
         .arg(request.known.map_or("", |known| known.visibility.as_str()))
-        .number(request.known.and_then(|known| known.max_members).unwrap_or(0));
+        .number(request.known.and_then(|known| known.max_members).unwrap_or(0))
+        .master()
+        .arg(request.since.map_or("", |since| &since.epoch))
+        .number(request.since.map_or(0, |since| since.seq))
+        .number(REPLAY_MAX)
+        .number(REPLAY_MAX_BYTES);
     let mut calls = vec![call];
     if request.members > 0 {
         calls.push(members_call(hot, room, None, request.members, None).reading());
@@ -193,7 +217,7 @@ pub async fn join(hot: &Hot, request: &JoinRequest<'_>) -> Result<Join, HotError
     let mut replies = script::run_all(hot, calls).await?.into_iter();
     let missing_reply = || HotError::reply(JOIN.name(), Reply::new(redis::Value::Nil).expect_err("nil is no array"));
     let reply = replies.next().ok_or_else(missing_reply)??;
-    let mut outcome = joined(reply)?;
+    let mut outcome = joined(reply, request.since.is_some())?;
     if let (Join::Joined(joined), Some(reply)) = (&mut outcome, replies.next())
         && joined.member_count <= hot.terms().presence_limit
     {
@@ -202,7 +226,7 @@ pub async fn join(hot: &Hot, request: &JoinRequest<'_>) -> Result<Join, HotError
     Ok(outcome)
 }
 
-fn joined(mut reply: Reply) -> Result<Join, HotError> {
+fn joined(mut reply: Reply, since: bool) -> Result<Join, HotError> {
     JOIN.read(|| {
         Ok(match &*reply.text()? {
             "ok" => Join::Joined(Joined {
@@ -217,6 +241,10 @@ fn joined(mut reply: Reply) -> Result<Join, HotError> {
                 visibility: Visibility::parse(&reply.text()?).unwrap_or(Visibility::Secret),
                 max_members: Some(reply.integer()?).filter(|&most| most > 0),
                 members: Vec::new(),
+                missed: {
+                    let (lost, messages) = (reply.text()?, reply.messages()?);
+                    since.then_some(if lost.is_empty() { Ok(messages) } else { Err(lost) })
+                },
             }),
             "missing" => Join::Missing,
             "banned" => Join::Banned,
@@ -260,7 +288,8 @@ fn leave_call(hot: &Hot, request: &LeaveRequest<'_>) -> Call {
         .number(hot.terms().presence_limit)
         .number(millis(COUNT_EVERY))
         .number(if request.ended { TOMBSTONE_MS } else { 0 })
-        .number(millis(hot.terms().keep))
+        .number(millis(hot.terms().keep.max(hot.terms().history.ttl)))
+        .master()
 }
 
 /// Where in the room's order a leave stands: what is behind it is not for who left.
@@ -376,6 +405,30 @@ pub async fn members(
     let page = page(found?)?;
     // Who is not in a secret room does not learn that there is one.
     Ok(if is_secret && page.is_none() { None } else { Some(page) })
+}
+
+/// Most members that one call is asked about.
+const STRANGERS_MAX: usize = 1_000;
+
+/// Which of these connections are no members of a room: their places in the list.
+pub async fn strangers(hot: &Hot, room: &RoomName, leases: &[Lease]) -> Result<Vec<usize>, HotError> {
+    let call = |leases: &[Lease]| {
+        STRANGERS
+            .call()
+            .key(hot.keys().room_live(room))
+            .args(leases.iter().map(Lease::member))
+    };
+    let calls = leases.chunks(STRANGERS_MAX).map(call).collect();
+    let mut strangers = Vec::new();
+    for (chunk, reply) in script::run_all(hot, calls).await?.into_iter().enumerate() {
+        let mut reply = reply?;
+        while !reply.is_empty() {
+            let index: usize = STRANGERS.read(|| reply.integer())?;
+            strangers.extend((chunk * STRANGERS_MAX + index).checked_sub(1));
+        }
+    }
+    strangers.retain(|index| *index < leases.len());
+    Ok(strangers)
 }
 
 /// Tells a large room how many it is, if that is due.

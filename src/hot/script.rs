@@ -8,11 +8,13 @@ use std::time::Instant;
 use redis::{Cmd, Pipeline, Value};
 use sha1::{Digest, Sha1};
 
+use super::link::Connection;
 use super::reply::{Reply, UnexpectedReply};
 use super::{Hot, HotError};
 
 /// The fragments that `-- @include <name>` puts in place: Redis has no modules.
 const FRAGMENTS: &[(&str, &str)] = &[
+    ("messages/_state", include_str!("../../lua/messages/_state.lua")),
     ("presence/_state", include_str!("../../lua/presence/_state.lua")),
     ("rooms/_state", include_str!("../../lua/rooms/_state.lua")),
     ("typing/_state", include_str!("../../lua/typing/_state.lua")),
@@ -58,6 +60,7 @@ impl Script {
             script: self,
             keys: Vec::new(),
             args: Vec::new(),
+            master: None,
             reads: false,
         }
     }
@@ -98,6 +101,8 @@ pub struct Call {
     script: &'static Script,
     keys: Vec<String>,
     args: Vec<Vec<u8>>,
+    /// Which argument names the master that runs the call.
+    master: Option<usize>,
     reads: bool,
 }
 
@@ -125,21 +130,34 @@ impl Call {
         self
     }
 
+    /// The replication id of the master that runs it: known only when the call is sent.
+    pub fn master(mut self) -> Self {
+        self.master = Some(self.args.len());
+        self.arg("")
+    }
+
     /// It reads, and must see what the calls before it in a pipeline did: it is made again where one of them had to be.
     pub fn reading(mut self) -> Self {
         self.reads = true;
         self
     }
 
-    fn command(&self, verb: &str, body: &str) -> Cmd {
+    fn command(&self, verb: &str, body: &str, connection: &Connection) -> Cmd {
         let mut command = redis::cmd(verb);
         command.arg(body).arg(self.keys.len());
         self.keys.iter().for_each(|key| {
             command.arg(key);
         });
-        self.args.iter().for_each(|arg| {
-            command.arg(&arg[..]);
-        });
+        for (index, arg) in self.args.iter().enumerate() {
+            match (self.master, self.keys.first()) {
+                (Some(master), Some(key)) if master == index => {
+                    command.arg(&*connection.master(key));
+                }
+                _ => {
+                    command.arg(&arg[..]);
+                }
+            }
+        }
         command
     }
 
@@ -154,8 +172,12 @@ impl Call {
     async fn try_run(&self, hot: &Hot) -> Result<Reply, HotError> {
         let fail = |error| HotError::of(self.script.name, error);
         let mut connection = hot.link().connection().await.map_err(fail)?;
-        let value = match connection.send(&self.command("EVALSHA", &self.script.sha)).await {
-            Err(error) if is_forgotten(&error) => connection.send(&self.command("EVAL", &self.script.source)).await,
+        let command = self.command("EVALSHA", &self.script.sha, &connection);
+        let value = match connection.send(&command).await {
+            Err(error) if is_forgotten(&error) => {
+                let command = self.command("EVAL", &self.script.source, &connection);
+                connection.send(&command).await
+            }
             other => other,
         };
         self.read(value.map_err(fail)?)
@@ -178,13 +200,13 @@ pub async fn run_all(hot: &Hot, calls: Vec<Call>) -> Result<Vec<Result<Reply, Ho
     let mut replies = Vec::with_capacity(calls.len());
     for batch in calls.chunks(PIPELINE_MAX) {
         let started = Instant::now();
-        let mut pipeline = Pipeline::with_capacity(batch.len());
-        for call in batch {
-            pipeline.add_command(call.command("EVALSHA", &call.script.sha));
-        }
-        pipeline.ignore_errors();
         let fail = |error| HotError::of(batch[0].script.name, error);
         let mut connection = hot.link().connection().await.map_err(fail)?;
+        let mut pipeline = Pipeline::with_capacity(batch.len());
+        for call in batch {
+            pipeline.add_command(call.command("EVALSHA", &call.script.sha, &connection));
+        }
+        pipeline.ignore_errors();
         let values = connection.send_all(&pipeline, batch.len()).await.map_err(fail)?;
         let mut repeated = false;
         for (call, value) in batch.iter().zip(values) {

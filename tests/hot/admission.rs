@@ -177,6 +177,7 @@ async fn an_ended_connection_cannot_join_late() {
         autocreate: true,
         known: None,
         members: 0,
+        since: None,
     };
     for _ in 0..2 {
         assert!(matches!(rooms::join(&stage.hot, &request).await.unwrap(), Join::Gone));
@@ -210,6 +211,7 @@ async fn a_secret_room_is_not_told_apart_from_a_missing_one() {
         body: "{",
         client_message_id: None,
         listens_only: false,
+        behind: 0,
     };
     let mark = Mark {
         lease: &mallory,

@@ -64,7 +64,7 @@ impl Ear {
     pub async fn frame(&mut self) -> (Topic, u64, Vec<u8>) {
         loop {
             let frame = self.any_frame().await;
-            if !frame.2.starts_with(b"!") {
+            if !frame.2.starts_with(b"!") && !frame.2.starts_with(b"?") {
                 return frame;
             }
         }
@@ -124,7 +124,7 @@ pub fn words(events: &[BusEvent]) -> Vec<String> {
 
 fn word(event: &BusEvent) -> String {
     match event {
-        BusEvent::Message { seq, body, .. } => format!("message {seq} {body}"),
+        BusEvent::Message(message) => format!("message {} {}", message.seq, message.body),
         BusEvent::Joined { user, .. } => format!("joined {user}"),
         BusEvent::Left { user, reason, .. } => format!("left {user} {reason}"),
         BusEvent::Presence { user, presence, .. } => format!("{} {user}", presence.status),
@@ -134,6 +134,7 @@ fn word(event: &BusEvent) -> String {
             format!("typing {}[{}]", thread.as_deref().unwrap_or_default(), names.join(","))
         }
         BusEvent::Count { members } => format!("count {members}"),
+        BusEvent::Interrupted => "interrupted".to_owned(),
         BusEvent::Restored { .. } => "restored".to_owned(),
     }
 }

@@ -64,6 +64,7 @@ pub async fn call_every_script(stage: &Stage, forgetful: bool) {
         body: "{",
         client_message_id: None,
         listens_only: false,
+        behind: 0,
     };
 
     forget().await;
@@ -118,7 +119,23 @@ pub async fn call_every_script(stage: &Stage, forgetful: bool) {
     forget().await;
     rooms::count(hot, &lobby).await.unwrap();
     stage.forget_scripts().await;
-    healing::heal(hot, &lobby, "another", 0, GRACE).await.unwrap();
+    let heard = healing::Heard {
+        epoch: "another".to_owned(),
+        seq: 0,
+        rev: 0,
+    };
+    healing::heal(hot, &lobby, &heard, GRACE).await.unwrap();
+    forget().await;
+    rooms::strangers(hot, &lobby, std::slice::from_ref(&alice))
+        .await
+        .unwrap();
+    forget().await;
+    let page = messages::PageRequest {
+        before: None,
+        after: None,
+        limit: 1,
+    };
+    messages::history(hot, &alice, &lobby, page).await.unwrap();
     forget().await;
     assert!(
         rooms::members(hot, &lobby, None, 10, &alice)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nself_realtime::domain::{presence as domain_presence, rooms as domain};
 use nself_realtime::hot::frame::BusEvent;
-use nself_realtime::hot::healing::{self, Healed};
+use nself_realtime::hot::healing::{self, Healed, Heard};
 use nself_realtime::hot::presence::Choice;
 use nself_realtime::types::{RoomName, Status};
 
@@ -13,6 +13,14 @@ use crate::stage::{Stage, lease, room};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
+fn heard(epoch: &str, seq: u64, rev: u64) -> Heard {
+    Heard {
+        epoch: epoch.to_owned(),
+        seq,
+        rev,
+    }
+}
+
 async fn missed(
     stage: &Stage,
     room: &RoomName,
@@ -20,8 +28,11 @@ async fn missed(
     rev: u64,
     outage: Duration,
 ) -> (Vec<BusEvent>, Vec<String>) {
-    match healing::heal(&stage.hot, room, epoch, rev, outage).await.unwrap() {
-        Healed::Missed { changes, users, .. } => (changes, users.iter().map(ToString::to_string).collect()),
+    match healing::heal(&stage.hot, room, &heard(epoch, 0, rev), outage)
+        .await
+        .unwrap()
+    {
+        Healed::Missed { events, users, .. } => (events, users.iter().map(ToString::to_string).collect()),
         other => panic!("{other:?}"),
     }
 }
@@ -49,27 +60,32 @@ async fn changes_behind_a_rev_are_told_in_their_order_and_again() {
 async fn what_cannot_be_told_one_by_one_is_a_reset() {
     let stage = Stage::new().await;
     let (alice, lobby) = (lease("alice", 1), stage.room("lobby").await);
-    assert_eq!(
-        healing::heal(&stage.hot, &room("nowhere"), "e", 0, MINUTE)
-            .await
-            .unwrap(),
-        Healed::Gone
-    );
+    let gone = healing::heal(&stage.hot, &room("nowhere"), &heard("e", 0, 0), MINUTE).await;
+    assert_eq!(gone.unwrap(), Healed::Gone);
     stage.connect(&alice).await;
     let joined = stage.join(&alice, &lobby).await;
-    let reset = |reason: &str| Healed::Reset {
-        epoch: joined.epoch.clone(),
-        seq: 0,
-        rev: 1,
-        reason: reason.to_owned(),
-    };
-    let healed = healing::heal(&stage.hot, &lobby, "another", 0, MINUTE).await.unwrap();
-    assert_eq!(healed, reset("epoch_changed"));
+    let now = heard(&joined.epoch, 0, 1);
+    let anew = healing::heal(&stage.hot, &lobby, &heard("another", 0, 0), MINUTE).await;
+    assert_eq!(
+        anew.unwrap(),
+        Healed::Anew(now.clone()),
+        "nothing leads from there to here"
+    );
+    for (seq, rev) in [(1, 0), (0, 2)] {
+        let ahead = healing::heal(&stage.hot, &lobby, &heard(&joined.epoch, seq, rev), MINUTE).await;
+        let reset = Healed::Reset {
+            heard: now.clone(),
+            reason: "epoch_changed".to_owned(),
+        };
+        assert_eq!(ahead.unwrap(), reset, "what was heard and is not there is lost");
+    }
     let () = stage.ask("DEL", stage.keys().room_changes(&lobby)).await;
-    let healed = healing::heal(&stage.hot, &lobby, &joined.epoch, 0, MINUTE)
-        .await
-        .unwrap();
-    assert_eq!(healed, reset("changes_trimmed"));
+    let trimmed = healing::heal(&stage.hot, &lobby, &heard(&joined.epoch, 0, 0), MINUTE).await;
+    let reset = Healed::Reset {
+        heard: now,
+        reason: "changes_trimmed".to_owned(),
+    };
+    assert_eq!(trimmed.unwrap(), reset);
 }
 
 #[tokio::test]

@@ -88,18 +88,18 @@ impl World {
             Step::Connect(tab, process) => {
                 self.model.remembered.entry(tab).or_default().clear();
                 if !self.model.sockets.contains_key(&tab) {
-                    self.connect(tab, process).await;
+                    self.connect(tab, process, false).await;
                 }
             }
             Step::Rejoin(tab, process) => {
                 self.close(tab, false).await;
-                self.connect(tab, process).await;
+                self.connect(tab, process, false).await;
             }
             Step::Lose(tab) => self.close(tab, false).await,
             Step::Disconnect(tab) => self.close(tab, true).await,
             Step::Join(tab, room) => {
                 if let Some((id, process)) = self.model.socket(tab) {
-                    self.join(process, id, room).await;
+                    self.join(process, id, room, false).await;
                 }
             }
             Step::Leave(tab, room) => {
@@ -145,8 +145,8 @@ impl World {
         }
     }
 
-    /// A client comes, and joins what it remembers.
-    async fn connect(&mut self, tab: Tab, process: usize) {
+    /// A client comes, and joins what it remembers; or (`anew`) its process does so for it.
+    async fn connect(&mut self, tab: Tab, process: usize, anew: bool) {
         let process = process % self.hots.len();
         if !self.model.is_running(process) {
             return;
@@ -157,15 +157,16 @@ impl World {
             .await
             .unwrap();
         for room in self.model.remembered.get(&tab).cloned().unwrap_or_default() {
-            self.join(process, id, room).await;
+            self.join(process, id, room, anew).await;
         }
     }
 
-    async fn join(&mut self, process: usize, id: u32, room: usize) {
+    async fn join(&mut self, process: usize, id: u32, room: usize, anew: bool) {
         let options = JoinOptions {
             autocreate: false,
-            known: self.known[room].as_ref(),
+            known: self.known[room].as_ref().filter(|_| anew),
             members: 0,
+            since: None,
         };
         let lease = self.model.lease(id);
         let joined = rooms::join(&self.hots[process], &lease, &self.rooms[room], options);
@@ -282,7 +283,7 @@ impl World {
                 "a renewal neither raises the dead nor loses the living"
             );
             if is_missing {
-                self.connect(tab, process).await;
+                self.connect(tab, process, true).await;
             }
         }
     }

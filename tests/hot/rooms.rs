@@ -115,6 +115,7 @@ async fn a_membership_that_redis_lost_is_put_back_untold() {
         autocreate: false,
         known: Some(&known),
         members: 0,
+        since: None,
     };
     let Join::Joined(joined) = rooms::join(&stage.hot, &request).await.unwrap() else {
         panic!("nothing is in the way");
@@ -126,7 +127,9 @@ async fn a_membership_that_redis_lost_is_put_back_untold() {
 
 #[tokio::test]
 async fn joining_makes_a_room_only_where_that_is_allowed() {
-    let stage = Stage::with(|terms| terms.keep = Duration::from_secs(100)).await;
+    let stage =
+        Stage::with(|terms| (terms.keep, terms.history.ttl) = (Duration::from_secs(100), Duration::from_secs(10)))
+            .await;
     let (alice, den) = (lease("alice", 1), room("den"));
     stage.connect(&alice).await;
     assert_eq!(

@@ -8,7 +8,7 @@ use nself_realtime::domain::endings::{self, Swept};
 use nself_realtime::domain::rooms::{self, JoinOptions, JoinRefusal, Joined, NewRoom};
 use nself_realtime::hot::keys::{Keys, Lease, Partition};
 use nself_realtime::hot::presence::{self, Connect, Facts, Held};
-use nself_realtime::hot::{Hot, Metrics, Settings, Terms};
+use nself_realtime::hot::{HistoryTerms, Hot, Metrics, Settings, Terms};
 use nself_realtime::types::{ConnectionId, NodeId, Presence, RoomName, RoomType, UserId, Visibility};
 use prometheus::Registry;
 use redis::aio::MultiplexedConnection;
@@ -46,6 +46,11 @@ pub fn terms() -> Terms {
         presence_to_all: false,
         user_connections: 100,
         connection_rooms: 100,
+        history: HistoryTerms {
+            size: 100,
+            bytes: 1024 * 1024,
+            ttl: Duration::from_secs(3_600),
+        },
     }
 }
 
@@ -177,6 +182,7 @@ impl Stage {
             autocreate,
             known: None,
             members: 10,
+            since: None,
         };
         rooms::join(&self.hot, lease, room, options).await.unwrap()
     }

@@ -353,6 +353,7 @@ async fn a_change_in_the_middle_of_a_join_reaches_the_room() {
         autocreate: false,
         known: None,
         members: 0,
+        since: None,
     };
     rooms::join(&stage.hot, &request).await.unwrap();
     stage.make_todos_old(&alice.user).await;

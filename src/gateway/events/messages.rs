@@ -1,4 +1,6 @@
-//! `message:send`.
+//! `message:send`, `message:history`.
+
+use std::sync::atomic::Ordering;
 
 use serde_json::json;
 
@@ -6,8 +8,11 @@ use super::super::outgoing::{self, iso};
 use super::super::payload::{Incoming, METADATA_MAX_BYTES};
 use super::super::protocol::{ErrorCode, Failure, ack};
 use super::{Handled, Outcome, Turn};
-use crate::domain::messages::{self, Send, SendRequest, Sent};
+use crate::domain::messages::{self, History, HistoryPage, PageRequest, REPLAY_MAX, Send, SendRequest, Sent};
 use crate::types::RoomName;
+
+/// Messages of a page, where the client does not say how many.
+const PAGE_DEFAULT: u32 = 100;
 
 /// `message:send`: says something in a room.
 pub async fn send(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
@@ -20,6 +25,7 @@ pub async fn send(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
         body: &said.body,
         client_message_id: said.client_message_id.as_deref(),
         listens_only,
+        behind: turn.shard.node.latest_us.load(Ordering::Relaxed),
     };
     match messages::send(&turn.shard.hot, &request)
         .await
@@ -87,7 +93,40 @@ fn answer(turn: &Turn<'_>, room: &RoomName, sent: &Sent) -> Outcome {
         turn.shard
             .rooms
             .borrow_mut()
-            .ack_behind(room, &sent.epoch, sent.seq, turn.client, frame);
+            .ack_behind(room, sent.seq, turn.client, frame);
     }
     Outcome::Answered
+}
+
+/// `message:history`: one page of what was said, oldest first.
+pub async fn history(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
+    let (room, wanted) = decode_page(incoming)?;
+    let found = messages::history(&turn.shard.hot, &turn.client.lease(), &room, wanted).await;
+    match found.map_err(|error| turn.unavailable(error))? {
+        History::Page(page) => Ok(Outcome::Done(Some(written(&page)))),
+        History::Missing => Err(Failure::room_not_found()),
+        History::Banned => Err(Failure::new(ErrorCode::Banned, "You are banned from this room")),
+        History::Stranger => Err(Failure::not_a_member()),
+    }
+}
+
+fn decode_page(incoming: &Incoming<'_>) -> Result<(RoomName, PageRequest), Failure> {
+    let mut fields = incoming.object()?;
+    let room = fields.room()?;
+    let page = PageRequest {
+        before: fields.optional_seq("beforeSeq")?,
+        after: fields.optional_seq("afterSeq")?,
+        limit: fields.limit(PAGE_DEFAULT, REPLAY_MAX)?,
+    };
+    Ok((room, page))
+}
+
+/// The messages are JSON already, and are not read again.
+fn written(page: &HistoryPage) -> String {
+    format!(
+        r#"{{"messages":{},"epoch":{},"more":{}}}"#,
+        outgoing::messages(&page.messages),
+        outgoing::quoted(&page.epoch),
+        page.more
+    )
 }

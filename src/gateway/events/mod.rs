@@ -39,6 +39,7 @@ pub type Handled = Result<Outcome, Failure>;
 pub async fn dispatch(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     match &*incoming.name {
         event::MESSAGE_SEND => messages::send(turn, incoming).await,
+        event::MESSAGE_HISTORY => messages::history(turn, incoming).await,
         event::TYPING_START => typing::start(turn, incoming).await,
         event::TYPING_STOP => typing::stop(turn, incoming).await,
         event::ROOM_JOIN => rooms::join(turn, incoming).await,

@@ -1,13 +1,15 @@
 //! `room:join`, `room:leave`, `room:members`.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
-use super::super::outgoing::iso;
+use super::super::outgoing::{self, iso};
 use super::super::payload::Incoming;
 use super::super::protocol::{ErrorCode, Failure, ack};
-use super::super::rooms::Position;
+use super::super::rooms::{Completed, Position};
 use super::{Handled, Outcome, Turn};
-use crate::domain::rooms::{self, JoinOptions, JoinRefusal, Joined, Member, MembersRefusal};
+use crate::domain::rooms::{self, JoinOptions, JoinRefusal, Joined, Member, MembersRefusal, Since};
 use crate::hot::HotError;
 use crate::hot::bus::Topic;
 use crate::types::{RoomName, UserId};
@@ -19,10 +21,11 @@ const PAGE_MAX: u32 = 1_000;
 
 /// `room:join`: in the room from now on; the ack enters the room's order.
 pub async fn join(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
-    let room = incoming.object()?.room()?;
+    let mut fields = incoming.object()?;
+    let (room, since) = (fields.room()?, fields.since()?);
     require_room_for(turn, &room)?;
     turn.shard.rooms.borrow_mut().begin_join(&room, turn.client);
-    let outcome = subscribe_and_join(turn, &room).await;
+    let outcome = subscribe_and_join(turn, &room, since.as_ref()).await;
     let answered = match outcome {
         Ok(Ok(joined)) => complete(turn, &room, &joined),
         Ok(Err(refusal)) => {
@@ -50,14 +53,19 @@ fn require_room_for(turn: &Turn<'_>, room: &RoomName) -> Result<(), Failure> {
 }
 
 /// The subscription stands before the membership, so that nothing of the room is missed.
-async fn subscribe_and_join(turn: &Turn<'_>, room: &RoomName) -> Result<Result<Joined, JoinRefusal>, HotError> {
+async fn subscribe_and_join(
+    turn: &Turn<'_>,
+    room: &RoomName,
+    since: Option<&Since>,
+) -> Result<Result<Joined, JoinRefusal>, HotError> {
     let shard = turn.shard;
     shard.node.bus.subscribe(Topic::Room(room.clone()), shard.index).await?;
     let autocreate = !turn.client.user.is_anonymous() && shard.node.settings.room_autocreate.matches(room.as_str());
     let options = JoinOptions {
         autocreate,
         known: None,
-        members: JOIN_MEMBERS,
+        members: if since.is_some() { 0 } else { JOIN_MEMBERS },
+        since,
     };
     let joined = rooms::join(&shard.hot, &turn.client.lease(), room, options).await?;
     if !matches!(joined, Err(JoinRefusal::Unregistered)) {
@@ -68,26 +76,53 @@ async fn subscribe_and_join(turn: &Turn<'_>, room: &RoomName) -> Result<Result<J
 }
 
 fn complete(turn: &Turn<'_>, room: &RoomName, joined: &Joined) -> Handled {
+    turn.client.rooms.borrow_mut().insert(room.clone());
+    let answer = turn.ack_frame(&ack(Some(&answer_of(turn, room, joined))));
+    let position = Position::of(joined);
+    let completed = turn
+        .shard
+        .rooms
+        .borrow_mut()
+        .complete_join(room, turn.client, position, answer.as_ref());
+    match completed {
+        Completed::Done => Ok(Outcome::Answered),
+        Completed::NewEpoch => {
+            turn.shard.heal_anew(room, Duration::ZERO);
+            Ok(Outcome::Answered)
+        }
+        Completed::Failed => {
+            turn.client.rooms.borrow_mut().remove(room);
+            Err(Failure::unavailable())
+        }
+    }
+}
+
+/// The ack's data as JSON text; missed messages are that already, and are not read again.
+fn answer_of(turn: &Turn<'_>, room: &RoomName, joined: &Joined) -> String {
     let mut data = json!({
         "roomName": room.as_str(), "type": joined.kind.as_str(), "role": joined.role.as_str(),
         "memberCount": joined.member_count, "epoch": joined.epoch, "seq": joined.seq, "rev": joined.rev,
     });
-    if joined.member_count <= turn.shard.hot.terms().presence_limit {
-        data["members"] = written(&joined.members);
-    }
-    turn.client.rooms.borrow_mut().insert(room.clone());
-    let answer = turn.ack_frame(&ack(Some(&data.to_string())));
-    let position = Position::of(joined);
-    if turn
-        .shard
-        .rooms
-        .borrow_mut()
-        .complete_join(room, turn.client, position, answer.as_ref())
-    {
-        return Ok(Outcome::Answered);
-    }
-    turn.client.rooms.borrow_mut().remove(room);
-    Err(Failure::unavailable())
+    let messages = match &joined.missed {
+        None => {
+            if joined.member_count <= turn.shard.hot.terms().presence_limit {
+                data["members"] = written(&joined.members);
+            }
+            return data.to_string();
+        }
+        Some(Ok(messages)) => {
+            data["recovered"] = true.into();
+            outgoing::messages(messages)
+        }
+        Some(Err(reason)) => {
+            data["recovered"] = false.into();
+            data["reason"] = reason.as_str().into();
+            return data.to_string();
+        }
+    };
+    let mut text = data.to_string();
+    text.truncate(text.len() - 1);
+    text + r#","messages":"# + &messages + "}"
 }
 
 fn refused(refusal: JoinRefusal) -> Failure {
@@ -109,7 +144,7 @@ pub async fn leave(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     if let Some(left) = &left {
         // What was said before the leave is still for this client, its own messages first of all.
         let (rooms, client) = (&turn.shard.rooms, turn.client);
-        let heard = rooms.borrow_mut().heard(&room, &left.epoch, left.seq, client);
+        let heard = rooms.borrow_mut().heard(&room, left.seq, client);
         // The shard answers every time, so there is no error to be told.
         heard.await.unwrap_or_default();
     }

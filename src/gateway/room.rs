@@ -1,0 +1,298 @@
+//! One room of a shard: who of its clients is in it, how far the bus has brought it, and what waits for more. A join's
+//! reply, taken at `seq` S and `rev` R, enters the room's order: its client hears nothing up to them, and everything above.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ahash::AHashMap;
+use tokio::sync::oneshot;
+
+use super::client::Client;
+use super::fanout::{Delivery, Order};
+use super::parcel::Parcel;
+use crate::domain::rooms::{Heard, Joined, Known};
+use crate::engine::Frame;
+
+/// What a client may miss while its join is under way; beyond, the join fails and is tried again.
+pub(super) const JOINING_PARCELS_MAX: usize = 1_000;
+/// Events that are kept while a room is being healed.
+const HEALING_EVENTS_MAX: usize = 1_000;
+
+/// A room in which this shard has clients.
+#[derive(Default)]
+pub(super) struct Room {
+    pub members: AHashMap<u64, Member>,
+    /// Joins under way: the subscription must stay.
+    pub joining: u32,
+    /// How far the bus has brought the room.
+    pub heard: Option<Heard>,
+    /// While what was missed is being read: what comes meanwhile.
+    pub healing: Option<VecDeque<Arc<Delivery>>>,
+    waiting: VecDeque<Waiting>,
+}
+
+/// What is to be done with an event of a room's order.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// It is next.
+    Now,
+    /// It came before.
+    Known,
+    /// It waits until what was missed has been read.
+    Kept,
+    /// Something before it is missing.
+    Gap,
+}
+
+pub(super) struct Member {
+    pub client: Rc<Client>,
+    pub state: State,
+    /// Where a membership that was registered anew begins, in an epoch that the room has not been heard in yet.
+    pub anew: Option<Position>,
+}
+
+pub(super) enum State {
+    /// Between the subscription and the reply: whatever comes is kept until the reply says from where.
+    Joining(Vec<(Order, Parcel)>),
+    Live(Position),
+}
+
+/// Where a membership begins in the room's order.
+#[derive(Debug, Clone)]
+pub struct Position {
+    pub known: Known,
+    pub seq: u64,
+    pub rev: u64,
+}
+
+impl Position {
+    /// Where a join was.
+    pub fn of(joined: &Joined) -> Self {
+        let (kind, visibility, max_members) = (joined.kind, joined.visibility, joined.max_members);
+        let known = Known {
+            epoch: joined.epoch.clone(),
+            kind,
+            visibility,
+            max_members,
+        };
+        Self {
+            known,
+            seq: joined.seq,
+            rev: joined.rev,
+        }
+    }
+
+    /// Whether an event is above it. The epoch is no concern: the numbers go on from one to the next, and where they do
+    /// not, the position has been moved before anything is delivered.
+    pub fn is_before(&self, order: &Order) -> bool {
+        match order {
+            Order::Seq { seq, .. } => *seq > self.seq,
+            Order::Rev { rev, .. } => *rev > self.rev,
+            Order::None => true,
+        }
+    }
+
+    /// Moves it forward, or into another epoch. False: it was there already.
+    fn move_to(&mut self, heard: &Heard) -> bool {
+        let is_same = self.known.epoch == heard.epoch;
+        if is_same && self.seq >= heard.seq && self.rev >= heard.rev {
+            return false;
+        }
+        let (seq, rev) = if is_same { (self.seq, self.rev) } else { (0, 0) };
+        (self.seq, self.rev) = (seq.max(heard.seq), rev.max(heard.rev));
+        self.known.epoch.clone_from(&heard.epoch);
+        true
+    }
+}
+
+/// What has its place behind a message. The epoch is no concern: the numbers go on from one to the next.
+struct Waiting {
+    seq: u64,
+    since: Instant,
+    what: Behind,
+}
+
+pub(super) enum Behind {
+    Ack(Rc<Client>, Frame),
+    Signal(oneshot::Sender<()>),
+}
+
+impl Behind {
+    pub fn go(self) {
+        match self {
+            Self::Ack(client, frame) => client.socket.send(&frame),
+            // Whoever waited may have gone.
+            Self::Signal(signal) => signal.send(()).unwrap_or_default(),
+        }
+    }
+}
+
+impl Member {
+    pub fn joining(client: Rc<Client>) -> Self {
+        Self {
+            client,
+            state: State::Joining(Vec::new()),
+            anew: None,
+        }
+    }
+
+    /// Whether the membership begins at `seq` or behind it.
+    pub fn begins_at(&self, seq: u64) -> bool {
+        matches!(&self.state, State::Live(position) if position.seq >= seq)
+    }
+}
+
+impl Room {
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty() && self.joining == 0
+    }
+
+    /// Whether the room was heard in another epoch than the one that a reply speaks of.
+    pub fn is_elsewhere(&self, epoch: &str) -> bool {
+        self.heard.as_ref().is_some_and(|heard| heard.epoch != epoch)
+    }
+
+    /// What is to be done with an event; where that is not its turn yet, it is kept here.
+    pub fn turn_of(&mut self, order: &Order, delivery: &Arc<Delivery>) -> Turn {
+        if *order == Order::None {
+            return Turn::Now;
+        }
+        if let Some(kept) = &mut self.healing {
+            // Beyond the bound the oldest is let go: whoever reads the room again finds it there.
+            if kept.len() == HEALING_EVENTS_MAX {
+                kept.pop_front();
+            }
+            kept.push_back(Arc::clone(delivery));
+            return Turn::Kept;
+        }
+        let turn = self.place_of(order);
+        if turn == Turn::Gap {
+            self.healing = Some(VecDeque::from([Arc::clone(delivery)]));
+        }
+        turn
+    }
+
+    fn place_of(&self, order: &Order) -> Turn {
+        let (epoch, number, heard) = match (order, &self.heard) {
+            (Order::Seq { epoch, seq }, Some(heard)) => (epoch, *seq, heard.seq),
+            (Order::Rev { epoch, rev }, Some(heard)) => (epoch, *rev, heard.rev),
+            _ => return Turn::Now,
+        };
+        if self.is_elsewhere(epoch) || number > heard + 1 {
+            Turn::Gap
+        } else if number <= heard {
+            Turn::Known
+        } else {
+            Turn::Now
+        }
+    }
+
+    /// Notes that an event has been delivered: the room is that far.
+    pub fn hear(&mut self, order: &Order) {
+        let (Order::Seq { epoch, .. } | Order::Rev { epoch, .. }) = order else {
+            return;
+        };
+        let begin = || Heard {
+            epoch: epoch.clone(),
+            seq: 0,
+            rev: 0,
+        };
+        let heard = self.heard.get_or_insert_with(begin);
+        if heard.epoch != *epoch {
+            heard.epoch.clone_from(epoch);
+        }
+        match order {
+            Order::Seq { seq, .. } => heard.seq = *seq,
+            Order::Rev { rev, .. } => heard.rev = *rev,
+            Order::None => {}
+        }
+    }
+
+    /// The epoch has changed, and nothing was lost: everybody goes on in it.
+    pub fn turn_epoch(&mut self, epoch: &str) {
+        for member in self.members.values_mut() {
+            if let State::Live(position) = &mut member.state {
+                epoch.clone_into(&mut position.known.epoch);
+            }
+            member.anew = None;
+        }
+    }
+
+    /// What was missed cannot be told one by one: those whom this moves, to be told so.
+    pub fn reset(&mut self, heard: &Heard) -> Vec<Rc<Client>> {
+        let moved = |member: &mut Member| match &mut member.state {
+            State::Live(position) => position.move_to(heard),
+            State::Joining(_) => false,
+        };
+        let members = self.members.values_mut();
+        members
+            .filter_map(|member| moved(member).then(|| Rc::clone(&member.client)))
+            .collect()
+    }
+
+    /// The room has begun anew, in an epoch of which nothing leads back: those who have been registered in it already go
+    /// on from there. The others do when they are; until then they hear whatever comes.
+    pub fn begin_anew(&mut self, epoch: &str) -> Vec<(Rc<Client>, Position)> {
+        self.heard = Some(Heard {
+            epoch: epoch.to_owned(),
+            seq: 0,
+            rev: 0,
+        });
+        let mut begun = Vec::new();
+        for member in self.members.values_mut() {
+            if let Some(position) = member.anew.take_if(|position| position.known.epoch == epoch) {
+                member.state = State::Live(position.clone());
+                begun.push((Rc::clone(&member.client), position));
+            } else if let State::Live(position) = &mut member.state
+                && position.known.epoch != epoch
+            {
+                (position.seq, position.rev) = (0, 0);
+            }
+        }
+        begun
+    }
+
+    /// Lets something go behind a message: at once (false), or when that comes.
+    pub fn put_behind(&mut self, seq: u64, what: Behind) -> bool {
+        if self.heard.as_ref().is_some_and(|heard| heard.seq >= seq) {
+            what.go();
+            return false;
+        }
+        let since = Instant::now();
+        self.waiting.push_back(Waiting { seq, since, what });
+        true
+    }
+
+    pub fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Lets go whatever waits for what has been heard.
+    pub fn release_heard(&mut self) {
+        if let Some(seq) = self.heard.as_ref().map(|heard| heard.seq) {
+            self.release(|waiting| waiting.seq <= seq);
+        }
+    }
+
+    /// Lets go what has waited this long; how much that was.
+    pub fn release_older(&mut self, age: Duration) -> usize {
+        self.release(|waiting| waiting.since.elapsed() >= age)
+    }
+
+    /// Lets everything go: nobody is here any more.
+    pub fn release_all(&mut self) {
+        self.release(|_| true);
+    }
+
+    fn release(&mut self, ready: impl Fn(&Waiting) -> bool) -> usize {
+        let before = self.waiting.len();
+        while self.waiting.front().is_some_and(&ready) {
+            if let Some(waiting) = self.waiting.pop_front() {
+                waiting.what.go();
+            }
+        }
+        before - self.waiting.len()
+    }
+}
