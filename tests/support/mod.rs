@@ -8,6 +8,7 @@
 pub mod clients;
 pub mod cluster;
 pub mod heard;
+pub mod hosts;
 pub mod node;
 pub mod port;
 pub mod process;
