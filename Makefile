@@ -6,7 +6,10 @@ CARGO ?= cargo
 SOAK_ROUNDS ?= 10
 SOAK_SECONDS ?= 600
 
-.PHONY: help dev test soak lint
+# Of a proof: messages that are said.
+PROVE_MESSAGES ?= 20000
+
+.PHONY: help dev test soak prove lint
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
@@ -24,6 +27,10 @@ soak: ## All faults ten times, and random lives for ten minutes; SOAK_SEED=… r
 	@scripts/need rust redis clients
 	SOAK_ROUNDS=$(SOAK_ROUNDS) $(CARGO) test --locked --test faults -- --nocapture
 	SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO) test --locked --test hot lives:: -- --nocapture
+
+prove: ## 20,000 messages to thirty clients of each kind, with faults in between; PROVE_SEED=… repeats those
+	@scripts/need rust redis clients module
+	PROVE_MESSAGES=$(PROVE_MESSAGES) $(CARGO) test --locked --test delivery -- --nocapture --test-threads 1
 
 lint: ## Hold the style: format, lints, documentation, licences, scripts
 	@scripts/need rust lint-tools module

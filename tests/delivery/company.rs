@@ -38,6 +38,8 @@ const SETTINGS: &[(&str, &str)] = &[
 pub enum Mode {
     /// A plain client that joins again with `since`.
     Rejoin,
+    /// A plain client without any code of its own that asked for recovery; where that did not happen, as above.
+    Recovery,
     /// clients/js.
     Module,
 }
@@ -46,6 +48,7 @@ impl Mode {
     fn word(self) -> &'static str {
         match self {
             Mode::Rejoin => "rejoin",
+            Mode::Recovery => "recovery",
             Mode::Module => "module",
         }
     }
@@ -62,6 +65,7 @@ pub struct Company {
     dice: StdRng,
     lives: usize,
     speaking_since: usize,
+    started: Instant,
     each: usize,
     faults: BTreeMap<&'static str, usize>,
 }
@@ -89,6 +93,7 @@ impl Company {
             dice: StdRng::seed_from_u64(seed),
             lives: 0,
             speaking_since: 0,
+            started: Instant::now(),
             each: 0,
             faults: BTreeMap::new(),
         };
@@ -130,7 +135,7 @@ impl Company {
 
     /// So many messages are said, by half of them, from now on.
     pub fn speak(&mut self, messages: usize) {
-        self.speaking_since = self.hosts.mark();
+        (self.speaking_since, self.started) = (self.hosts.mark(), Instant::now());
         self.each = messages / SPEAKERS;
         for client in 0..SPEAKERS {
             let command = json!({"do": "speak", "client": client, "count": self.each, "pauseMs": SPEAK_PAUSE_MS});
@@ -150,7 +155,7 @@ impl Company {
         while self.still_speaking() {
             assert!(Instant::now() < deadline, "the speakers do not come to an end");
             // Each of them once, whatever the dice say; then at random.
-            let fault = if turn < 6 { turn } else { self.dice.random_range(0..16) };
+            let fault = if turn < 6 { turn } else { self.dice.random_range(0..24) };
             turn += 1;
             match fault {
                 0 => self.ask_redis("SCRIPT FLUSH", &["SCRIPT", "FLUSH"]).await,
@@ -257,7 +262,12 @@ impl Company {
             let heard: Vec<Heard> = reports.into_iter().map(|(_, report)| Heard::read(&report)).collect();
             let verdict = Verdict::new(&acked, heard);
             if verdict.is_settled() || Instant::now() > deadline {
-                println!("{}: {verdict}; {:?}", self.mode.word(), self.faults);
+                println!(
+                    "{}: {verdict} in {:.0} s; {:?}",
+                    self.mode.word(),
+                    self.started.elapsed().as_secs_f64(),
+                    self.faults
+                );
                 return verdict;
             }
             tokio::time::sleep(Duration::from_millis(200)).await; // no event tells that there is no more to come

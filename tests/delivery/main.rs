@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use company::{Company, Mode};
 use support::redis_fleet::RedisSentinel;
+use verdict::Verdict;
 
 const SHORT: usize = 1_500;
 
@@ -19,16 +20,23 @@ fn messages() -> usize {
     std::env::var("PROVE_MESSAGES").map_or(SHORT, |count| count.parse().expect("PROVE_MESSAGES is a number"))
 }
 
-async fn everything_arrives(mode: Mode) {
+async fn everything_arrives(mode: Mode) -> Verdict {
     let mut company = Company::gather(mode).await;
     company.speak(messages());
     company.disturb().await;
-    company.verdict().await.assert_whole();
+    let verdict = company.verdict().await;
+    verdict.assert_whole();
+    verdict
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plain_client_that_rejoins_by_hand_misses_nothing() {
     everything_arrives(Mode::Rejoin).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plain_client_that_asked_for_recovery_misses_nothing() {
+    everything_arrives(Mode::Recovery).await.assert_recovered();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

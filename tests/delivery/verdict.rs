@@ -13,6 +13,8 @@ pub struct Heard {
     rooms: BTreeMap<String, Sequence>,
     /// Rooms of which it was told that something may be missing.
     announced: BTreeSet<String>,
+    /// How often the stock client recovered by itself, and how often it arrived without.
+    arrivals: [u64; 2],
 }
 
 impl Heard {
@@ -25,6 +27,7 @@ impl Heard {
         Heard {
             rooms: rooms.map(|(room, list)| (room.clone(), sequence(list))).collect(),
             announced: announced.map(|pair| text(&pair[0])).collect(),
+            arrivals: [0, 1].map(|kind| report["recoveries"][kind].as_u64().expect("a number")),
         }
     }
 }
@@ -34,6 +37,7 @@ pub struct Verdict {
     expected: usize,
     delivered: usize,
     announced: usize,
+    arrivals: [u64; 2],
     complaints: Vec<String>,
     /// Of those, what no announcement excuses.
     silent: Vec<String>,
@@ -45,6 +49,7 @@ impl Verdict {
             expected: 0,
             delivered: 0,
             announced: 0,
+            arrivals: [0, 0],
             complaints: Vec::new(),
             silent: Vec::new(),
         };
@@ -56,6 +61,9 @@ impl Verdict {
             }
         }
         for (number, client) in heard.iter().enumerate() {
+            for (sum, count) in verdict.arrivals.iter_mut().zip(client.arrivals) {
+                *sum += count;
+            }
             for (room, sequence) in &client.rooms {
                 let announced = client.announced.contains(room);
                 verdict.announced += usize::from(announced);
@@ -108,6 +116,11 @@ impl Verdict {
         assert_eq!(self.delivered, self.expected);
     }
 
+    /// The stock client's own recovery took place, so that what it holds was shown.
+    pub fn assert_recovered(&self) {
+        assert!(self.arrivals[0] > 0, "nobody recovered, {} rejoined", self.arrivals[1]);
+    }
+
     /// What is missing was said to be.
     pub fn assert_nothing_silent(&self) {
         let shown = &self.silent[..self.silent.len().min(20)];
@@ -126,8 +139,8 @@ impl fmt::Display for Verdict {
         let percent = 100.0 * self.delivered as f64 / self.expected as f64;
         write!(
             to,
-            "delivered / expected = {percent:.3} % ({} / {}), {} losses announced",
-            self.delivered, self.expected, self.announced
+            "delivered / expected = {percent:.3} % ({} / {}), {} losses announced, {} arrivals recovered and {} rejoined",
+            self.delivered, self.expected, self.announced, self.arrivals[0], self.arrivals[1]
         )
     }
 }
