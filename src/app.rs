@@ -335,6 +335,7 @@ fn hot_settings_in(config: &Config, registry: &Registry) -> Result<hot::Settings
                 bytes: HISTORY_BYTES,
                 ttl: config.history_ttl,
             },
+            recovery_window: config.recovery_window,
         },
         metrics: hot::Metrics::new(registry)?,
     })

@@ -83,9 +83,15 @@ text_id!(
     USER_ID_MAX_BYTES
 );
 text_id!(
-    /// `<sid>.<incarnation>`: one life of one socket, never used again.
+    /// `<pid>.<incarnation>`: one life of one socket, never used again. The pid is the first socket's id.
     ConnectionId,
     128
+);
+text_id!(
+    /// What a stock client shows when it comes back: the first part of the ids of all connections that it had, 120 random
+    /// bits.
+    Pid,
+    64
 );
 text_id!(
     /// A gateway process: `REALTIME_NODE_ID`, random by default. 1–64 bytes.
@@ -95,6 +101,19 @@ text_id!(
 
 /// Marks the user ids of sockets without a token.
 pub const ANONYMOUS_PREFIX: &str = "anon:";
+
+impl ConnectionId {
+    /// A further life of what `pid` names; the incarnation is random, since another node may have had the one before.
+    pub fn draw(pid: &Pid) -> Self {
+        Self(Arc::from(format!("{pid}.{:x}", rand::random::<u64>())))
+    }
+
+    /// What a stock client shows when it comes back.
+    pub fn pid(&self) -> Pid {
+        let pid = self.0.split_once('.').map_or(&*self.0, |(pid, _)| pid);
+        Pid(Arc::from(pid))
+    }
+}
 
 impl UserId {
     /// The user id of a socket that showed no token.

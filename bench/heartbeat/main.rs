@@ -35,6 +35,7 @@ fn terms(lease: Duration) -> Terms {
             bytes: 1024 * 1024,
             ttl: Duration::from_secs(3_600),
         },
+        recovery_window: Duration::from_secs(120),
     }
 }
 

@@ -44,7 +44,7 @@ pub async fn run(redis: &Redis, count: usize) {
             // Everybody has just been active: the dearest round there is.
             let held = by_partition[partition.index()].iter().map(|lease| Held {
                 lease: lease.clone(),
-                idle: Duration::ZERO,
+                idle: Some(Duration::ZERO),
             });
             let held: Vec<Held> = held.collect();
             let asked = Instant::now();

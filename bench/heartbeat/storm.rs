@@ -87,7 +87,7 @@ impl Node {
                 renewed.lock().expect("nobody panics")[partition.index()].push(Instant::now());
                 let held = leases.into_iter().map(|lease| Held {
                     lease,
-                    idle: Duration::ZERO,
+                    idle: Some(Duration::ZERO),
                 });
                 let held = held.collect();
                 async move { held }.boxed()

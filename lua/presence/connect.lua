@@ -11,6 +11,7 @@
 -- KEYS[8] channel     pubsub  who listens to this user
 -- KEYS[9] due         zset    what else ends by time
 -- KEYS[10] user.log   list    the last transitions of the user
+-- KEYS[11] session    hash    user, conn, and the rooms that it has joined
 -- ARGV[1] lease (<conn>\0<node>\0<user>)
 -- ARGV[2] connection
 -- ARGV[3] node
@@ -32,6 +33,7 @@
 -- ARGV[18] away by inactivity, as the node knows it: 0|1
 -- ARGV[19] idle_ms since the connection's last activity
 -- ARGV[20] away_ms: without activity for this long a user is away
+-- ARGV[21] whether it can be recovered: "" no, "take" its session, or "keep" it unless another connection has taken it
 -- RETURNS {"full"} or {"ok", appeared: 0|1, version, presence JSON, now_ms, rooms JSON, returned: 0|1}, 1 where the user
 --   has something in grace, which others therefore do not see go
 --
@@ -82,6 +84,11 @@ redis.call("HSET", KEYS[5], ARGV[2], "0 " .. ARGV[1])
 redis.call("HSET", KEYS[3], "user", ARGV[4], "node", ARGV[3], "transport", ARGV[7], "ip", ARGV[8], "agent", ARGV[9],
   "device", ARGV[10], "session", ARGV[11])
 redis.call("HSETNX", KEYS[3], "connected", string.format("%.0f", now_ms))
+local holder = ARGV[21] == "keep" and redis.call("HGET", KEYS[11], "conn")
+if ARGV[21] ~= "" and not (holder and redis.call("HEXISTS", KEYS[5], holder) == 1) then
+  redis.call("HSET", KEYS[11], "user", ARGV[4], "conn", ARGV[2])
+  redis.call("PERSIST", KEYS[11])
+end
 redis.call("PERSIST", KEYS[4])
 if not before.live and not put_back then
   redis.call("HDEL", KEYS[4], "away")

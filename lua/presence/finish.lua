@@ -12,11 +12,13 @@
 -- KEYS[9] channel     pubsub  who listens to this user
 -- KEYS[10] due        zset    what else ends by time
 -- KEYS[11] user.log   list    the last transitions of the user
+-- KEYS[12] session    hash    user, conn, and the rooms that it has joined
 -- ARGV[1] lease
 -- ARGV[2] connection
 -- ARGV[3] user
 -- ARGV[4] end_ms that the sweep saw, or "" to end it now
 -- ARGV[5] keep_ms of a record that says nothing special, 0 to keep none whatever it says
+-- ARGV[6] recovery_window_ms: how long its session can be recovered, where its end was not asked for
 -- RETURNS {0} or {1, last: 0|1, changed: 0|1, version, presence JSON, todo id or "", rooms JSON}
 --
 -- One script, because a connection without a lease would never be swept, a lease that two
@@ -67,6 +69,13 @@ else
   expire_plain(KEYS[4], after, ARGV[5])
 end
 
+if redis.call("HGET", KEYS[12], "conn") == ARGV[2] then
+  if ARGV[4] == "" or ARGV[6] == "0" then
+    redis.call("DEL", KEYS[12])
+  else
+    redis.call("PEXPIRE", KEYS[12], ARGV[6])
+  end
+end
 note(KEYS[11], after, ARGV[5], now_ms, "ended", cause, ARGV[2])
 
 local version, presence, todo = string.format("%.0f", after.version), encode_presence(after), ""

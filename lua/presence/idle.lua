@@ -11,7 +11,7 @@
 -- ARGV[1] user
 -- RETURNS {0} or {1, version, presence JSON, todo id or "", rooms JSON}
 --
--- One script, because two sweeps may see the same silence, which is told once, and because an activity that a heartbeat
+-- One script, because two sweeps may see the same silence, which is told once, and because an activity that a renewal
 -- has just brought moves the end that is looked at here.
 -- @include presence/_state
 

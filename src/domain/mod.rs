@@ -6,6 +6,8 @@ pub mod endings;
 pub mod explain;
 pub mod identity;
 pub mod messages;
+pub mod offset;
 pub mod presence;
 pub mod rooms;
+pub mod sessions;
 pub mod typing;

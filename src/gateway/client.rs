@@ -34,6 +34,10 @@ pub struct Client {
     pub shown_latency_ms: Cell<Option<u64>>,
     /// When it last sent an event that somebody's hand may have caused.
     pub active: Cell<Instant>,
+    /// The last activity that Redis was told of.
+    pub told: Cell<Instant>,
+    /// When it is to be told of a later one; `None`: there is none.
+    pub to_be_told: Cell<Option<Instant>>,
     pub rooms: RefCell<AHashSet<RoomName>>,
     /// Whose presence the client asked to hear.
     pub watching: RefCell<AHashSet<UserId>>,

@@ -9,10 +9,10 @@ use tokio::sync::mpsc;
 
 use super::client::replacing_key;
 use super::metrics::Metrics;
-use super::offset::Positions;
 use super::outgoing;
 use super::parcel::Parcel;
 use crate::config::CustomStatusShape;
+use crate::domain::offset::Positions;
 use crate::engine::Frame;
 use crate::hot::bus::{Shards, Sink, Topic};
 use crate::hot::frame::{self, BusEvent};

@@ -13,9 +13,12 @@ use serde_json::Value;
 use super::client::About;
 use super::node::Node;
 use super::shard::Shard;
+use crate::config::Recovery;
 use crate::domain::identity::Identity;
+use crate::domain::offset::Offset;
+use crate::domain::sessions::Claim;
 use crate::engine::{ConnectError, Handshake, Refusal};
-use crate::types::UserId;
+use crate::types::{Pid, UserId};
 
 /// Most bytes of a user agent that are kept.
 const AGENT_MAX_BYTES: usize = 512;
@@ -55,6 +58,9 @@ pub fn admit(shard: &Shard, _request: &Parts, _remote: SocketAddr) -> Result<(),
 struct Auth {
     token: Option<Value>,
     device: Option<Value>,
+    recovery: Option<Value>,
+    pid: Option<Value>,
+    offset: Option<Value>,
 }
 
 /// Somebody at the door, known.
@@ -63,6 +69,10 @@ pub struct Guest {
     pub identity: Option<Identity>,
     pub ip: IpAddr,
     pub about: About,
+    /// Its session is kept.
+    pub recovers: bool,
+    /// The session that it comes back to.
+    pub claim: Option<Result<Claim, &'static str>>,
 }
 
 /// Who asks to CONNECT. An error is about identity.
@@ -85,7 +95,16 @@ pub fn recognise(node: &Node, handshake: &Handshake, auth: Option<&str>) -> Resu
         device: device(auth.device.as_ref()),
         session,
     };
+    // Nobody comes back as the same anonymous user.
+    let recovers = identity.is_some()
+        && match node.settings.recovery {
+            Recovery::All => true,
+            Recovery::Asked => auth.recovery == Some(Value::Bool(true)),
+            Recovery::Off => false,
+        };
     Ok(Guest {
+        recovers,
+        claim: claim(&auth).filter(|_| recovers),
         identity,
         ip: address(node, handshake),
         about,
@@ -99,6 +118,22 @@ impl Guest {
             .as_ref()
             .map_or_else(|| UserId::anonymous(socket_id), |identity| identity.user.clone())
     }
+}
+
+/// The session that a stock client wants back, as it says by itself; or why what it says is of no use.
+fn claim(auth: &Auth) -> Option<Result<Claim, &'static str>> {
+    let pid = auth.pid.as_ref().filter(|pid| !pid.is_null())?;
+    let Some(Ok(pid)) = pid.as_str().map(Pid::parse) else {
+        return Some(Err("session_unknown"));
+    };
+    let offset = match &auth.offset {
+        None | Some(Value::Null) => None,
+        Some(offset) => match offset.as_str().and_then(Offset::parse) {
+            Some(offset) => Some(offset),
+            None => return Some(Err("offset_unknown")),
+        },
+    };
+    Some(Ok(Claim { pid, offset }))
 }
 
 fn refused(node: &Node, cause: &str, message: &str) -> ConnectError {

@@ -17,6 +17,8 @@ pub struct Metrics {
     pub latency: Histogram,
     pub healed: IntCounter,
     pub resets: IntCounterVec,
+    pub recoveries: IntCounterVec,
+    pub replayed: IntCounter,
     pub refusals: IntCounterVec,
     pub limits: IntCounterVec,
     pub rooms: IntGaugeVec,
@@ -78,6 +80,15 @@ impl Metrics {
                 "Times that a client was told to read a room again, by reason.",
                 "reason",
             )?,
+            recoveries: counters(
+                "realtime_recoveries_total",
+                "Clients that came back to a session: recovered, or why not.",
+                "outcome",
+            )?,
+            replayed: IntCounter::new(
+                "realtime_messages_replayed_total",
+                "Messages that recovered clients had missed.",
+            )?,
             limits: counters(
                 "realtime_limit_hits_total",
                 "Limits that were reached, enforced or only counted.",
@@ -107,6 +118,8 @@ impl Metrics {
         registry.register(Box::new(metrics.latency.clone()))?;
         registry.register(Box::new(metrics.healed.clone()))?;
         registry.register(Box::new(metrics.resets.clone()))?;
+        registry.register(Box::new(metrics.recoveries.clone()))?;
+        registry.register(Box::new(metrics.replayed.clone()))?;
         registry.register(Box::new(metrics.refusals.clone()))?;
         registry.register(Box::new(metrics.limits.clone()))?;
         registry.register(Box::new(metrics.rooms.clone()))?;

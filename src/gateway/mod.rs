@@ -1,6 +1,7 @@
 //! The ONLY module that knows this project's events: it reads what clients send, asks the domain, and says what came of
 //! it. Everything here lives on a shard, one thread, except what `node` and `fanout` share. Not here: rules, Redis.
 
+mod activity;
 mod client;
 pub mod fanout;
 mod handshake;
@@ -8,11 +9,11 @@ mod healing;
 mod listeners;
 pub mod metrics;
 pub mod node;
-mod offset;
 mod outgoing;
 mod parcel;
 mod payload;
 pub mod protocol;
+mod recovery;
 mod room;
 mod rooms;
 pub mod shard;

@@ -11,7 +11,7 @@ use crate::domain::identity::Verifier;
 use crate::hot::Hot;
 use crate::hot::bus::Bus;
 use crate::hot::keys::Lease;
-use crate::types::{ConnectionId, NodeId, UserId};
+use crate::types::{ConnectionId, NodeId, Pid, UserId};
 
 /// What the gateway was told.
 pub struct Settings {
@@ -53,7 +53,6 @@ pub struct Node {
     pub connections: AtomicU64,
     /// The latest position of a message that the bus has brought, µs.
     pub latest_us: Arc<AtomicU64>,
-    incarnations: AtomicU64,
 }
 
 impl Node {
@@ -68,7 +67,7 @@ impl Node {
         draining: Arc<AtomicBool>,
         latest_us: Arc<AtomicU64>,
     ) -> Self {
-        let (connections, incarnations) = (AtomicU64::new(0), AtomicU64::new(0));
+        let connections = AtomicU64::new(0);
         Self {
             id,
             settings,
@@ -79,7 +78,6 @@ impl Node {
             draining,
             connections,
             latest_us,
-            incarnations,
         }
     }
 
@@ -122,12 +120,9 @@ impl Node {
     }
 
     /// A lease for one life of a socket; its connection id was never used and never will be.
-    pub(super) fn new_lease(&self, socket_id: &str, user: &UserId) -> Lease {
-        let incarnation = self.incarnations.fetch_add(1, Ordering::Relaxed);
-        let connection = ConnectionId::parse(&format!("{socket_id}.{incarnation}"))
-            .expect("a socket id is short and has no control characters");
+    pub(super) fn new_lease(&self, pid: &Pid, user: &UserId) -> Lease {
         Lease {
-            connection,
+            connection: ConnectionId::draw(pid),
             node: self.id.clone(),
             user: user.clone(),
         }

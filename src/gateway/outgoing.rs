@@ -28,11 +28,14 @@ pub fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
 
-/// `connected`: the first thing that a socket hears.
-pub fn connected(socket_id: &str) -> Frame {
-    let payload = json!({
-        "socketId": socket_id, "serverTime": iso(now_ms()), "protocolVersion": PROTOCOL_VERSION, "recovered": false,
+/// `connected`: the first thing that a socket hears; `lost` is why a session that it asked for is not recovered.
+pub fn connected(socket_id: &str, recovered: bool, lost: Option<&str>) -> Frame {
+    let mut payload = json!({
+        "socketId": socket_id, "serverTime": iso(now_ms()), "protocolVersion": PROTOCOL_VERSION, "recovered": recovered,
     });
+    if let Some(reason) = lost {
+        payload["reason"] = reason.into();
+    }
     frame(event::CONNECTED, &payload)
 }
 

@@ -4,6 +4,8 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::types::RoomName;
+
 /// What `connected` says.
 pub const PROTOCOL_VERSION: &str = "1.0";
 
@@ -143,6 +145,12 @@ impl Failure {
                 format!("{field} must be at most {max_bytes} bytes"),
             )
         }
+    }
+
+    /// The same, naming the room where no request does.
+    pub fn of_room(mut self, room: &RoomName) -> Self {
+        self.details = Some(json!({ "roomName": room.as_str() }));
+        self
     }
 
     pub fn room_not_found() -> Self {

@@ -11,9 +11,9 @@ use tokio::sync::oneshot;
 
 use super::client::Client;
 use super::fanout::{Delivery, Order};
-use super::offset;
 use super::parcel::Parcel;
 use super::room::{Behind, JOINING_PARCELS_MAX, Member, Room, State};
+use crate::domain::offset;
 use crate::domain::rooms::{Heard, Known};
 use crate::engine::Frame;
 use crate::types::RoomName;
@@ -71,10 +71,6 @@ pub enum GoneOn {
 impl Rooms {
     pub fn len(&self) -> usize {
         self.rooms.len()
-    }
-
-    pub fn names(&self) -> impl Iterator<Item = &RoomName> {
-        self.rooms.keys()
     }
 
     /// A join begins. Each call is followed by one [`Rooms::end_join`].

@@ -19,11 +19,12 @@ use super::metrics::Metrics;
 use super::outgoing;
 use super::payload::Incoming;
 use super::protocol::{ErrorCode, Failure, ack, incoming};
+use super::recovery::{Arrival, Rejoined};
 use super::rooms::{GoneOn, Position};
 use super::shard::Shard;
 use crate::domain::presence::{Connect, Facts};
-use crate::domain::rooms::{JoinOptions, Joined};
-use crate::domain::{endings, presence, rooms};
+use crate::domain::rooms::{JoinOptions, Joined, Since};
+use crate::domain::{endings, presence, rooms, sessions};
 use crate::engine::{Application, CloseReason, ConnectError, Event, Handshake, Refusal, Socket};
 use crate::hot::HotError;
 use crate::hot::keys::Lease;
@@ -92,22 +93,29 @@ impl Shard {
     /// stock client comes back, which it would not after CONNECT_ERROR.
     async fn let_in(self: &Rc<Self>, socket: Socket, guest: Guest) -> Result<(), ConnectError> {
         let user = guest.user(socket.id());
+        let arrival = match self.look_back(&socket, &guest, &user).await {
+            Ok(arrival) => arrival,
+            Err(error) => return Err(self.turn_away(&socket, &user, "unregistered", &error.to_string())),
+        };
         // Asked at the door as well, but many may have come in since that have no place yet.
         let place = self
             .node
             .claim_place()
             .ok_or_else(|| self.turn_away(&socket, &user, "full", "the node is full"))?;
+        let now = Instant::now();
         let client = Rc::new(Client {
             key: self.next_key(),
-            lease: RefCell::new(self.node.new_lease(socket.id(), &user)),
-            recovers: false,
+            lease: RefCell::new(self.node.new_lease(&arrival.pid, &user)),
+            recovers: guest.recovers,
             user,
             ip: guest.ip,
             about: Box::new(guest.about),
             expires_at: Cell::new(guest.identity.as_ref().and_then(|identity| identity.expires_at)),
             shown_transport: Cell::new(socket.transport()),
             shown_latency_ms: Cell::new(None),
-            active: Cell::new(Instant::now()),
+            active: Cell::new(now),
+            told: Cell::new(now),
+            to_be_told: Cell::new(None),
             rooms: RefCell::default(),
             watching: RefCell::default(),
             turn: Mutex::new(()),
@@ -116,8 +124,7 @@ impl Shard {
         });
         let (listening, registered) = tokio::join!(self.listen(&client.user), self.register(&client, None));
         if listening.is_err() && registered.is_ok() {
-            // Nobody would extend this lease; where even that fails, it runs out.
-            endings::finish(&self.hot, &client.lease()).await.unwrap_or_default();
+            self.give_up(&client).await;
         }
         let outcome = match listening.and(registered) {
             Ok(Connect::Connected {
@@ -127,17 +134,34 @@ impl Shard {
                 ..
             }) => {
                 self.node.metrics.flaps.inc_by(u64::from(returned));
-                self.insert(&client);
-                self.keep_presence(&client.user, Arc::new(presence));
-                client.socket.set_data(Rc::clone(&client));
-                self.greet(&client, &rooms);
-                Ok(())
+                match self.rejoin(&client, &arrival).await {
+                    Ok(rejoined) => {
+                        self.insert(&client);
+                        self.keep_presence(&client.user, Arc::new(presence));
+                        client.socket.set_data(Rc::clone(&client));
+                        self.greet(&client, &arrival, rooms, &rejoined);
+                        self.replay(&client, &arrival, rejoined);
+                        Ok(())
+                    }
+                    Err(error) => {
+                        self.give_up(&client).await;
+                        Err(error.to_string())
+                    }
+                }
             }
             Ok(Connect::Full) => Err("too many connections of one user".to_owned()),
             Err(error) => Err(error.to_string()),
         };
         self.listening(&client.user);
         outcome.map_err(|why| self.turn_away(&client.socket, &client.user, "unregistered", &why))
+    }
+
+    /// Nobody would extend the lease of a client that is turned away after all; its session stays, to be asked for again.
+    async fn give_up(&self, client: &Client) {
+        let (lease, grace) = (client.lease(), self.node.settings.grace);
+        if let Err(error) = presence::lose(&self.hot, &lease, grace, "not let in").await {
+            tracing::debug!(error = %error, connection = %lease.connection, "the lease runs out by itself");
+        }
     }
 
     fn turn_away(&self, socket: &Socket, user: &UserId, cause: &str, why: &str) -> ConnectError {
@@ -158,17 +182,21 @@ impl Shard {
             device: client.about.device.clone(),
             session: client.about.session.clone().unwrap_or_default(),
             idle: client.active.get().elapsed(),
+            recovers: client.recovers,
         };
         presence::connect(&self.hot, &client.lease(), &facts, known).await
     }
 
-    fn greet(&self, client: &Rc<Client>, rooms: &[RoomName]) {
-        client.socket.accept(None);
-        client.socket.send(&outgoing::connected(client.socket.id()));
+    fn greet(&self, client: &Rc<Client>, arrival: &Arrival, mut rooms: Vec<RoomName>, rejoined: &Rejoined) {
+        let (socket, pid) = (&client.socket, arrival.pid.as_str());
+        socket.accept(client.recovers.then_some(pid));
+        socket.send(&outgoing::connected(socket.id(), arrival.is_back(), arrival.lost()));
         if !client.user.is_anonymous() {
-            client
-                .socket
-                .send(&outgoing::authenticated(&client.user, client.session(), rooms));
+            let live = rejoined.iter().filter(|(_, outcome)| outcome.is_ok());
+            rooms.extend(live.map(|(room, _)| room.clone()));
+            rooms.sort_unstable();
+            rooms.dedup();
+            socket.send(&outgoing::authenticated(&client.user, client.session(), &rooms));
         }
         self.watch_expiry(client);
         tracing::info!(
@@ -191,7 +219,7 @@ impl Shard {
             ack: event.ack,
         };
         if is_activity(name) {
-            client.active.set(started);
+            self.note_activity(client, started);
             self.wake(client).await;
         }
         let outcome = match &incoming {
@@ -236,8 +264,12 @@ impl Shard {
             return;
         }
         match presence::wake(&self.hot, &client.user).await {
-            Ok(Some(presence)) => self.keep_presence(&client.user, Arc::new(presence)),
-            Ok(None) => {}
+            Ok(woken) => {
+                client.told.set(client.active.get());
+                if let Some(presence) = woken {
+                    self.keep_presence(&client.user, Arc::new(presence));
+                }
+            }
             Err(error) => {
                 tracing::debug!(error = %error, user = %client.user, "still away; the next event or beat tries again");
             }
@@ -278,7 +310,7 @@ impl Shard {
         }
         client
             .lease
-            .replace(self.node.new_lease(client.socket.id(), &client.user));
+            .replace(self.node.new_lease(&client.lease().connection.pid(), &client.user));
         let known = self.known_presence(&client.user);
         self.register(client, known.as_deref()).await?;
         let joined: Vec<RoomName> = client.rooms.borrow().iter().cloned().collect();
@@ -292,7 +324,10 @@ impl Shard {
                 since: None,
             };
             match rooms::join(&self.hot, &client.lease(), &room, options).await? {
-                Ok(joined) => self.go_on(client, &room, &joined),
+                Ok(joined) => {
+                    self.keep_session(client, &room, &joined).await?;
+                    self.go_on(client, &room, &joined);
+                }
                 Err(_) => {
                     client.rooms.borrow_mut().remove(&room);
                     self.leave_room(&room, client);
@@ -301,6 +336,18 @@ impl Shard {
         }
         tracing::info!(connection = %client.lease().connection, user = %client.user, "registered anew");
         Ok(())
+    }
+
+    /// From here on what is said in the room is the client's to hear, also when it comes back.
+    pub(super) async fn keep_session(&self, client: &Client, room: &RoomName, joined: &Joined) -> Result<(), HotError> {
+        if !client.recovers {
+            return Ok(());
+        }
+        let since = Since {
+            epoch: joined.epoch.clone(),
+            seq: joined.seq,
+        };
+        sessions::keep(&self.hot, &client.lease(), room, &since).await
     }
 
     fn go_on(self: &Rc<Self>, client: &Client, room: &RoomName, joined: &Joined) {

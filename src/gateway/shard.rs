@@ -13,6 +13,7 @@ use rand::Rng as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::interval;
 
+use super::activity::Untold;
 use super::client::Client;
 use super::fanout::{Delivery, Inbox, News, Order};
 use super::listeners::Listeners;
@@ -52,6 +53,7 @@ pub struct Shard {
     pub(super) clients: RefCell<Vec<AHashMap<u64, Rc<Client>>>>,
     pub(super) users: RefCell<AHashMap<UserId, Listeners>>,
     pub(super) told: RefCell<Told>,
+    pub(super) untold: RefCell<Untold>,
     /// By the end of the token, Unix seconds.
     expiries: RefCell<BTreeMap<(i64, u64), Weak<Client>>>,
     next_key: Cell<u64>,
@@ -70,6 +72,7 @@ impl Shard {
             clients: RefCell::new((0..PARTITIONS).map(|_| AHashMap::new()).collect()),
             users: RefCell::default(),
             told: RefCell::default(),
+            untold: RefCell::default(),
             expiries: RefCell::default(),
             next_key: Cell::new(0),
             hears_all: watch::Sender::new(false),
@@ -89,6 +92,7 @@ impl Shard {
                 asked.answer(ask);
             }
         });
+        tokio::task::spawn_local(Self::tell_activity(Rc::downgrade(&shard), shard.hot.terms().away_after));
         let keeper = Rc::downgrade(&shard);
         tokio::task::spawn_local(async move {
             let mut ticks = interval(Duration::from_millis(50));
@@ -137,6 +141,7 @@ impl Shard {
             return;
         }
         self.forget_expiry(client);
+        self.forget_activity(client);
         for room in client.rooms.take() {
             self.leave_room(&room, client);
         }
@@ -170,9 +175,14 @@ impl Shard {
                 let (shard, client) = (Rc::clone(self), Rc::clone(client));
                 tokio::task::spawn_local(async move { shard.wake(&client).await });
             }
+            // What was before the lease was extended last was told then, or the lease would have ended.
+            let news = idle < self.hot.terms().lease;
+            if news {
+                client.told.set(client.active.get());
+            }
             Held {
                 lease: client.lease(),
-                idle,
+                idle: news.then_some(idle),
             }
         };
         clients.map(heard).collect()
@@ -204,6 +214,9 @@ impl Shard {
     pub(super) fn deliver_now(self: &Rc<Self>, delivery: &Delivery) {
         if let Delivery::UserPresence { news, .. } | Delivery::Presence { news, .. } = delivery {
             self.keep_presence(&news.user, Arc::clone(&news.presence));
+            if news.presence.is_idle() {
+                self.contradict_idle(&news.user);
+            }
         }
         let delivered = match delivery {
             Delivery::Room {

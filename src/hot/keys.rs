@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::types::{ConnectionId, NodeId, RoomName, UserId};
+use crate::types::{ConnectionId, NodeId, Pid, RoomName, UserId};
 
 /// Users and rooms are hashed onto this many partitions; part of the data's layout, never to be changed.
 pub const PARTITIONS: usize = 64;
@@ -171,6 +171,11 @@ impl Keys {
 
     pub fn connection(&self, user: &UserId, connection: &ConnectionId) -> String {
         self.named(Partition::of_user(user), "conn", connection.as_str())
+    }
+
+    /// The session that a connection holds: the first part of its id, which stays through all of its lives.
+    pub fn session(&self, user: &UserId, pid: &Pid) -> String {
+        self.named(Partition::of_user(user), "session", pid.as_str())
     }
 
     pub fn user(&self, user: &UserId) -> String {

@@ -7,14 +7,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::frame::{self, BusEvent, Message};
 use super::keys::Lease;
 use super::reply::{Reply, UnexpectedReply};
-use super::script::{Call, Script, script};
+use super::rooms::Since;
+use super::script::{self, Call, Script, script};
 use super::{Hot, HotError, millis};
 use crate::types::RoomName;
 
 script!(SEND = "messages/send");
 script!(HISTORY = "messages/history");
+script!(MISSED = "messages/missed");
 
-pub(super) const SCRIPTS: &[&LazyLock<Script>] = &[&SEND, &HISTORY];
+pub(super) const SCRIPTS: &[&LazyLock<Script>] = &[&SEND, &HISTORY, &MISSED];
 
 /// How long a client message id makes a send idempotent.
 const DEDUPE_MS: u64 = 300_000;
@@ -168,6 +170,55 @@ pub async fn history(hot: &Hot, lease: &Lease, room: &RoomName, page: PageReques
             "missing" => History::Missing,
             "banned" => History::Banned,
             _ => History::Stranger,
+        })
+    })
+}
+
+/// What somebody who comes back has missed of a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Behind {
+    /// It cannot be told, and why.
+    Lost(String),
+    Messages {
+        /// It begins behind this.
+        since: Since,
+        count: u32,
+        bytes: u32,
+    },
+}
+
+/// How much was missed of each room behind a place in it and, where there are any, behind the positions up to which the
+/// masters were heard; in the order asked.
+pub async fn missed_all(
+    hot: &Hot,
+    places: &[(RoomName, Since)],
+    positions: &[String],
+) -> Result<Vec<Behind>, HotError> {
+    let call = |(room, since): &(RoomName, Since)| {
+        MISSED
+            .call()
+            .key(hot.keys().room(room))
+            .key(hot.keys().room_history(room))
+            .arg(&since.epoch[..])
+            .number(since.seq)
+            .number(REPLAY_MAX)
+            .number(REPLAY_MAX_BYTES)
+            .args(positions.iter().cloned())
+    };
+    let replies = script::run_all(hot, places.iter().map(call).collect()).await?;
+    replies.into_iter().map(|reply| behind(reply?)).collect()
+}
+
+fn behind(mut reply: Reply) -> Result<Behind, HotError> {
+    MISSED.read(|| {
+        if reply.text()? == "lost" {
+            return Ok(Behind::Lost(reply.text()?));
+        }
+        let (epoch, seq) = (reply.text()?, reply.integer()?);
+        Ok(Behind::Messages {
+            since: Since { epoch, seq },
+            count: reply.integer()?,
+            bytes: reply.integer()?,
         })
     })
 }

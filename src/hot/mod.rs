@@ -15,6 +15,7 @@ pub mod presence;
 mod reply;
 pub mod rooms;
 pub mod script;
+pub mod sessions;
 mod slots;
 pub mod sweep;
 mod topology;
@@ -54,6 +55,8 @@ pub struct Terms {
     pub connection_rooms: u64,
     /// What is kept of each room.
     pub history: HistoryTerms,
+    /// From the end of a connection's lease to that of the session that its client may recover.
+    pub recovery_window: Duration,
 }
 
 /// The bounds of a room's history.

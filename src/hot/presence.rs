@@ -40,6 +40,8 @@ pub struct Facts {
     pub session: String,
     /// Since its last activity.
     pub idle: Duration,
+    /// Its session is kept, so that the client can come back to it.
+    pub recovers: bool,
 }
 
 /// Outcome of [`connect`].
@@ -74,6 +76,7 @@ pub async fn connect(hot: &Hot, lease: &Lease, facts: &Facts, known: Option<&Pre
         .key(presence_channel(hot, user))
         .key(keys.due(partition))
         .key(keys.user_log(user))
+        .key(keys.session(user, &lease.connection.pid()))
         .arg(lease.encode())
         .arg(lease.connection.as_str())
         .arg(lease.node.as_str())
@@ -94,6 +97,11 @@ pub async fn connect(hot: &Hot, lease: &Lease, facts: &Facts, known: Option<&Pre
         .flag(known.is_idle())
         .number(millis(facts.idle))
         .number(away_ms(hot))
+        .arg(match facts.recovers {
+            false => "",
+            true if known.version == 0 => "take",
+            true => "keep",
+        })
         .run(hot)
         .await?;
     CONNECT.read(|| {
@@ -119,26 +127,21 @@ fn presence_channel(hot: &Hot, user: &UserId) -> String {
     }
 }
 
-/// Silence that makes a user away, in ms: activity is told by the heartbeats, whose last one may be half a lease ago.
 fn away_ms(hot: &Hot) -> i128 {
-    millis(hot.terms().away_after + hot.terms().lease / 2)
+    millis(hot.terms().away_after)
 }
 
 /// A lease that a node holds.
 #[derive(Debug, Clone)]
 pub struct Held {
     pub lease: Lease,
-    /// Since the connection's last activity.
-    pub idle: Duration,
+    /// Since the connection's last activity; `None` where an earlier call told it.
+    pub idle: Option<Duration>,
 }
 
 /// Extends leases of one partition, and notes which users are active; the missing leases are returned.
 pub async fn renew(hot: &Hot, partition: Partition, held: &[Held]) -> Result<Vec<Lease>, HotError> {
-    // What was before the lease was extended last was told then, or the lease would have ended.
-    let idle_ms = |idle: Duration| match idle < hot.terms().lease {
-        true => millis(idle).to_string(),
-        false => String::new(),
-    };
+    let idle_ms = |idle: Option<Duration>| idle.map_or(String::new(), |idle| millis(idle).to_string());
     let mut reply = RENEW
         .call()
         .key(hot.keys().leases(partition))
@@ -209,11 +212,13 @@ fn finish_call(hot: &Hot, lease: &Lease, seen_end_ms: Option<i64>) -> Call {
         .key(presence_channel(hot, user))
         .key(keys.due(partition))
         .key(keys.user_log(user))
+        .key(keys.session(user, &lease.connection.pid()))
         .arg(lease.encode())
         .arg(lease.connection.as_str())
         .arg(user.as_str())
         .arg(seen_end_ms.map(|ms| ms.to_string()).unwrap_or_default())
         .number(keep_ms)
+        .number(millis(hot.terms().recovery_window))
 }
 
 fn finished(mut reply: Reply) -> Result<Option<Finished>, HotError> {
@@ -287,6 +292,7 @@ pub async fn enter(hot: &Hot, lease: &Lease, room: &RoomName) -> Result<Enter, H
 pub async fn exit(hot: &Hot, user: &UserId, connection: &ConnectionId, room: &RoomName) -> Result<(), HotError> {
     EXIT.call()
         .key(hot.keys().user_rooms(user))
+        .key(hot.keys().session(user, &connection.pid()))
         .arg(connection.as_str())
         .arg(room.as_str())
         .run(hot)

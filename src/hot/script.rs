@@ -86,6 +86,7 @@ pub fn all() -> Vec<&'static Script> {
         super::healing::SCRIPTS,
         super::typing::SCRIPTS,
         super::messages::SCRIPTS,
+        super::sessions::SCRIPTS,
         super::sweep::SCRIPTS,
         super::nodes::SCRIPTS,
     ]

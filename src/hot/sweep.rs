@@ -124,11 +124,21 @@ fn read(mut reply: Reply, partition: Partition, found: &mut Found) -> Result<(),
 
 /// Strikes a step off: it was taken.
 pub async fn done(hot: &Hot, partition: Partition, id: &str) -> Result<(), HotError> {
+    done_all(hot, &[(partition, id)]).await
+}
+
+/// Strikes many steps off in one round trip.
+pub async fn done_all(hot: &Hot, steps: &[(Partition, &str)]) -> Result<(), HotError> {
+    if steps.is_empty() {
+        return Ok(());
+    }
     let fail = |error| HotError::of("strike a todo off", error);
+    let mut pipeline = redis::Pipeline::with_capacity(steps.len());
+    for (partition, id) in steps {
+        pipeline.cmd("XDEL").arg(hot.keys().todo(*partition)).arg(*id);
+    }
     let mut connection = hot.link().connection().await.map_err(fail)?;
-    connection
-        .send(redis::cmd("XDEL").arg(hot.keys().todo(partition)).arg(id))
-        .await
-        .map(drop)
-        .map_err(fail)
+    let replies = connection.send_all(&pipeline, steps.len()).await.map_err(fail)?;
+    let mut replies = replies.into_iter().map(redis::Value::extract_error);
+    replies.try_for_each(|reply| reply.map(drop)).map_err(fail)
 }

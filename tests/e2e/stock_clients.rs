@@ -41,7 +41,7 @@ macro_rules! javascript {
     )+};
 }
 
-javascript! { handshake rooms messages typing presence errors pipelined }
+javascript! { handshake rooms messages history recovery typing presence errors pipelined }
 
 mod settings {
     use super::{clients, with_other_settings};
@@ -86,6 +86,25 @@ mod drain {
     #[tokio::test]
     async fn over_upgrade() {
         over("upgrade").await;
+    }
+}
+
+mod recovery_kill {
+    use super::{Cluster, clients};
+
+    /// The scenario kills a node, so each transport has a cluster of its own.
+    async fn over(transport: &str) {
+        clients::javascript(&Cluster::start(2, &[]).await, "recovery_kill", transport).await;
+    }
+
+    #[tokio::test]
+    async fn over_websocket() {
+        over("websocket").await;
+    }
+
+    #[tokio::test]
+    async fn over_polling() {
+        over("polling").await;
     }
 }
 

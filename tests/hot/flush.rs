@@ -6,7 +6,7 @@ use std::time::Duration;
 use nself_realtime::domain::{endings, rooms as domain_rooms};
 use nself_realtime::hot::presence::{self, Choice};
 use nself_realtime::hot::typing::{self, Mark};
-use nself_realtime::hot::{doctor, explain, healing, messages, nodes, rooms, script};
+use nself_realtime::hot::{doctor, explain, healing, messages, nodes, rooms, script, sessions};
 use nself_realtime::types::{RoomName, Status};
 
 use crate::stage::{GRACE, Stage, held, lease, now_ms, partition, room, user};
@@ -126,9 +126,7 @@ pub async fn call_every_script(stage: &Stage, forgetful: bool) {
     };
     healing::heal(hot, &lobby, &heard, GRACE).await.unwrap();
     forget().await;
-    rooms::strangers(hot, &lobby, std::slice::from_ref(&alice))
-        .await
-        .unwrap();
+    rooms::strangers(hot, &lobby, slice::from_ref(&alice)).await.unwrap();
     forget().await;
     let page = messages::PageRequest {
         before: None,
@@ -136,6 +134,18 @@ pub async fn call_every_script(stage: &Stage, forgetful: bool) {
         limit: 1,
     };
     messages::history(hot, &alice, &lobby, page).await.unwrap();
+    forget().await;
+    let since = rooms::Since {
+        epoch: "another".to_owned(),
+        seq: 0,
+    };
+    messages::missed_all(hot, &[(lobby.clone(), since.clone())], &[])
+        .await
+        .unwrap();
+    forget().await;
+    sessions::read(hot, &alice.user, &alice.connection.pid()).await.unwrap();
+    forget().await;
+    sessions::keep(hot, &alice, &lobby, &since).await.unwrap();
     forget().await;
     assert!(
         rooms::members(hot, &lobby, None, 10, &alice)

@@ -9,6 +9,7 @@ use nself_realtime::types::Status;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
+use crate::again::assert_repeats_are_rare;
 use crate::lives_model::{ROOMS, TABS, Tab, USERS};
 use crate::lives_world::World;
 use crate::support::redis::Redis;
@@ -137,4 +138,5 @@ fn nodes_may_die_and_sleep_and_nobody_is_told_wrongly() {
         }
     }
     println!("{sequences} sequences");
+    assert_repeats_are_rare();
 }

@@ -39,6 +39,7 @@ async fn a_connection_is_a_lease_with_a_record() {
         device: r#"{"type":"web"}"#.into(),
         session: "s1".into(),
         idle: Duration::ZERO,
+        recovers: false,
     };
     let before_ms = now_ms();
     let connected = presence::connect(&stage.hot, &alice, &facts, None).await.unwrap();

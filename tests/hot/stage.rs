@@ -15,6 +15,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{FromRedisValue, ToRedisArgs};
 use tokio::sync::OnceCell;
 
+use crate::again::again;
 use crate::support::redis::Redis;
 use crate::support::redis_fleet::{RedisCluster, RedisSentinel};
 
@@ -51,6 +52,7 @@ pub fn terms() -> Terms {
             bytes: 1024 * 1024,
             ttl: Duration::from_secs(3_600),
         },
+        recovery_window: Duration::from_secs(120),
     }
 }
 
@@ -168,7 +170,7 @@ impl Stage {
             visibility,
             max_members: most,
         };
-        rooms::create(&self.hot, &room).await.unwrap();
+        again(async || rooms::create(&self.hot, &room).await).await;
         room.name
     }
 
@@ -200,12 +202,27 @@ impl Stage {
 
     /// A sweep that comes right after another, as they do while nodes run.
     pub async fn sweep(&self) -> Swept {
+        self.sweep_again().await.0
+    }
+
+    /// The same, and whether it was repeated.
+    pub async fn sweep_again(&self) -> (Swept, bool) {
         for partition in Partition::all() {
             let () = self
                 .ask("HSET", (self.keys().swept(partition), "at", now_ms(), "until", 0))
                 .await;
         }
-        endings::sweep(&self.hot).await.unwrap()
+        again(async || endings::sweep(&self.hot).await).await
+    }
+
+    /// Whatever was left undone is taken over by a sweep, as if it were old.
+    pub async fn take_over(&self, users: &[UserId]) {
+        for user in users {
+            if self.todo_length(user).await > 0 {
+                self.make_todos_old(user).await;
+            }
+        }
+        self.sweep().await;
     }
 
     /// Lets what ends by time end now: the lease, its grace, or an entry of `due`.
@@ -326,7 +343,7 @@ fn hex(text: &str) -> String {
 pub fn held(lease: &Lease) -> Held {
     Held {
         lease: lease.clone(),
-        idle: Duration::ZERO,
+        idle: Some(Duration::ZERO),
     }
 }
 

@@ -9,6 +9,8 @@ mod typing;
 
 use std::rc::Rc;
 
+pub(super) use rooms::refused;
+
 use super::client::Client;
 use super::payload::Incoming;
 use super::protocol::{ErrorCode, Failure, incoming as event};

@@ -36,9 +36,7 @@ pub async fn join(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
         }
         Err(error) => Err(turn.unavailable(error)),
     };
-    if turn.shard.rooms.borrow_mut().end_join(&room, turn.client) {
-        turn.shard.node.bus.release(Topic::Room(room), turn.shard.index);
-    }
+    turn.shard.end_join(&room, turn.client);
     answered
 }
 
@@ -67,12 +65,15 @@ async fn subscribe_and_join(
         members: if since.is_some() { 0 } else { JOIN_MEMBERS },
         since,
     };
-    let joined = rooms::join(&shard.hot, &turn.client.lease(), room, options).await?;
-    if !matches!(joined, Err(JoinRefusal::Unregistered)) {
-        return Ok(joined);
+    let mut joined = rooms::join(&shard.hot, &turn.client.lease(), room, options).await?;
+    if matches!(joined, Err(JoinRefusal::Unregistered)) {
+        shard.renew_registration(turn.client).await?;
+        joined = rooms::join(&shard.hot, &turn.client.lease(), room, options).await?;
     }
-    shard.renew_registration(turn.client).await?;
-    rooms::join(&shard.hot, &turn.client.lease(), room, options).await
+    if let Ok(joined) = &joined {
+        shard.keep_session(turn.client, room, joined).await?;
+    }
+    Ok(joined)
 }
 
 fn complete(turn: &Turn<'_>, room: &RoomName, joined: &Joined) -> Handled {
@@ -125,7 +126,8 @@ fn answer_of(turn: &Turn<'_>, room: &RoomName, joined: &Joined) -> String {
     text + r#","messages":"# + &messages + "}"
 }
 
-fn refused(refusal: JoinRefusal) -> Failure {
+/// Why somebody may not join, in the words of the wire.
+pub fn refused(refusal: JoinRefusal) -> Failure {
     match refusal {
         JoinRefusal::NotFound => Failure::room_not_found(),
         JoinRefusal::Banned => Failure::new(ErrorCode::Banned, "You are banned from this room"),

@@ -5,8 +5,8 @@
 
 use std::fmt;
 
-use crate::domain::rooms::Since;
 use crate::hot::frame::Position;
+use crate::hot::rooms::Since;
 use crate::types::RoomName;
 
 /// Longest offset that is read, in bytes: places of many rooms.
