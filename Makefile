@@ -30,7 +30,7 @@ soak: ## All faults ten times, and random lives for ten minutes; SOAK_SEED=… r
 
 prove: ## 20,000 messages to thirty clients of each kind, with faults in between; PROVE_SEED=… repeats those
 	@scripts/need rust redis clients module
-	PROVE_MESSAGES=$(PROVE_MESSAGES) $(CARGO) test --locked --test delivery -- --nocapture --test-threads 1
+	PROVE_MESSAGES=$(PROVE_MESSAGES) $(CARGO) test --release --locked --test delivery -- --nocapture --test-threads 1
 
 lint: ## Hold the style: format, lints, documentation, licences, scripts
 	@scripts/need rust lint-tools module
