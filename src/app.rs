@@ -13,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::archive::{Archive, ArchiveError};
-use crate::config::{Config, Limits, PresenceAudience, Recovery};
-use crate::domain::identity::{BadKey, TokenRules, Verifier};
+use crate::config::{Config, Limits, PresenceAudience, Recovery, RoomOwnership};
+use crate::domain::identity::{BadKey, KeySet, TokenRules, Verifier};
+use crate::domain::revocations::REVOCATIONS_MAX;
 use crate::engine::{self, Application, Server};
 use crate::gateway::{self, Ask, Dispatcher, Encoder, Node, Shard};
 use crate::hot::bus::{Bus, SHARDS_MAX};
@@ -23,6 +24,7 @@ use crate::hot::presence::Held;
 use crate::hot::{self, HistoryTerms, Hot, HotError, Terms};
 use crate::http::{self, EngineCollector, Routes};
 use crate::lifecycle::heartbeat::Holders;
+use crate::lifecycle::key_set::{LoadError, Loader, Source};
 use crate::lifecycle::sweep::Sweeper;
 use crate::lifecycle::{self, beat, heartbeat};
 
@@ -30,8 +32,6 @@ use crate::lifecycle::{self, beat, heartbeat};
 const PROLONG: Duration = Duration::from_secs(5);
 /// How long records of users who are gone, and empty rooms that were made by joining, are kept.
 const KEEP: Duration = Duration::from_secs(86_400);
-/// Connections of one user: a bound on what one script walks through. The limit that operators set comes with the others.
-const USER_CONNECTIONS: u64 = 1_000;
 /// What is kept of one room's messages, whatever their number.
 const HISTORY_BYTES: u32 = 4 * 1024 * 1024;
 /// Questions to a shard that wait; only the heartbeat asks.
@@ -49,6 +49,9 @@ pub enum Error {
     /// The key of the tokens is none.
     #[error(transparent)]
     Key(#[from] BadKey),
+    /// The file of the tokens' key set is none.
+    #[error("the key set of the tokens: {0}")]
+    KeySet(#[from] LoadError),
     /// Two collectors share a name.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -90,18 +93,25 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let bus_task = AbortOnDropHandle::new(tokio::spawn(driver.run()));
 
     let draining = Arc::new(AtomicBool::new(false));
-    let verifier = verifier(&config)?;
-    let node = Node::new(
-        config.node_id.clone(),
-        gateway_settings(&config),
+    let works = lifecycle::Metrics::new(&registry)?;
+    let key_set = config.jwt.has_key_set().then(|| KeySet::new(token_rules(&config)));
+    let secret = config.jwt.secret.as_ref().map(|secret| secret.expose());
+    let verifier = Verifier::new(secret, token_rules(&config), key_set.clone())?;
+    let loader = match key_set {
+        Some(set) => key_set_loader(&config, set, works.clone()).await?,
+        None => None,
+    };
+    let node = Arc::new(Node {
+        id: config.node_id.clone(),
+        settings: gateway_settings(&config),
         verifier,
-        bus.clone(),
-        hot.clone(),
+        bus: bus.clone(),
+        hot: hot.clone(),
         metrics,
-        Arc::clone(&draining),
+        draining: Arc::clone(&draining),
+        connections: AtomicU64::new(0),
         latest_us,
-    );
-    let node = Arc::new(node);
+    });
 
     let routes = Routes {
         health: config.enable_health.then(|| config.health_path.clone()),
@@ -126,7 +136,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     registry.register(Box::new(EngineCollector::new(server.counters())))?;
     tracing::info!(address = %server.local_addr(), shards, version = env!("CARGO_PKG_VERSION"), "listening");
 
-    let tasks = start_lifecycle(&config, &hot, &node, asks.clone(), &registry)?;
+    let tasks = start_lifecycle(&config, &hot, &node, asks.clone(), works, loader);
     stop.cancelled().await;
 
     tracing::info!("stopping");
@@ -147,9 +157,9 @@ fn start_lifecycle(
     hot: &Hot,
     node: &Arc<Node>,
     asks: Vec<mpsc::Sender<Ask>>,
-    registry: &Registry,
-) -> Result<Vec<AbortOnDropHandle<()>>, Error> {
-    let metrics = lifecycle::Metrics::new(registry)?;
+    metrics: lifecycle::Metrics,
+    loader: Option<Loader>,
+) -> Vec<AbortOnDropHandle<()>> {
     let connections = {
         let node = Arc::clone(node);
         move || node.connections.load(Ordering::Relaxed)
@@ -169,12 +179,14 @@ fn start_lifecycle(
         metrics,
     }
     .run();
-    Ok(vec![
+    let mut tasks = vec![
         AbortOnDropHandle::new(tokio::spawn(beating)),
         AbortOnDropHandle::new(tokio::spawn(renewing)),
         AbortOnDropHandle::new(tokio::spawn(sweeping)),
         AbortOnDropHandle::new(tokio::spawn(looking)),
-    ])
+    ];
+    tasks.extend(loader.map(|loader| AbortOnDropHandle::new(tokio::spawn(loader.run()))));
+    tasks
 }
 
 /// Tells every socket that its node goes away. A shard that does not answer in time is not waited for.
@@ -248,23 +260,29 @@ async fn ask_leases(shard: mpsc::Sender<Ask>, partition: Partition) -> Vec<Held>
     answered.await.unwrap_or_default()
 }
 
-fn verifier(config: &Config) -> Result<Verifier, BadKey> {
+fn token_rules(config: &Config) -> TokenRules {
     let jwt = &config.jwt;
-    if jwt.jwks_url.is_some() {
-        tracing::error!(
-            "REALTIME_JWT_JWKS_URL is not fetched yet: nobody gets in by a token; use REALTIME_JWT_JWKS_FILE"
-        );
-    }
-    let key_set = jwt.jwks_file.as_ref().map(std::fs::read_to_string).transpose()?;
-    Verifier::new(&TokenRules {
-        secret: jwt.secret.as_ref().map(|secret| secret.expose()),
-        key_set: key_set.as_deref(),
-        algorithms: &jwt.algorithms,
-        audience: &jwt.audience,
-        issuer: &jwt.issuer,
+    TokenRules {
+        algorithms: jwt.algorithms.clone(),
+        audience: jwt.audience.clone(),
+        issuer: jwt.issuer.clone(),
         // Rounded up: nobody is refused earlier than the setting says.
         leeway_s: jwt.leeway.as_millis().div_ceil(1_000) as u64,
-    })
+    }
+}
+
+/// What keeps the key set up to date. A file that is no key set stops the start; a URL is fetched in the background.
+async fn key_set_loader(
+    config: &Config,
+    set: KeySet,
+    metrics: lifecycle::Metrics,
+) -> Result<Option<Loader>, LoadError> {
+    let file = config.jwt.jwks_file.clone().map(Source::File);
+    let url = config.jwt.jwks_url.as_ref().map(|url| Source::Url(url.url().clone()));
+    match file.or(url) {
+        Some(source) => Loader::open(source, set, metrics).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 fn gateway_settings(config: &Config) -> gateway::Settings {
@@ -283,8 +301,23 @@ fn gateway_settings(config: &Config) -> gateway::Settings {
         trusted_proxies: config.trusted_proxies.clone(),
         recovery: config.recovery,
         limits: config.limits,
+        rates: rates(config),
         max_connections: config.max_connections,
         max_rooms: config.max_rooms,
+    }
+}
+
+fn rates(config: &Config) -> gateway::Rates {
+    gateway::Rates {
+        handshakes: config.rate_limit,
+        events: config.rate_events,
+        messages: config.rate_messages,
+        typing: config.rate_typing,
+        presence: config.rate_presence,
+        joins: config.rate_joins,
+        creations: config.rate_creations,
+        refreshes: config.rate_refreshes,
+        requests: config.rate_requests,
     }
 }
 
@@ -293,9 +326,12 @@ fn counted(config: &Config, most: u64) -> u64 {
     if config.limits == Limits::Enforce {
         most
     } else {
-        u64::MAX >> 12
+        UNLIMITED
     }
 }
+
+/// More than there can be, and still a whole number to Lua.
+const UNLIMITED: u64 = u64::MAX >> 12;
 
 fn engine_settings(config: &Config) -> engine::Settings {
     let origins = match &*config.cors_origin {
@@ -328,8 +364,16 @@ fn hot_settings_in(config: &Config, registry: &Registry) -> Result<hot::Settings
             away_after: config.presence_away_after,
             presence_limit: config.presence_room_limit,
             presence_to_all: config.presence_audience == PresenceAudience::All,
-            user_connections: counted(config, USER_CONNECTIONS),
+            user_connections: match config.limits {
+                Limits::Off => UNLIMITED,
+                Limits::Enforce | Limits::Shadow => config.max_user_connections,
+            },
+            room_messages: (config.limits != Limits::Off).then_some(config.rate_room_messages),
+            only_counted: config.limits == Limits::Shadow,
+            makers_own: config.room_ownership == RoomOwnership::Creator,
             connection_rooms: counted(config, config.max_rooms as u64),
+            revocation_keep: config.revocation_keep,
+            revocations: REVOCATIONS_MAX,
             history: HistoryTerms {
                 size: config.history_size,
                 bytes: HISTORY_BYTES,

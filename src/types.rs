@@ -8,6 +8,8 @@ use std::sync::Arc;
 pub const ROOM_NAME_MAX_BYTES: usize = 255;
 /// Longest user id in bytes, as the archive's columns hold it.
 pub const USER_ID_MAX_BYTES: usize = 255;
+/// Longest token id in bytes; a longer one is none, and its token is revoked with its user alone.
+pub const TOKEN_ID_MAX_BYTES: usize = 255;
 
 /// Why a text is no valid id. The message names the rule, never the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -97,6 +99,52 @@ text_id!(
     /// A gateway process: `REALTIME_NODE_ID`, random by default. 1–64 bytes.
     NodeId,
     64
+);
+
+/// So many a minute, and so many at once after a pause: GCRA's interval and burst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    per_minute: u32,
+    burst: u32,
+}
+
+impl Rate {
+    /// Neither number is larger.
+    pub const MAX: u32 = 10_000_000;
+
+    /// `None` unless both are from 1 to [`Rate::MAX`].
+    pub fn new(per_minute: u32, burst: u32) -> Option<Self> {
+        let is_sound = |number| (1..=Self::MAX).contains(&number);
+        (is_sound(per_minute) && is_sound(burst)).then_some(Self { per_minute, burst })
+    }
+
+    /// `<a minute>/<at once>`, or one number for both.
+    pub fn parse(text: &str) -> Option<Self> {
+        let number = |text: &str| {
+            let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+            is_plain.then(|| text.parse().ok()).flatten()
+        };
+        let (per_minute, burst) = text.split_once('/').unwrap_or((text, text));
+        Self::new(number(per_minute)?, number(burst)?)
+    }
+
+    pub fn per_minute(self) -> u32 {
+        self.per_minute
+    }
+
+    pub fn burst(self) -> u32 {
+        self.burst
+    }
+
+    /// Between two tokens, µs; rounded down, so that nobody gets less than the setting says.
+    pub fn interval_us(self) -> u64 {
+        60_000_000 / u64::from(self.per_minute)
+    }
+}
+text_id!(
+    /// A token's own id (`jti`): 1–255 bytes, no control characters.
+    TokenId,
+    TOKEN_ID_MAX_BYTES
 );
 
 /// Marks the user ids of sockets without a token.

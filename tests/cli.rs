@@ -37,6 +37,8 @@ fn a_token_is_signed_as_the_gateway_reads_it() {
     let args = [
         "token",
         "ann",
+        "--jti",
+        "t1",
         "--ttl",
         "60",
         "--claim",
@@ -60,6 +62,7 @@ fn a_token_is_signed_as_the_gateway_reads_it() {
         (&claims["role"], &claims["level"], &claims["plain"]),
         (&"admin".into(), &7.into(), &"text".into())
     );
+    assert_eq!(claims["jti"], "t1");
     assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 60);
 }
 
@@ -136,6 +139,72 @@ async fn rooms_are_created_once_and_listed() {
         (&rooms[2]["type"], &rooms[2]["memberCount"]),
         (&"group".into(), &0.into())
     );
+}
+
+#[tokio::test]
+async fn a_room_is_governed_by_commands() {
+    let redis = Redis::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| program(directory.path(), args, &[("REALTIME_REDIS_URL", &redis.url())]);
+    let done = |args: &[&str]| {
+        let output = run(args);
+        assert!(output.status.success(), "{args:?}: {}", stderr(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    done(&["create-room", "den", "-v", "secret", "--owner", "ada"]);
+    assert_eq!(
+        done(&["rooms", "role", "den", "bob", "guest"]),
+        "✓ bob is guest in den\n"
+    );
+    assert_eq!(done(&["rooms", "mute", "den", "bob"]), "✓ bob is muted in den\n");
+    assert_eq!(
+        done(&["rooms", "unmute", "den", "bob"]),
+        "✓ bob is no longer muted in den\n"
+    );
+    let until = "2999-01-01T00:00:00.000Z";
+    let banned = done(&[
+        "rooms", "ban", "den", "bob", "--until", until, "--reason", "spam", "--json",
+    ]);
+    assert_eq!(banned, "{\"nodes\":[]}\n");
+    let info: Value = serde_json::from_str(&done(&["rooms", "info", "den", "--json"])).unwrap();
+    let policy = serde_json::json!([
+        {"userId": "ada", "role": "admin"},
+        {"userId": "bob", "role": "guest", "bannedUntil": until},
+    ]);
+    assert_eq!((&info["name"], &info["policy"]), (&"den".into(), &policy));
+    let text = done(&["rooms", "info", "den"]);
+    assert!(text.contains("  bob: guest, banned until 2999"), "{text}");
+    assert_eq!(
+        done(&["rooms", "unban", "den", "bob"]),
+        "✓ bob is no longer banned from den\n"
+    );
+    assert_eq!(done(&["rooms", "kick", "den", "bob"]), "✓ bob is kicked from den\n");
+    assert_eq!(done(&["rooms", "members", "den"]), "");
+    assert_eq!(done(&["rooms", "list", "--json"]), done(&["rooms", "--json"]));
+    assert_eq!(done(&["rooms", "list"]), done(&["rooms"]));
+    assert_eq!(done(&["rooms", "close", "den"]), "✓ den is closed\n");
+
+    for args in [
+        &["info", "den"][..],
+        &["members", "den"],
+        &["kick", "den", "bob"],
+        &["role", "den", "bob", "member"],
+        &["close", "den"],
+    ] {
+        let output = run(&[&["rooms"], args].concat());
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        assert_eq!(stderr(&output), "Error: there is no room den\n", "{args:?}");
+    }
+    done(&["create-room", "den"]);
+    for args in [
+        &["ban", "den", "bob", "--until", "soon"][..],
+        &["ban", "den", "bob", "--until", "2001-01-01T00:00:00Z"],
+        &["role", "den", "bob", "owner"],
+        &["kick", "den"],
+    ] {
+        let output = run(&[&["rooms"], args].concat());
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", stderr(&output));
+    }
 }
 
 #[test]

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use jsonwebtoken::Algorithm;
 use nself_realtime::config::{
-    Config, CustomStatusShape, Limits, LogFormat, LogLevel, PresenceAudience, Recovery, example, settings,
+    Config, CustomStatusShape, GROUPS, Limits, LogFormat, LogLevel, PresenceAudience, Recovery, example, settings,
 };
+use nself_realtime::types::Rate;
 
 const REDIS: (&str, &str) = ("REALTIME_REDIS_URL", "redis://localhost:6379");
 
@@ -95,10 +96,11 @@ fn the_defaults_are_those_of_the_documents() {
     assert_eq!(config.ping_timeout, Duration::from_secs(60));
     assert_eq!((config.max_payload, config.max_content), (1_000_000, 65_536));
     assert_eq!(
-        (config.max_connections, config.rate_limit, config.batch_size),
-        (10_000, 100, 100)
+        (config.max_connections, config.max_user_connections, config.batch_size),
+        (10_000, 50, 100)
     );
     assert_eq!(config.limits, Limits::Enforce);
+    assert_eq!((Rate::new(100, 100), config.max_rooms), (Some(config.rate_limit), 200));
     assert_eq!(config.recovery, Recovery::Asked);
     assert_eq!(config.recovery_window, Duration::from_secs(120));
     assert_eq!(config.presence_audience, PresenceAudience::Rooms);
@@ -143,6 +145,11 @@ fn a_wrong_value_is_answered_by_name_value_and_what_is_taken() {
         ("REALTIME_PORT", "+3101", "a whole number"),
         ("REALTIME_MAX_PAYLOAD", "-1", "a whole number"),
         ("REALTIME_MAX_CONNECTIONS", "1e4", "a whole number"),
+        ("REALTIME_RATE_LIMIT", "0", "<a minute>/<at once>"),
+        ("REALTIME_RATE_MESSAGES", "+600", "<a minute>/<at once>"),
+        ("REALTIME_RATE_MESSAGES", "600/", "<a minute>/<at once>"),
+        ("REALTIME_RATE_MESSAGES", "600/5/5", "<a minute>/<at once>"),
+        ("REALTIME_RATE_MESSAGES", "10000001", "from 1 to 10000000"),
         ("REALTIME_PING_TIMEOUT", "60s", "whole milliseconds"),
         ("REALTIME_TYPING_TIMEOUT", "3.5", "whole milliseconds"),
         ("REALTIME_ENABLE_TYPING", "yes", "true, false, 1 or 0"),
@@ -311,8 +318,14 @@ fn algorithms_fit_the_key() {
     }
     let set = config(&[("REALTIME_JWT_JWKS_URL", "https://id.test/keys")]);
     assert!(set.jwt.has_key() && !set.jwt.algorithms.contains(&Algorithm::HS256));
-    let both = errors(&[REDIS, ("REALTIME_JWT_SECRET", "x"), ("REALTIME_JWT_JWKS_FILE", "/keys")]);
-    assert!(both.contains("at most one"), "{both}");
+    let both = config(&[("REALTIME_JWT_SECRET", "x"), ("REALTIME_JWT_JWKS_FILE", "/keys")]);
+    assert!(both.jwt.algorithms.contains(&Algorithm::HS256) && both.jwt.algorithms.contains(&Algorithm::ES256));
+    let two_sets = errors(&[
+        REDIS,
+        ("REALTIME_JWT_JWKS_URL", "https://id.test/keys"),
+        ("REALTIME_JWT_JWKS_FILE", "/keys"),
+    ]);
+    assert!(two_sets.contains("at most one"), "{two_sets}");
 }
 
 #[test]
@@ -430,6 +443,26 @@ fn a_switch_needs_no_value() {
         &[("REALTIME_JWT_SECRET", "s")],
     );
     assert!(output.status.success(), "{}", stderr(&output));
+}
+
+#[test]
+fn a_rate_is_a_minute_and_what_may_come_at_once() {
+    let config = config(&[("REALTIME_RATE_LIMIT", "7"), ("REALTIME_RATE_JOINS", "120/1")]);
+    assert_eq!(Rate::new(7, 7), Some(config.rate_limit));
+    assert_eq!(Rate::new(120, 1), Some(config.rate_joins));
+    assert_eq!(config.rate_joins.interval_us(), 500_000);
+}
+
+#[test]
+fn the_page_of_limits_has_every_limit_with_its_default() {
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/limits.md")).unwrap();
+    let limits = GROUPS.iter().find(|group| group.title == "Limits").unwrap().settings;
+    let listed: Vec<_> = page.lines().filter(|line| line.starts_with("| `REALTIME_")).collect();
+    assert_eq!(listed.len(), limits.len());
+    for row in limits {
+        let start = format!("| `{}` | `{}` |", row.name, row.default);
+        assert!(listed.iter().any(|line| line.starts_with(&start)), "{start}");
+    }
 }
 
 /// `.env.example` is the table, written out: `UPDATE=1 cargo test --test config` writes it anew.

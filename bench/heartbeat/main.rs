@@ -29,7 +29,12 @@ fn terms(lease: Duration) -> Terms {
         presence_limit: 500,
         presence_to_all: false,
         user_connections: 10_000,
+        room_messages: None,
+        only_counted: false,
+        makers_own: false,
         connection_rooms: 1_000,
+        revocation_keep: Duration::from_secs(3_600),
+        revocations: 1_000,
         history: HistoryTerms {
             size: 100,
             bytes: 1024 * 1024,

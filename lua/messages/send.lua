@@ -7,6 +7,7 @@
 -- KEYS[4] room.dedupe   string  the ack of the send with this client message id
 -- KEYS[5] channel       pubsub  who is in the room
 -- KEYS[6] room.history  stream  what was said, by seq
+-- KEYS[7] limit         string  when this user's bucket in this room is full again, µs
 -- ARGV[1] user
 -- ARGV[2] member
 -- ARGV[3] the event's JSON object without its end: what the server adds comes behind
@@ -19,12 +20,17 @@
 -- ARGV[10] the latest position that the node has heard of, µs: this one stands behind it, whatever the clock says
 -- ARGV[11] what the node calls this send
 -- ARGV[12] the node has tried it before, and does not know the outcome: 0|1
--- RETURNS {"missing"|"banned"|"stranger"|"muted"|"forbidden"} or {"ok", duplicate: 0|1, epoch, seq, now_ms}
+-- ARGV[13] interval_us between two messages of one user in one room, 0 for no rate
+-- ARGV[14] burst of that rate
+-- ARGV[15] a message over the rate is let through, and told of: 0|1
+-- RETURNS {"missing"|"banned"|"stranger"|"muted"|"forbidden"} or {"limited", µs until one may be said} or
+--   {"ok", duplicate: 0|1, epoch, seq, now_ms, over: 0|1}
 --
 -- One script, because a number that is drawn and not published is a gap, and a message that
 -- is published before the check of a ban that came first is one too many.
 -- @include rooms/_state
 -- @include messages/_state
+-- @include limits/_gcra
 
 local room = redis.call("HMGET", KEYS[1], "type", "visibility", "pos")
 if not room[1] then
@@ -54,14 +60,24 @@ local keeps = tonumber(ARGV[4]) > 0
 local before = keeps and redis.call("GET", KEYS[4])
 if before then
   local epoch, seq, sent_ms, token = string.match(before, "^(%S+) (%d+) (%d+) ?(%S*)$")
-  return { "ok", token == ARGV[11] and 0 or 1, epoch, tonumber(seq), sent_ms }
+  return { "ok", token == ARGV[11] and 0 or 1, epoch, tonumber(seq), sent_ms, 0 }
 end
 if ARGV[12] == "1" and not keeps then
   for _, entry in ipairs(redis.call("XREVRANGE", KEYS[6], "+", "-", "COUNT", 100)) do
     local epoch, seq, sent_ms, token = string.match(entry[2][2], "^m (%S+) (%d+) (%d+) %S+ (%S+)\n")
     if token == ARGV[11] then
-      return { "ok", 0, epoch, tonumber(seq), sent_ms }
+      return { "ok", 0, epoch, tonumber(seq), sent_ms, 0 }
     end
+  end
+end
+
+-- Behind what was said before: a repeat of that costs nothing, and is answered however much was said since.
+local interval_us, over = tonumber(ARGV[13]), false
+if interval_us > 0 then
+  local granted, wait_us = take(KEYS[7], interval_us, tonumber(ARGV[14]), 0, 1, clock_us())
+  over = granted == 0
+  if over and ARGV[15] == "0" then
+    return { "limited", string.format("%.0f", wait_us) }
   end
 end
 
@@ -77,4 +93,4 @@ local place = string.sub(ARGV[6], 1, 8) .. "." .. string.format("%.0f", position
 local frame = "m " .. stamp .. " " .. place .. " " .. ARGV[11] .. "\n" .. ARGV[3]
 keep_message(KEYS[6], KEYS[1], seq, frame, tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9])
 redis.call("SPUBLISH", KEYS[5], frame)
-return { "ok", 0, epoch, seq, string.format("%.0f", now_ms) }
+return { "ok", 0, epoch, seq, string.format("%.0f", now_ms), over and 1 or 0 }

@@ -34,8 +34,9 @@
 -- ARGV[19] idle_ms since the connection's last activity
 -- ARGV[20] away_ms: without activity for this long a user is away
 -- ARGV[21] whether it can be recovered: "" no, "take" its session, or "keep" it unless another connection has taken it
--- RETURNS {"full"} or {"ok", appeared: 0|1, version, presence JSON, now_ms, rooms JSON, returned: 0|1}, 1 where the user
---   has something in grace, which others therefore do not see go
+-- ARGV[22] one connection too many is let through, and told of: 0|1
+-- RETURNS {"full"} or {"ok", appeared: 0|1, version, presence JSON, now_ms, rooms JSON, returned: 0|1, over: 0|1}; returned
+--   where the user has something in grace, which others therefore do not see go
 --
 -- One script, because a lease without its record could not be explained, and two first
 -- connections at once would both tell that the user appeared.
@@ -44,8 +45,17 @@
 local now_us = clock_us()
 local now_ms = math.floor(now_us / 1000)
 local known = redis.call("HEXISTS", KEYS[5], ARGV[2]) == 1
-if not known and redis.call("HLEN", KEYS[5]) >= tonumber(ARGV[12]) then
-  return { "full" }
+local most, held, over = tonumber(ARGV[12]), redis.call("HLEN", KEYS[5]), false
+if not known and held >= most then
+  -- What is in grace may be the one that comes back: up to as many of those do not count.
+  local lost = 0
+  for _, entry in ipairs(redis.call("HVALS", KEYS[5])) do
+    lost = lost + (redis.call("ZSCORE", KEYS[2], string.sub(entry, 3)) and 1 or 0)
+  end
+  over = held - math.min(lost, most) >= most
+  if over and ARGV[22] == "0" then
+    return { "full" }
+  end
 end
 local put_back = ARGV[13] ~= "0" and redis.call("EXISTS", KEYS[4]) == 0
 if put_back then
@@ -109,5 +119,5 @@ if appeared then
 end
 return {
   "ok", appeared and 1 or 0, string.format("%.0f", after.version), encode_presence(after), string.format("%.0f", now_ms),
-  encode_list(rooms), returned and 1 or 0,
+  encode_list(rooms), returned and 1 or 0, over and 1 or 0,
 }

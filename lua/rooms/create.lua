@@ -4,24 +4,33 @@
 -- KEYS[1] room          hash    the room
 -- KEYS[2] room.changes  stream  changes of membership, by rev; those of an earlier room of the name go
 -- KEYS[3] room.history  stream  what was said, by seq; the same
+-- KEYS[4] room.policy   hash    user -> role, mute, ban
 -- ARGV[1] name
 -- ARGV[2] id, a UUID
 -- ARGV[3] type
 -- ARGV[4] visibility
 -- ARGV[5] most members, 0 for no bound
 -- ARGV[6] epoch
+-- ARGV[7] the user who is its admin, "" for none
 -- RETURNS {made: 0|1, type, visibility, most members, created_ms}
 --
 -- One script, because two makers at once would give the room two epochs.
 -- @include rooms/_state
+-- @include moderation/_state
 
 local made = redis.call("EXISTS", KEYS[1]) == 0
 if made then
   redis.call("DEL", KEYS[2], KEYS[3])
   redis.call("HSET", KEYS[1], "name", ARGV[1], "id", ARGV[2], "type", ARGV[3], "visibility", ARGV[4], "max", ARGV[5],
     "epoch", ARGV[6], "seq", "0", "rev", "0", "created", string.format("%.0f", clock_ms()))
+  if ARGV[7] ~= "" then
+    local policy = read_policy(KEYS[4], ARGV[7])
+    policy.role = "admin"
+    write_policy(KEYS[4], ARGV[7], policy, clock_ms())
+  end
 else
   redis.call("PERSIST", KEYS[1])
+  redis.call("PERSIST", KEYS[4])
   redis.call("HDEL", KEYS[1], "auto")
 end
 local field = redis.call("HMGET", KEYS[1], "type", "visibility", "max", "created")

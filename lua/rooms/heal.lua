@@ -12,7 +12,8 @@
 -- ARGV[5] the seq up to which it has heard
 -- ARGV[6] most messages
 -- ARGV[7] most bytes of messages
--- RETURNS {"gone"}, {"anew", epoch, seq, rev} where nothing leads from that epoch to this, {"reset", epoch, seq, rev, reason} or
+-- RETURNS {"gone"}, {"closed", frame}, {"anew", epoch, seq, rev} where nothing leads from that epoch to this,
+--   {"reset", epoch, seq, rev, reason} or
 --   {"ok", epoch, seq, rev, JSON list of the users whose presence was told meanwhile, frame...}
 --
 -- One script, because what is told and the numbers up to which it goes have to be of one moment.
@@ -21,7 +22,9 @@
 
 local room = redis.call("HMGET", KEYS[1], "epoch", "seq", "rev")
 if not room[1] then
-  return { "gone" }
+  local last = redis.call("XREVRANGE", KEYS[2], "+", "-", "COUNT", 1)[1]
+  local was_closed = last and string.sub(last[2][2], 1, 2) == "x "
+  return was_closed and { "closed", last[2][2] } or { "gone" }
 end
 local seq, rev = tonumber(room[2]), tonumber(room[3])
 local known_seq, known_rev, most = tonumber(ARGV[5]), tonumber(ARGV[2]), tonumber(ARGV[4])

@@ -20,7 +20,7 @@
 -- ARGV[8] status
 -- ARGV[9] presence limit: users above which only counts are told
 -- ARGV[10] count_every_ms
--- ARGV[11] make it when missing: 0|1
+-- ARGV[11] make it when missing: 0|1, or 2 where whoever makes it is its admin
 -- ARGV[12] id, a UUID, for a room that is made
 -- ARGV[13] epoch for a room that is made
 -- ARGV[14] the epoch in which the connection was a member, or "": whoever was in the room is put back, and untold unless
@@ -58,7 +58,7 @@ if redis.call("EXISTS", KEYS[5]) == 1 then
 end
 local room = redis.call("HMGET", KEYS[1], "type", "visibility", "max", "epoch", "seq", "rev", "auto")
 local missing = not room[1]
-if missing and ARGV[11] ~= "1" and ARGV[14] == "" then
+if missing and ARGV[11] == "0" and ARGV[14] == "" then
   return { "missing" }
 end
 local first = not is_live(KEYS[2], ARGV[2])
@@ -91,12 +91,19 @@ if missing then
   end
   redis.call("HSET", KEYS[1], "name", ARGV[1], "id", ARGV[12], "type", kind, "visibility", visibility, "max", limit,
     "epoch", ARGV[13], "seq", "0", "rev", "0", "created", string.format("%.0f", now_ms), "master", ARGV[18])
-  if ARGV[11] == "1" then
+  if ARGV[11] ~= "0" then
     redis.call("HSET", KEYS[1], "auto", "1")
   end
-  room = { kind, visibility, limit, ARGV[13], "0", "0", ARGV[11] == "1" }
+  -- What an earlier room of the name left of a policy says whose it is.
+  if ARGV[11] == "2" and not lost and redis.call("EXISTS", KEYS[4]) == 0 then
+    redis.call("HSET", KEYS[1], "owner", ARGV[2])
+    redis.call("HSET", KEYS[4], ARGV[2], '{"role":"admin"}')
+    policy.role = "admin"
+  end
+  room = { kind, visibility, limit, ARGV[13], "0", "0", ARGV[11] ~= "0" }
 elseif room[7] then
   redis.call("PERSIST", KEYS[1])
+  redis.call("PERSIST", KEYS[4])
 end
 local epoch = write_epoch(KEYS[1], ARGV[18])
 redis.call("ZADD", KEYS[2], 0, ARGV[4])

@@ -9,6 +9,7 @@
 -- KEYS[6] due          zset    what else ends by time
 -- KEYS[7] channel      pubsub  who is in the room
 -- KEYS[8] room.changes stream  changes of membership, by rev
+-- KEYS[9] room.policy hash    user -> role, mute, ban
 -- ARGV[1] room
 -- ARGV[2] user
 -- ARGV[3] member
@@ -26,19 +27,20 @@
 -- removal: two tabs that leave at once would both, or neither, be the last.
 -- @include rooms/_state
 -- @include typing/_state
+-- @include rooms/_departure
 
 if tonumber(ARGV[9]) > 0 then
   redis.call("SET", KEYS[5], "1", "PX", ARGV[9])
 end
-local room = redis.call("HMGET", KEYS[1], "epoch", "rev", "auto", "seq", "visibility")
+local room = redis.call("HMGET", KEYS[1], "epoch", "rev", "seq", "visibility")
 if not room[1] then
   return { "missing" }
 end
 if redis.call("ZREM", KEYS[2], ARGV[3]) == 0 then
-  if room[5] == "secret" and not is_live(KEYS[2], ARGV[2]) then
+  if room[4] == "secret" and not is_live(KEYS[2], ARGV[2]) then
     return { "missing" }
   end
-  return { "ok", 0, 0, tonumber(room[2]), room[1], tonumber(room[4]) }
+  return { "ok", 0, 0, tonumber(room[2]), room[1], tonumber(room[3]) }
 end
 if is_live(KEYS[2], ARGV[2]) then
   -- Two connections that end at once leave in any order: the presence that went with the user's last one is told here, also
@@ -50,40 +52,11 @@ if is_live(KEYS[2], ARGV[2]) then
       redis.call("SPUBLISH", KEYS[7], table.concat({ "p " .. ARGV[5] .. " -", ARGV[2], "[]", ARGV[6] }, "\n"))
     end
   end
-  return { "ok", 1, 0, tonumber(room[2]), room[1], tonumber(room[4]) }
+  return { "ok", 1, 0, tonumber(room[2]), room[1], tonumber(room[3]) }
 end
 
-local now_ms = clock_ms()
-room[1] = write_epoch(KEYS[1], ARGV[11])
-local count = redis.call("HLEN", KEYS[3])
-redis.call("HDEL", KEYS[3], ARGV[2])
-local rev = redis.call("HINCRBY", KEYS[1], "rev", 1)
-
-local gone, ended = {}, {}
-local marks = redis.call("HGETALL", KEYS[4])
-for i = 1, #marks, 2 do
-  if string.sub(marks[i], 1, #ARGV[2] + 1) == ARGV[2] .. "\0" then
-    gone[#gone + 1] = marks[i]
-    ended[#ended + 1] = { string.sub(marks[i], #ARGV[2] + 2), string.match(marks[i + 1], "^%d+ %d+ (.*)$") }
-  end
-end
-if #gone > 0 then
-  redis.call("HDEL", KEYS[4], unpack(gone))
-end
-for _, mark in ipairs(ended) do
-  publish_typing(KEYS[4], KEYS[7], mark[1], mark[2], ARGV[2], now_ms)
-end
-
-local large = count > tonumber(ARGV[7])
-local frame = table.concat({
-  "l " .. room[1] .. " " .. rev .. " " .. string.format("%.0f", now_ms) .. " " .. ARGV[5] .. " " .. ARGV[4],
-  ARGV[2], ARGV[6],
-}, "\n")
-change_membership(KEYS[8], KEYS[7], rev, large and "" or frame)
-if large then
-  publish_count(KEYS[1], KEYS[3], KEYS[6], KEYS[7], ARGV[1], now_ms, tonumber(ARGV[8]))
-end
-if room[3] and count == 1 then
-  redis.call("PEXPIRE", KEYS[1], ARGV[10])
-end
-return { "ok", 1, 1, rev, room[1], tonumber(room[4]) }
+local rev, epoch = depart({
+  room = KEYS[1], users = KEYS[3], policy = KEYS[9], typing = KEYS[4], due = KEYS[6], channel = KEYS[7], changes = KEYS[8],
+}, ARGV[1], ARGV[2], { version = ARGV[5], json = ARGV[6] }, ARGV[4], clock_ms(),
+  { limit = ARGV[7], every_ms = ARGV[8], keep_ms = ARGV[10] }, ARGV[11])
+return { "ok", 1, 1, rev, epoch, tonumber(room[3]) }

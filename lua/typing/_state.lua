@@ -13,3 +13,21 @@ local function publish_typing(typing_key, channel, thread, room_type, except, no
     "t", thread, room_type, except, #users == 0 and "[]" or cjson.encode(users),
   }, "\n"))
 end
+
+-- Takes back all that the user types, and tells each thread.
+local function take_back_typing(typing_key, channel, user, now_ms)
+  local gone, ended = {}, {}
+  local marks = redis.call("HGETALL", typing_key)
+  for i = 1, #marks, 2 do
+    if string.sub(marks[i], 1, #user + 1) == user .. "\0" then
+      gone[#gone + 1] = marks[i]
+      ended[#ended + 1] = { string.sub(marks[i], #user + 2), string.match(marks[i + 1], "^%d+ %d+ (.*)$") }
+    end
+  end
+  if #gone > 0 then
+    redis.call("HDEL", typing_key, unpack(gone))
+  end
+  for _, mark in ipairs(ended) do
+    publish_typing(typing_key, channel, mark[1], mark[2], user, now_ms)
+  end
+end

@@ -5,7 +5,7 @@ use clap::Args;
 use super::{Error, say};
 use crate::domain::rooms::{self, Created, NewRoom};
 use crate::hot::Hot;
-use crate::types::{RoomName, RoomType, Visibility};
+use crate::types::{RoomName, RoomType, UserId, Visibility};
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
@@ -20,6 +20,9 @@ pub(super) struct Options {
     /// Users that it holds; unlimited when not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_members: Option<u32>,
+    /// The user who is its admin; nobody when not given, nor where the room exists
+    #[arg(long, value_name = "USER")]
+    owner: Option<UserId>,
 }
 
 fn kind(text: &str) -> Result<RoomType, String> {
@@ -36,6 +39,7 @@ pub(super) async fn run(hot: &Hot, options: Options) -> Result<(), Error> {
         kind,
         visibility,
         max_members,
+        owner,
     } = options;
     match rooms::create(
         hot,
@@ -44,6 +48,7 @@ pub(super) async fn run(hot: &Hot, options: Options) -> Result<(), Error> {
             kind,
             visibility,
             max_members,
+            owner,
         },
     )
     .await?

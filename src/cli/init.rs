@@ -15,6 +15,7 @@ pub(super) async fn run(hot: &Hot) -> Result<(), Error> {
             kind: RoomType::Channel,
             visibility: Visibility::Public,
             max_members: None,
+            owner: None,
         };
         let note = match rooms::create(hot, &room).await? {
             Created::New(_) => "",

@@ -7,6 +7,7 @@ mod dev;
 mod doctor;
 mod explain;
 mod init;
+mod revoke;
 mod rooms;
 mod serve;
 mod token;
@@ -54,7 +55,9 @@ enum Command {
     Doctor(doctor::Options),
     /// Say why a user is shown as the user is
     Explain(explain::Options),
-    /// List the rooms
+    /// Make the tokens of a user, or one token, good for nothing, on every node at once
+    Revoke(revoke::Options),
+    /// List the rooms, or look at and govern one of them
     Rooms(rooms::Options),
 }
 
@@ -102,7 +105,8 @@ pub fn run<E: Display, F: Future<Output = Result<(), E>>>(
             Command::CreateRoom(options) => create_room::run(&connect(&flags, hot_settings)?, options).await,
             Command::Doctor(options) => return doctor::run(&connect(&flags, hot_settings)?, &options).await,
             Command::Explain(options) => explain::run(&connect(&flags, hot_settings)?, &options).await,
-            Command::Rooms(options) => rooms::run(&connect(&flags, hot_settings)?, &options).await,
+            Command::Revoke(options) => revoke::run(&connect(&flags, hot_settings)?, options).await,
+            Command::Rooms(options) => rooms::run(&connect(&flags, hot_settings)?, options).await,
         }
         .map(|()| ExitCode::SUCCESS)
     });

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{Error, say};
 use crate::config::{Flags, JwtSettings, Secret, Sources};
-use crate::types::UserId;
+use crate::types::{TokenId, UserId};
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
@@ -15,6 +15,9 @@ pub(super) struct Options {
     /// How long it is valid, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 86_400, value_parser = clap::value_parser!(u32).range(1..))]
     ttl: u32,
+    /// The token's own id, by which it can be revoked
+    #[arg(long, value_name = "ID")]
+    jti: Option<TokenId>,
     /// A further claim; the value is JSON, or else a text
     #[arg(long = "claim", value_name = "NAME=VALUE", value_parser = claim)]
     claims: Vec<(String, Value)>,
@@ -31,7 +34,8 @@ fn claim(text: &str) -> Result<(String, Value), String> {
 
 pub(super) fn run(flags: &Flags, options: &Options) -> Result<(), Error> {
     let jwt = JwtSettings::from_sources(&Sources::read(flags)?)?;
-    let claims = options.claims.iter().cloned().collect();
+    let id = options.jti.iter().map(|id| ("jti".to_owned(), id.as_str().into()));
+    let claims = id.chain(options.claims.iter().cloned()).collect();
     say!("{}", sign(&jwt, &options.user, options.ttl, claims)?);
     Ok(())
 }
@@ -51,7 +55,9 @@ pub(super) fn sign(jwt: &JwtSettings, user: &UserId, ttl_s: u32, claims: Map<Str
             ));
         }
     };
-    let algorithm = jwt.algorithms.first().expect("a shared secret has its algorithms");
+    let algorithm = jwt
+        .signing_algorithm()
+        .ok_or_else(|| Error::Usage("REALTIME_JWT_ALGORITHMS allows none that a shared secret signs with".into()))?;
     let now_s = jiff::Timestamp::now().as_second();
     let mut all = Map::new();
     all.insert("sub".into(), user.as_str().into());
@@ -65,7 +71,7 @@ pub(super) fn sign(jwt: &JwtSettings, user: &UserId, ttl_s: u32, claims: Map<Str
         all.insert("iss".into(), issuer.as_str().into());
     }
     all.extend(claims);
-    encode(secret, *algorithm, &all)
+    encode(secret, algorithm, &all)
 }
 
 fn encode(secret: &Secret, algorithm: jsonwebtoken::Algorithm, claims: &Map<String, Value>) -> Result<String, Error> {

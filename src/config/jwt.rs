@@ -30,7 +30,7 @@ pub(super) const SHORT_SECRET_BYTES: usize = 32;
 pub struct JwtSettings {
     /// A shared secret (HS*), or a PEM public key (RS*, PS*, ES*, EdDSA).
     pub secret: Option<Secret>,
-    /// What a token may be signed with; never empty when there is a key, and never mixes HS* with public keys.
+    /// What a token may be signed with; never empty when there is a key. Each key verifies its own family alone.
     pub algorithms: Vec<Algorithm>,
     /// `aud` must name one of these; empty = not checked.
     pub audience: Vec<String>,
@@ -54,7 +54,17 @@ impl JwtSettings {
 
     /// Whether any token can be verified at all.
     pub fn has_key(&self) -> bool {
-        self.secret.is_some() || self.jwks_url.is_some() || self.jwks_file.is_some()
+        self.secret.is_some() || self.has_key_set()
+    }
+
+    /// Whether keys come from a set.
+    pub fn has_key_set(&self) -> bool {
+        self.jwks_url.is_some() || self.jwks_file.is_some()
+    }
+
+    /// What a shared secret signs with.
+    pub fn signing_algorithm(&self) -> Option<Algorithm> {
+        self.algorithms.iter().copied().find(|one| SHARED.contains(one))
     }
 
     /// Whether the secret is a PEM public key, and no shared one.
@@ -79,12 +89,16 @@ impl JwtSettings {
             jwks_url: reader.url("REALTIME_JWT_JWKS_URL", &["https://", "http://"]),
             jwks_file: reader.optional("REALTIME_JWT_JWKS_FILE", &"a path", |text| Some(PathBuf::from(text))),
         };
-        let sources = [jwt.secret.is_some(), jwt.jwks_url.is_some(), jwt.jwks_file.is_some()];
-        if sources.into_iter().filter(|set| *set).count() > 1 {
-            reader
-                .problem("REALTIME_JWT_SECRET, REALTIME_JWT_JWKS_URL, REALTIME_JWT_JWKS_FILE: at most one may be set");
+        if jwt.jwks_url.is_some() && jwt.jwks_file.is_some() {
+            reader.problem("REALTIME_JWT_JWKS_URL, REALTIME_JWT_JWKS_FILE: at most one may be set");
         }
-        let possible = fitting(jwt.secret.as_ref().map(Secret::expose)).unwrap_or_default();
+        let secret = jwt.secret.as_ref().map(Secret::expose);
+        let mut possible = fitting(secret).unwrap_or_default();
+        if secret.is_some() && jwt.has_key_set() {
+            let public = fitting(None).unwrap_or_default();
+            let others: Vec<Algorithm> = public.into_iter().filter(|one| !possible.contains(one)).collect();
+            possible.extend(others);
+        }
         let names: Vec<_> = possible.iter().map(|algorithm| format!("{algorithm:?}")).collect();
         let takes = format!("a comma list of what fits the key: {}", names.join(", "));
         let asked = reader.list("REALTIME_JWT_ALGORITHMS", &takes, |text| {

@@ -11,7 +11,7 @@ use super::jwt::SHORT_SECRET_BYTES;
 use super::read::{DAY_MS, OneOf, Reader, boolean, items};
 use super::{
     Config, ConfigError, CustomStatusShape, Flags, JwtSettings, Limits, LogFormat, LogLevel, Networks,
-    PresenceAudience, Recovery, RedisUrl, Secret, SecretUrl, Sources, redis_url,
+    PresenceAudience, Recovery, RedisUrl, RoomOwnership, Secret, SecretUrl, Sources, redis_url,
 };
 use crate::types::NodeId;
 
@@ -91,6 +91,7 @@ impl Config {
             batch_size: r.number("REALTIME_BATCH_SIZE", 1..=10_000),
 
             jwt: JwtSettings::read(r),
+            revocation_keep: r.millis("REALTIME_REVOCATION_KEEP", 60_000..=366 * DAY_MS),
             allow_anonymous: r.boolean("REALTIME_ALLOW_ANONYMOUS"),
             anonymous_may_send: r.boolean("REALTIME_ANONYMOUS_MAY_SEND"),
             api_keys: r.list("REALTIME_API_KEYS", &"a comma list of keys", |text| {
@@ -104,11 +105,22 @@ impl Config {
 
             limits: r.choice("REALTIME_LIMITS", Limits::NAMES, Limits::parse),
             max_connections: r.number("REALTIME_MAX_CONNECTIONS", 1..=10_000_000),
-            rate_limit: r.number("REALTIME_RATE_LIMIT", 1..=10_000_000),
+            max_user_connections: r.number("REALTIME_MAX_USER_CONNECTIONS", 1..=100_000),
+            rate_limit: r.rate("REALTIME_RATE_LIMIT"),
+            rate_events: r.rate("REALTIME_RATE_EVENTS"),
+            rate_messages: r.rate("REALTIME_RATE_MESSAGES"),
+            rate_room_messages: r.rate("REALTIME_RATE_ROOM_MESSAGES"),
+            rate_typing: r.rate("REALTIME_RATE_TYPING"),
+            rate_presence: r.rate("REALTIME_RATE_PRESENCE"),
+            rate_joins: r.rate("REALTIME_RATE_JOINS"),
+            rate_creations: r.rate("REALTIME_RATE_CREATIONS"),
+            rate_refreshes: r.rate("REALTIME_RATE_REFRESHES"),
+            rate_requests: r.rate("REALTIME_RATE_REQUESTS"),
             max_content: r.number("REALTIME_MAX_CONTENT", 1..=100_000_000),
             max_rooms: r.number("REALTIME_MAX_ROOMS", 1..=100_000),
 
             room_autocreate: r.patterns("REALTIME_ROOM_AUTOCREATE"),
+            room_ownership: r.choice("REALTIME_ROOM_OWNERSHIP", RoomOwnership::NAMES, RoomOwnership::parse),
             history_size: r.number("REALTIME_HISTORY_SIZE", 0..=1_000_000),
             history_ttl: r.millis("REALTIME_HISTORY_TTL", 1_000..=30 * DAY_MS),
             recovery: r.choice("REALTIME_RECOVERY", Recovery::NAMES, Recovery::parse),

@@ -21,10 +21,10 @@ pub use self::redis_url::{RedisServers, RedisUrl};
 pub use self::sources::{Flags, Sources, program_directories};
 pub use self::table::{GROUPS, Group, Setting, example, settings};
 pub use self::values::{
-    CustomStatusShape, Limits, LogFormat, LogLevel, NamePatterns, Networks, PresenceAudience, Recovery, Secret,
-    SecretUrl,
+    CustomStatusShape, Limits, LogFormat, LogLevel, NamePatterns, Networks, PresenceAudience, Recovery, RoomOwnership,
+    Secret, SecretUrl,
 };
-use crate::types::NodeId;
+use crate::types::{NodeId, Rate};
 
 /// What a process was told. Immutable; a field is named like its variable without `REALTIME_`.
 #[derive(Debug, Clone)]
@@ -51,6 +51,8 @@ pub struct Config {
 
     /// Whom to believe.
     pub jwt: JwtSettings,
+    /// How long a revocation is remembered.
+    pub revocation_keep: Duration,
     /// Sockets without a token may listen in public rooms.
     pub allow_anonymous: bool,
     /// … and speak in them.
@@ -69,8 +71,28 @@ pub struct Config {
 
     /// Sockets that this node holds at most.
     pub max_connections: u64,
-    /// New connections per minute from one address.
-    pub rate_limit: u32,
+    /// Connections of one user, on all nodes.
+    pub max_user_connections: u64,
+    /// New connections from one address.
+    pub rate_limit: Rate,
+    /// Events of one connection, of any kind.
+    pub rate_events: Rate,
+    /// Messages of one user.
+    pub rate_messages: Rate,
+    /// Messages of one user in one room.
+    pub rate_room_messages: Rate,
+    /// Typing events of one user.
+    pub rate_typing: Rate,
+    /// Presence events of one user.
+    pub rate_presence: Rate,
+    /// Joins of one user.
+    pub rate_joins: Rate,
+    /// Rooms that one user makes by joining them.
+    pub rate_creations: Rate,
+    /// New tokens of one user.
+    pub rate_refreshes: Rate,
+    /// Everything else that one user asks.
+    pub rate_requests: Rate,
     /// Whether rates and counts are enforced, only counted, or off.
     pub limits: Limits,
     /// Largest `content` of a message, in bytes.
@@ -82,6 +104,8 @@ pub struct Config {
 
     /// Rooms that are made when first joined.
     pub room_autocreate: NamePatterns,
+    /// Whose such a room is.
+    pub room_ownership: RoomOwnership,
     /// Messages that are kept of each room.
     pub history_size: u32,
     /// From a room's last message to the end of its history.

@@ -12,8 +12,9 @@ use super::sources::{Found, Origin, Sources};
 use super::table::{Setting, settings};
 use super::values::{NamePatterns, SecretUrl};
 use super::{ConfigError, Problem};
+use crate::types::Rate;
 
-/// A day, in ms: no setting needs a longer time.
+/// A day, in ms: hardly any setting needs a longer time.
 pub(super) const DAY_MS: u64 = 86_400_000;
 
 /// Longest part of a wrong value that is shown, in characters.
@@ -111,6 +112,12 @@ impl<'a> Reader<'a> {
     pub fn value<T>(&mut self, name: &'static str, takes: &dyn Display, parse: impl Fn(&str) -> Option<T>) -> T {
         self.optional(name, takes, parse)
             .expect("the table's default is a valid value")
+    }
+
+    /// So many a minute, and so many at once.
+    pub fn rate(&mut self, name: &'static str) -> Rate {
+        let takes = format!("<a minute>/<at once>, or one number for both, from 1 to {}", Rate::MAX);
+        self.value(name, &takes, Rate::parse)
     }
 
     pub fn number<T>(&mut self, name: &'static str, range: RangeInclusive<T>) -> T

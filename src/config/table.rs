@@ -165,11 +165,21 @@ pub const GROUPS: &[Group] = &[
                 "Accepted iss, comma separated; empty = not checked",
             ),
             setting("REALTIME_JWT_LEEWAY", "0", "Tolerance for exp and nbf, ms"),
-            setting("REALTIME_JWT_JWKS_URL", "", "Key set to fetch instead of a secret").secret(),
+            setting(
+                "REALTIME_JWT_JWKS_URL",
+                "",
+                "Key set to fetch, instead of a secret or beside one: http:// or https://; kept up to date",
+            )
+            .secret(),
             setting(
                 "REALTIME_JWT_JWKS_FILE",
                 "",
-                "Key set to read from a file instead of a secret",
+                "The same from a file, read again when it changes",
+            ),
+            setting(
+                "REALTIME_REVOCATION_KEEP",
+                "2592000000",
+                "How long a revocation is remembered, ms: longer than any token lives",
             ),
             switch(
                 "REALTIME_ALLOW_ANONYMOUS",
@@ -212,12 +222,38 @@ pub const GROUPS: &[Group] = &[
             ),
             setting("REALTIME_MAX_CONNECTIONS", "10000", "Connections that a node holds"),
             setting(
-                "REALTIME_RATE_LIMIT",
-                "100",
-                "New connections per minute from one address (not acted on yet)",
+                "REALTIME_MAX_USER_CONNECTIONS",
+                "50",
+                "Connections that one user has on all nodes; what is in grace does not count",
             ),
             setting("REALTIME_MAX_CONTENT", "65536", "Largest content of a message, bytes"),
-            setting("REALTIME_MAX_ROOMS", "1000", "Rooms that one socket may be in"),
+            setting("REALTIME_MAX_ROOMS", "200", "Rooms that one socket may be in"),
+            setting(
+                "REALTIME_RATE_LIMIT",
+                "100",
+                "New connections per minute from one address or IPv6 /64; this and the rates below: a minute/at once, one number for both",
+            ),
+            setting("REALTIME_RATE_EVENTS", "3000/1000", "Events of one socket, of any kind"),
+            setting(
+                "REALTIME_RATE_MESSAGES",
+                "600/500",
+                "message:send of one user, on all nodes, as below",
+            ),
+            setting(
+                "REALTIME_RATE_ROOM_MESSAGES",
+                "300/300",
+                "message:send of one user in one room",
+            ),
+            setting("REALTIME_RATE_TYPING", "300/60", "typing:* of one user"),
+            setting("REALTIME_RATE_PRESENCE", "300/100", "presence:* of one user"),
+            setting("REALTIME_RATE_JOINS", "600/1000", "room:join of one user"),
+            setting("REALTIME_RATE_CREATIONS", "10/200", "Rooms that one user makes by joining them"),
+            setting("REALTIME_RATE_REFRESHES", "60/60", "auth:refresh of one user"),
+            setting(
+                "REALTIME_RATE_REQUESTS",
+                "1200/600",
+                "room:leave, room:members, message:history and whatever else one user asks",
+            ),
         ],
     },
     Group {
@@ -227,6 +263,11 @@ pub const GROUPS: &[Group] = &[
                 "REALTIME_ROOM_AUTOCREATE",
                 "",
                 "Names of rooms that are made when first joined: comma list, * stands for any text",
+            ),
+            setting(
+                "REALTIME_ROOM_OWNERSHIP",
+                "creator",
+                "Admin of such a room: creator (whoever made it) or none (the administration appoints)",
             ),
             setting(
                 "REALTIME_HISTORY_SIZE",

@@ -49,6 +49,15 @@ choice!(
     }
 );
 choice!(
+    /// Whose a room is that was made by joining it.
+    RoomOwnership {
+        /// Whoever made it is its admin.
+        Creator => "creator",
+        /// Nobody's; the administration appoints.
+        None => "none",
+    }
+);
+choice!(
     /// How a custom status is written on the wire.
     CustomStatusShape {
         /// `customStatus: string | null` and `customEmoji`.

@@ -33,6 +33,27 @@ pub async fn list(hot: &Hot) -> Result<Vec<Room>, HotError> {
     hot::rooms::list(hot).await
 }
 
+/// One room. `None`: there is none of that name.
+pub async fn find(hot: &Hot, room: &RoomName) -> Result<Option<Room>, HotError> {
+    hot::rooms::read(hot, room).await
+}
+
+/// Members that the administration sees in one page.
+const LOOK_MAX: u32 = 1_000;
+
+/// Everybody in a room, page by page, for the administration.
+pub async fn everybody(hot: &Hot, room: &RoomName) -> Result<Vec<Member>, HotError> {
+    let mut members: Vec<Member> = Vec::new();
+    loop {
+        let after = members.last().map(|last| last.user.clone());
+        let page = hot::rooms::page_of(hot, room, after.as_ref(), LOOK_MAX).await?;
+        members.extend(page.members);
+        if !page.more {
+            return Ok(members);
+        }
+    }
+}
+
 /// Why somebody may not join.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JoinRefusal {

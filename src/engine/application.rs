@@ -1,6 +1,7 @@
 //! What stands above the Socket.IO layer: the trait an application implements, and the values it is given.
 //! One value of it lives on each shard, and nothing of it crosses a thread.
 
+use std::future::ready;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -14,8 +15,12 @@ use super::{CloseReason, Socket};
 /// What an application does with Socket.IO sockets; one value per shard.
 pub trait Application: 'static {
     /// Asked before a session is made. An error is answered as it is, by HTTP.
-    fn admit(&self, _request: &http::request::Parts, _remote: SocketAddr) -> Result<(), Refusal> {
-        Ok(())
+    fn admit<'a>(
+        &'a self,
+        _request: &'a http::request::Parts,
+        _remote: SocketAddr,
+    ) -> LocalBoxFuture<'a, Result<(), Refusal>> {
+        Box::pin(ready(Ok(())))
     }
 
     /// Whether clients may connect to this namespace; else CONNECT_ERROR "Invalid namespace".

@@ -117,7 +117,7 @@ impl Exchange<'_> {
             (Transport::Polling, _) if is_upgrade => Err(Problem::BadRequest),
             (_, None) if request.method != Method::GET => Err(Problem::BadHandshakeMethod),
             (_, None) if !query.is_version_4 => Err(Problem::UnsupportedVersion),
-            (transport, None) => Ok(self.open(transport, request)),
+            (transport, None) => Ok(self.open(transport, request).await),
             (Transport::Websocket, Some(sid)) => self.probe(sid, request).await,
             (Transport::Polling, Some(sid)) => match request.method {
                 Method::GET => self.get(sid).await,
@@ -128,13 +128,13 @@ impl Exchange<'_> {
     }
 
     /// A new session.
-    fn open(self, transport: Transport, request: &request::Parts) -> Response<Body> {
+    async fn open(self, transport: Transport, request: &request::Parts) -> Response<Body> {
         let tally = self.shard.tally();
         if self.shard.is_stopping() {
             add(&tally.refusals, 1);
             return Problem::Stopping.response();
         }
-        if let Err(refusal) = self.shard.protocol().admit(request, self.remote) {
+        if let Err(refusal) = self.shard.protocol().admit(request, self.remote).await {
             add(&tally.refusals, 1);
             return answers::refused(refusal);
         }

@@ -2,6 +2,7 @@
 //! that does, an echo server another.
 
 use std::any::Any;
+use std::future::ready;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::AtomicU64;
@@ -20,8 +21,12 @@ pub type Work = Option<LocalBoxFuture<'static, ()>>;
 /// What stands above Engine.IO; one value per shard. The work of one connection runs strictly one after the other.
 pub trait Protocol: 'static {
     /// Asked before a session is made. An error is answered as it is, by HTTP.
-    fn admit(&self, _request: &http::request::Parts, _remote: SocketAddr) -> Result<(), Refusal> {
-        Ok(())
+    fn admit<'a>(
+        &'a self,
+        _request: &'a http::request::Parts,
+        _remote: SocketAddr,
+    ) -> LocalBoxFuture<'a, Result<(), Refusal>> {
+        Box::pin(ready(Ok(())))
     }
 
     /// A session was made; its client hears of it afterwards.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use engineioxide_core::Str;
+use futures_util::future::LocalBoxFuture;
 use http::{HeaderMap, request};
 use socketioxide_core::Value;
 use socketioxide_core::packet::{Packet, PacketData};
@@ -54,7 +55,7 @@ impl SocketIo {
 }
 
 impl Protocol for SocketIo {
-    fn admit(&self, request: &request::Parts, remote: SocketAddr) -> Result<(), Refusal> {
+    fn admit<'a>(&'a self, request: &'a request::Parts, remote: SocketAddr) -> LocalBoxFuture<'a, Result<(), Refusal>> {
         self.application.admit(request, remote)
     }
 

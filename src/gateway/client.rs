@@ -8,10 +8,12 @@ use std::time::Instant;
 use ahash::{AHashSet, AHasher};
 use tokio::sync::Mutex;
 
+use super::limits::Gate;
 use super::node::Place;
+use crate::domain::identity::Issued;
 use crate::engine::{Socket, Transport};
 use crate::hot::keys::Lease;
-use crate::types::{RoomName, UserId};
+use crate::types::{RoomName, TokenId, UserId};
 
 /// Latencies that differ by less are the same.
 const LATENCY_NOISE_MS: u64 = 20;
@@ -28,6 +30,8 @@ pub struct Client {
     pub about: Box<About>,
     /// Unix seconds; `None`: the token does not end.
     pub expires_at: Cell<Option<i64>>,
+    /// What a revocation asks of the token; `None`: it says nothing of it.
+    pub issued: RefCell<Option<Box<Issued>>>,
     /// The transport that the connection's record tells.
     pub shown_transport: Cell<Transport>,
     /// The latency that it tells, ms.
@@ -43,6 +47,7 @@ pub struct Client {
     pub watching: RefCell<AHashSet<UserId>>,
     /// Events run one after the other by themselves; what a node does to a connection takes its turn here.
     pub turn: Mutex<()>,
+    pub(super) gate: Gate,
     pub(super) lease: RefCell<Lease>,
     /// Given back with the client.
     pub(super) _place: Place,
@@ -63,6 +68,22 @@ impl Client {
 
     pub fn is_connection(&self, id: &str) -> bool {
         self.lease.borrow().connection.as_str() == id
+    }
+
+    /// What a revocation asks of the token.
+    pub fn issued(&self) -> Issued {
+        self.issued.borrow().as_deref().cloned().unwrap_or_default()
+    }
+
+    /// The token's own id.
+    pub fn token(&self) -> Option<TokenId> {
+        self.issued.borrow().as_ref()?.token.clone()
+    }
+
+    /// Another token takes the place of the one before.
+    pub fn set_issued(&self, issued: Issued) {
+        let says = issued != Issued::default();
+        self.issued.replace(says.then(|| Box::new(issued)));
     }
 
     /// Whether the connection's record is no longer true. A latency that only wavers is not worth a write.

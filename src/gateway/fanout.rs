@@ -13,10 +13,11 @@ use super::outgoing;
 use super::parcel::Parcel;
 use crate::config::CustomStatusShape;
 use crate::domain::offset::Positions;
+use crate::domain::revocations::Revocation;
 use crate::engine::Frame;
 use crate::hot::bus::{Shards, Sink, Topic};
 use crate::hot::frame::{self, BusEvent};
-use crate::types::{Presence, RoomName, UserId};
+use crate::types::{LeaveReason, Presence, RoomName, UserId};
 
 /// Deliveries that a shard has not taken yet; what comes beyond is lost to it, and counted.
 pub const INBOX_MAX: usize = 65_536;
@@ -52,8 +53,17 @@ pub enum Delivery {
         room: RoomName,
         order: Order,
         except: Option<UserId>,
+        /// Who is sent out of the room: hears it as the last thing.
+        expelled: Option<UserId>,
         parcel: Parcel,
         news: Option<News>,
+    },
+    /// The room is no more: each who was in it hears of the own end, as the last thing.
+    RoomClosed {
+        room: RoomName,
+        epoch: String,
+        rev: u64,
+        at_ms: i64,
     },
     /// A presence, to everybody in the room.
     RoomPresence { room: RoomName, news: News },
@@ -71,6 +81,10 @@ pub enum Delivery {
     RoomRestored { room: RoomName, outage: Duration },
     /// The same of a user's own channel.
     UserRestored { user: UserId },
+    /// Tokens are no longer good.
+    Revoked(Revocation),
+    /// Revocations of this long may not have come.
+    RevocationsRestored { outage: Duration },
 }
 
 /// What a shard takes its deliveries from.
@@ -177,6 +191,10 @@ impl Encoder {
                 origin,
                 news: self.news(&user, &presence)?,
             }),
+            (Topic::Everybody, BusEvent::Revoked(revocation)) => Some(Delivery::Revoked(revocation)),
+            (Topic::Everybody, BusEvent::Restored { outage_ms }) => Some(Delivery::RevocationsRestored {
+                outage: Duration::from_millis(outage_ms),
+            }),
             (Topic::User(user), BusEvent::Restored { .. }) => Some(Delivery::UserRestored { user: user.clone() }),
             _ => None,
         }
@@ -184,6 +202,7 @@ impl Encoder {
 
     /// An event of a room, for everybody of a shard who is in it.
     pub fn room_delivery(&self, room: RoomName, event: BusEvent, offset: Option<String>) -> Option<Delivery> {
+        let mut expelled = None;
         let (order, except, parcel, news) = match event {
             BusEvent::Message(message) => {
                 let (epoch, seq) = (message.epoch.clone(), message.seq);
@@ -214,6 +233,9 @@ impl Encoder {
                 presence,
             } => {
                 let frame = outgoing::user_left(&room, &user, at_ms, rev, reason);
+                if matches!(reason, LeaveReason::Kicked | LeaveReason::Banned) {
+                    expelled = Some(user.clone());
+                }
                 let news = presence
                     .filter(|_| !user.is_anonymous())
                     .and_then(|presence| self.news(&user, &presence));
@@ -234,11 +256,20 @@ impl Encoder {
                 let key = replacing_key(("count", &room));
                 (Order::None, None, Parcel::new(frame, Some(key)), None)
             }
+            BusEvent::Closed { epoch, rev, at_ms } => {
+                return Some(Delivery::RoomClosed {
+                    room,
+                    epoch,
+                    rev,
+                    at_ms,
+                });
+            }
             BusEvent::Interrupted => return Some(Delivery::RoomInterrupted { room }),
             BusEvent::Restored { outage_ms } => {
                 let outage = Duration::from_millis(outage_ms);
                 return Some(Delivery::RoomRestored { room, outage });
             }
+            BusEvent::Revoked(_) => return None,
             BusEvent::Presence { user, presence, .. } => {
                 return Some(Delivery::RoomPresence {
                     room,
@@ -250,6 +281,7 @@ impl Encoder {
             room,
             order,
             except,
+            expelled,
             parcel,
             news,
         })

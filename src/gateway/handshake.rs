@@ -13,11 +13,11 @@ use serde_json::Value;
 use super::client::About;
 use super::node::Node;
 use super::shard::Shard;
-use crate::config::Recovery;
-use crate::domain::identity::Identity;
+use crate::config::{Limits, Recovery};
+use crate::domain::identity::{Identity, IdentityError};
 use crate::domain::offset::Offset;
 use crate::domain::sessions::Claim;
-use crate::engine::{ConnectError, Handshake, Refusal};
+use crate::engine::{CloseReason, ConnectError, Handshake, Refusal, Socket};
 use crate::types::{Pid, UserId};
 
 /// Most bytes of a user agent that are kept.
@@ -29,18 +29,19 @@ const FORWARDED_MAX: usize = 16;
 const RETRY_SOON: Duration = Duration::from_secs(1);
 const RETRY_LATER: Duration = Duration::from_secs(5);
 
-/// Turned down before there is a session: full, draining, or Redis away.
-pub fn admit(shard: &Shard, _request: &Parts, _remote: SocketAddr) -> Result<(), Refusal> {
+/// Turned down before there is a session: draining, full, Redis away, and last, since it alone asks Redis, too many from
+/// one address. A rate that cannot be asked closes the door: without Redis nobody could be registered either.
+pub async fn admit(shard: &Shard, request: &Parts, remote: SocketAddr) -> Result<(), Refusal> {
     let node = &shard.node;
-    let refuse = |cause: &str, message: &str, retry_after| {
+    let turn_down = |status, cause: &str, message: &str, retry_after| {
         node.metrics.refusals.with_label_values(&[cause]).inc();
-        let (status, message) = (StatusCode::SERVICE_UNAVAILABLE, message.to_owned());
         Err(Refusal {
             status,
             retry_after: Some(retry_after),
-            message,
+            message: message.to_owned(),
         })
     };
+    let refuse = |cause, message, retry_after| turn_down(StatusCode::SERVICE_UNAVAILABLE, cause, message, retry_after);
     if node.draining.load(Ordering::Relaxed) {
         return refuse("draining", "This node is going away", RETRY_SOON);
     }
@@ -50,7 +51,20 @@ pub fn admit(shard: &Shard, _request: &Parts, _remote: SocketAddr) -> Result<(),
     if !node.hot.is_up() {
         return refuse("redis", "Try again in a moment", RETRY_SOON);
     }
-    Ok(())
+    if node.verifier.is_waiting() && !node.settings.allow_anonymous {
+        return refuse("key_set", "Try again in a moment", RETRY_SOON);
+    }
+    match shard.knock(address(node, &request.headers, remote.ip())).await {
+        Ok(wait) if shard.is_kept_out(wait) => {
+            let (status, wait) = (StatusCode::TOO_MANY_REQUESTS, wait.unwrap_or_default());
+            turn_down(status, "rate", "Too many connections from this address", wait)
+        }
+        Err(error) if node.settings.limits == Limits::Enforce => {
+            tracing::warn!(error = %error, "handshake not counted");
+            refuse("redis", "Try again in a moment", RETRY_SOON)
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// What CONNECT brought; whatever else it holds is none of ours.
@@ -75,16 +89,30 @@ pub struct Guest {
     pub claim: Option<Result<Claim, &'static str>>,
 }
 
-/// Who asks to CONNECT. An error is about identity.
-pub fn recognise(node: &Node, handshake: &Handshake, auth: Option<&str>) -> Result<Guest, ConnectError> {
+/// Who asks to CONNECT. An error is about identity; where nobody can tell now, the transport is closed.
+pub async fn recognise(
+    node: &Node,
+    socket: &Socket,
+    handshake: &Handshake,
+    auth: Option<&str>,
+) -> Result<Guest, ConnectError> {
     let auth: Auth = auth
         .and_then(|json| serde_json::from_str(json).ok())
         .unwrap_or_default();
     let identity = match token(auth.token.as_ref(), &handshake.headers)? {
-        Some(token) => Some(node.verifier.verify(&token).map_err(|error| {
-            tracing::info!(error = %error, "token refused");
-            refused(node, "token", "Invalid token")
-        })?),
+        Some(token) => match node.verifier.verify(&token).await {
+            Ok(identity) => Some(identity),
+            Err(error @ IdentityError::Unjudged) => {
+                tracing::warn!(error = %error, "connection not let in");
+                node.metrics.refusals.with_label_values(&["key_set"]).inc();
+                socket.close(CloseReason::Unavailable);
+                return Err(try_again());
+            }
+            Err(error) => {
+                tracing::info!(error = %error, "token refused");
+                return Err(refused(node, "token", "Invalid token"));
+            }
+        },
         None if node.settings.allow_anonymous => None,
         None => return Err(refused(node, "no_token", "Authentication required")),
     };
@@ -106,7 +134,7 @@ pub fn recognise(node: &Node, handshake: &Handshake, auth: Option<&str>) -> Resu
         recovers,
         claim: claim(&auth).filter(|_| recovers),
         identity,
-        ip: address(node, handshake),
+        ip: address(node, &handshake.headers, handshake.remote.ip()),
         about,
     })
 }
@@ -136,7 +164,16 @@ fn claim(auth: &Auth) -> Option<Result<Claim, &'static str>> {
     Some(Ok(Claim { pid, offset }))
 }
 
-fn refused(node: &Node, cause: &str, message: &str) -> ConnectError {
+/// What nobody hears, since the transport is closed: the stock client comes back, which it would not after an answer.
+pub fn try_again() -> ConnectError {
+    ConnectError {
+        message: "Try again in a moment".to_owned(),
+        data: None,
+    }
+}
+
+/// CONNECT_ERROR, counted by its cause.
+pub fn refused(node: &Node, cause: &str, message: &str) -> ConnectError {
     node.metrics.refusals.with_label_values(&[cause]).inc();
     ConnectError {
         message: message.to_owned(),
@@ -203,11 +240,10 @@ fn cut(text: &str, max_bytes: usize) -> &str {
 }
 
 /// The client's address: what the nearest trusted proxy says, looking through further trusted ones.
-fn address(node: &Node, handshake: &Handshake) -> IpAddr {
+fn address(node: &Node, headers: &HeaderMap, remote: IpAddr) -> IpAddr {
     let trusted = &node.settings.trusted_proxies;
-    let mut address = handshake.remote.ip();
-    let forwarded: Vec<&str> = handshake
-        .headers
+    let mut address = remote;
+    let forwarded: Vec<&str> = headers
         .get_all("x-forwarded-for")
         .iter()
         .filter_map(|value| value.to_str().ok())
@@ -217,7 +253,12 @@ fn address(node: &Node, handshake: &Handshake) -> IpAddr {
         if !trusted.contains(address) {
             break;
         }
-        let Ok(next) = hop.trim().parse() else { break };
+        // Some proxies write the port as well.
+        let hop = hop.trim();
+        let with_port = || hop.parse::<SocketAddr>().map(|address| address.ip());
+        let Ok(next) = hop.parse().or_else(|_| with_port()) else {
+            break;
+        };
         address = next;
     }
     address

@@ -43,7 +43,7 @@ impl Shard {
                 shard.begin_anew(&room, &heard.epoch);
                 healed = shard.read_missed(&room, outage).await;
             }
-            let is_gone = matches!(healed, Some(Healed::Gone));
+            let is_gone = matches!(healed, Some(Healed::Gone | Healed::Closed(_)));
             let heard = match healed {
                 Some(healed) => shard.tell_missed(&room, healed).await,
                 None => None,
@@ -77,6 +77,12 @@ impl Shard {
         match healed {
             // Whoever is registered anew goes on from there, and is told by that; twice anew is for the next event to see.
             Healed::Gone | Healed::Anew(_) => None,
+            Healed::Closed(end) => {
+                if let Some(delivery) = self.node.encoder().room_delivery(room.clone(), end, None) {
+                    self.deliver_now(&delivery);
+                }
+                None
+            }
             Healed::Reset { heard, reason } => {
                 self.remove_strangers(room).await;
                 let frame = outgoing::room_reset(room, &heard.epoch, heard.seq, heard.rev, &reason);
@@ -119,14 +125,13 @@ impl Shard {
 
     /// Among what was missed, and is not told one by one, may be that somebody was sent away: whom Redis does not know as
     /// a member hears nothing more.
-    async fn remove_strangers(&self, room: &RoomName) {
+    async fn remove_strangers(self: &Rc<Self>, room: &RoomName) {
         let clients = self.rooms.borrow().clients(room);
         let leases: Vec<Lease> = clients.iter().map(|client| client.lease()).collect();
         match rooms::strangers(&self.hot, room, &leases).await {
             Ok(strangers) => {
                 for index in strangers {
-                    clients[index].rooms.borrow_mut().remove(room);
-                    self.leave_room(room, &clients[index]);
+                    self.forget_room(room, &clients[index]);
                 }
             }
             Err(error) => tracing::debug!(error = %error, "members of a room that is reset are not looked at"),

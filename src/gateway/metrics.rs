@@ -23,6 +23,7 @@ pub struct Metrics {
     pub limits: IntCounterVec,
     pub rooms: IntGaugeVec,
     pub flaps: IntCounter,
+    pub revoked: IntCounter,
 }
 
 impl Metrics {
@@ -103,6 +104,10 @@ impl Metrics {
                 "realtime_flaps_suppressed_total",
                 "Connections of users who came back in their grace, so that nobody saw them go.",
             )?,
+            revoked: IntCounter::new(
+                "realtime_revoked_connections_total",
+                "Connections that ended because their token was revoked.",
+            )?,
             rooms: IntGaugeVec::new(
                 Opts::new("realtime_local_rooms", "Rooms with sockets of this node."),
                 &["shard"],
@@ -124,6 +129,7 @@ impl Metrics {
         registry.register(Box::new(metrics.limits.clone()))?;
         registry.register(Box::new(metrics.rooms.clone()))?;
         registry.register(Box::new(metrics.flaps.clone()))?;
+        registry.register(Box::new(metrics.revoked.clone()))?;
         Ok(metrics)
     }
 

@@ -3,9 +3,11 @@
 
 mod activity;
 mod client;
+mod expulsion;
 pub mod fanout;
 mod handshake;
 mod healing;
+mod limits;
 mod listeners;
 pub mod metrics;
 pub mod node;
@@ -14,6 +16,7 @@ mod parcel;
 mod payload;
 pub mod protocol;
 mod recovery;
+mod revocations;
 mod room;
 mod rooms;
 pub mod shard;
@@ -23,5 +26,6 @@ mod events;
 mod session;
 
 pub use fanout::{Dispatcher, Encoder, Inbox};
+pub use limits::Rates;
 pub use node::{Node, Settings};
 pub use shard::{Ask, Shard};

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::fanout::Encoder;
+use super::limits::Rates;
 use super::metrics::Metrics;
 use crate::config::{CustomStatusShape, Limits, NamePatterns, Networks, Recovery};
 use crate::domain::identity::Verifier;
@@ -32,8 +33,9 @@ pub struct Settings {
     pub trusted_proxies: Networks,
     /// Whose session is kept, to be recovered.
     pub recovery: Recovery,
-    /// Whether the two counts below hold, or are only counted.
+    /// Whether counts and rates hold, or are only counted.
     pub limits: Limits,
+    pub rates: Rates,
     /// Sockets that this node holds at most.
     pub max_connections: u64,
     /// Rooms that one socket is in at most.
@@ -49,6 +51,7 @@ pub struct Node {
     /// The node's own connection, which readiness asks too: whoever is told that the node is ready is let in.
     pub hot: Hot,
     pub metrics: Metrics,
+    /// Newcomers are turned away once it is set.
     pub draining: Arc<AtomicBool>,
     pub connections: AtomicU64,
     /// The latest position of a message that the bus has brought, µs.
@@ -56,31 +59,6 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node without sockets yet; `draining` turns newcomers away once it is set.
-    pub fn new(
-        id: NodeId,
-        settings: Settings,
-        verifier: Verifier,
-        bus: Bus,
-        hot: Hot,
-        metrics: Metrics,
-        draining: Arc<AtomicBool>,
-        latest_us: Arc<AtomicU64>,
-    ) -> Self {
-        let connections = AtomicU64::new(0);
-        Self {
-            id,
-            settings,
-            verifier,
-            bus,
-            hot,
-            metrics,
-            draining,
-            connections,
-            latest_us,
-        }
-    }
-
     /// How this node writes what it tells.
     pub(super) fn encoder(&self) -> Encoder {
         Encoder {

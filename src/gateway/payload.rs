@@ -13,6 +13,10 @@ const REFERENCE_MAX_BYTES: usize = 255;
 const ROOM_TYPE_MAX_BYTES: usize = 32;
 /// Longest `clientMessageId`, in bytes.
 const CLIENT_MESSAGE_ID_MAX_BYTES: usize = 128;
+/// Longest `reason` of a moderator's act, in bytes.
+const REASON_MAX_BYTES: usize = 500;
+/// Longest date, in bytes.
+const DATE_MAX_BYTES: usize = 64;
 /// Largest `metadata`, in bytes of JSON.
 pub const METADATA_MAX_BYTES: usize = 16 * 1024;
 /// Longest custom status text, in bytes.
@@ -151,6 +155,29 @@ impl Fields {
                 UserId::parse(id).map_err(|rule| Failure::field("userIds", format_args!("has an id that {rule}")))
             })
             .collect()
+    }
+
+    /// `userId`: whom an act is about.
+    pub fn user(&mut self) -> Result<UserId, Failure> {
+        let user = self.text("userId")?;
+        UserId::parse(&user).map_err(|rule| Failure::field("userId", rule))
+    }
+
+    pub fn reason(&mut self) -> Result<Option<String>, Failure> {
+        self.optional_text("reason", REASON_MAX_BYTES)
+    }
+
+    /// `until`: an ISO-8601 date, as Unix ms.
+    pub fn until(&mut self) -> Result<Option<i64>, Failure> {
+        let Some(text) = self.optional_text("until", DATE_MAX_BYTES)? else {
+            return Ok(None);
+        };
+        let date = text.parse::<jiff::Timestamp>().map(jiff::Timestamp::as_millisecond);
+        match date {
+            Ok(ms) if ms > 0 => Ok(Some(ms)),
+            Ok(_) => Err(Failure::field("until", "must be in the future")),
+            Err(_) => Err(Failure::field("until", "must be an ISO-8601 date")),
+        }
     }
 
     /// A whole number from 1 to `max`; `default` where it is missing.

@@ -1,6 +1,8 @@
 //! The wire contract's words: event names, error codes, the shape of an ack. Not here: reading payloads (`payload`),
 //! writing events (`outgoing`).
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -14,6 +16,12 @@ pub mod incoming {
     pub const ROOM_JOIN: &str = "room:join";
     pub const ROOM_LEAVE: &str = "room:leave";
     pub const ROOM_MEMBERS: &str = "room:members";
+    pub const ROOM_KICK: &str = "room:kick";
+    pub const ROOM_BAN: &str = "room:ban";
+    pub const ROOM_UNBAN: &str = "room:unban";
+    pub const ROOM_MUTE: &str = "room:mute";
+    pub const ROOM_UNMUTE: &str = "room:unmute";
+    pub const ROOM_ROLE: &str = "room:role";
     pub const MESSAGE_SEND: &str = "message:send";
     pub const MESSAGE_HISTORY: &str = "message:history";
     pub const TYPING_START: &str = "typing:start";
@@ -31,6 +39,12 @@ pub mod incoming {
         ROOM_JOIN,
         ROOM_LEAVE,
         ROOM_MEMBERS,
+        ROOM_KICK,
+        ROOM_BAN,
+        ROOM_UNBAN,
+        ROOM_MUTE,
+        ROOM_UNMUTE,
+        ROOM_ROLE,
         MESSAGE_SEND,
         MESSAGE_HISTORY,
         TYPING_START,
@@ -159,6 +173,15 @@ impl Failure {
 
     pub fn not_a_member() -> Self {
         Self::new(ErrorCode::NotAMember, "Join the room first")
+    }
+
+    /// `wait`: after this long it may be tried again.
+    pub fn rate_limited(wait: Duration) -> Self {
+        Self {
+            // Rounded up: whoever waits so long finds that it has passed.
+            retry_after_ms: Some(wait.as_micros().div_ceil(1_000) as u64),
+            ..Self::new(ErrorCode::RateLimited, "Slow down")
+        }
     }
 
     pub fn unavailable() -> Self {

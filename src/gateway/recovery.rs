@@ -150,6 +150,7 @@ impl Shard {
         match completed {
             Completed::Done => {}
             Completed::NewEpoch => self.heal_anew(room, Duration::ZERO),
+            Completed::Expelled => self.forget_room(room, client),
             Completed::Failed => self.tell_reset(client, room, &position, "too_many"),
         }
     }

@@ -14,6 +14,7 @@ use super::fanout::{Delivery, Order};
 use super::parcel::Parcel;
 use crate::domain::rooms::{Heard, Joined, Known};
 use crate::engine::Frame;
+use crate::types::UserId;
 
 /// What a client may miss while its join is under way; beyond, the join fails and is tried again.
 pub(super) const JOINING_PARCELS_MAX: usize = 1_000;
@@ -51,12 +52,24 @@ pub(super) struct Member {
     pub state: State,
     /// Where a membership that was registered anew begins, in an epoch that the room has not been heard in yet.
     pub anew: Option<Position>,
+    /// A join of this client is under way.
+    pub joining: bool,
+    /// The `rev` of its last join: what sent it out before is over.
+    pub since: u64,
 }
 
 pub(super) enum State {
     /// Between the subscription and the reply: whatever comes is kept until the reply says from where.
-    Joining(Vec<(Order, Parcel)>),
+    Joining(Vec<Kept>),
     Live(Position),
+}
+
+/// What came while a join was under way.
+pub(super) struct Kept {
+    pub order: Order,
+    pub parcel: Parcel,
+    /// It sends the client out of the room.
+    pub expels: bool,
 }
 
 /// Where a membership begins in the room's order.
@@ -68,6 +81,11 @@ pub struct Position {
 }
 
 impl Position {
+    /// Whether an event is in the same life of the room, and above it.
+    pub fn is_outdone_by(&self, order: &Order) -> bool {
+        matches!(order, Order::Rev { epoch, .. } if *epoch == self.known.epoch) && self.is_before(order)
+    }
+
     /// Where a join was.
     pub fn of(joined: &Joined) -> Self {
         let (kind, visibility, max_members) = (joined.kind, joined.visibility, joined.max_members);
@@ -135,6 +153,37 @@ impl Member {
             client,
             state: State::Joining(Vec::new()),
             anew: None,
+            joining: false,
+            since: 0,
+        }
+    }
+
+    /// Keeps something for the end of the join, within the bound; beyond, the join fails.
+    pub fn keep(&mut self, order: &Order, parcel: &Parcel, expels: bool) {
+        if let State::Joining(kept) = &mut self.state
+            && kept.len() < JOINING_PARCELS_MAX
+        {
+            kept.push(Kept {
+                order: order.clone(),
+                parcel: parcel.clone(),
+                expels,
+            });
+        }
+    }
+
+    /// Whether what sends its user out of the room came behind its last join.
+    fn is_expelled_by(&self, order: &Order) -> bool {
+        let is_above = matches!(&self.state, State::Live(position) if position.is_before(order));
+        is_above && matches!(order, Order::Rev { rev, .. } if *rev > self.since)
+    }
+
+    /// What sent the client out while it joined again, in vain, it has not heard yet.
+    fn tell_expulsion(&self) {
+        if let State::Joining(kept) = &self.state
+            && self.since > 0
+            && let Some(expulsion) = kept.iter().find(|kept| kept.expels)
+        {
+            expulsion.parcel.send(&self.client, false);
         }
     }
 
@@ -152,6 +201,66 @@ impl Room {
     /// Whether the room was heard in another epoch than the one that a reply speaks of.
     pub fn is_elsewhere(&self, epoch: &str) -> bool {
         self.heard.as_ref().is_some_and(|heard| heard.epoch != epoch)
+    }
+
+    /// The client is no longer here.
+    pub fn remove(&mut self, client: &Client) {
+        if let Some(member) = self.members.remove(&client.key) {
+            member.tell_expulsion();
+        }
+    }
+
+    /// Tells a user's clients that the user is sent out of the room, and removes them; who they are. One that joins at this
+    /// moment is told, and removed, when the reply has said where its join stands: it may have come back already.
+    pub fn expel(&mut self, order: &Order, user: &UserId, parcel: &Parcel) -> Vec<Rc<Client>> {
+        let mut expelled = Vec::new();
+        for member in self.members.values_mut().filter(|member| member.client.user == *user) {
+            match member.state {
+                State::Live(_) if !member.is_expelled_by(order) => {}
+                State::Live(_) if !member.joining => {
+                    parcel.send(&member.client, false);
+                    expelled.push(Rc::clone(&member.client));
+                }
+                State::Live(_) => {
+                    member.state = State::Joining(Vec::new());
+                    member.keep(order, parcel, true);
+                }
+                State::Joining(_) => member.keep(order, parcel, true),
+            }
+        }
+        for client in &expelled {
+            self.members.remove(&client.key);
+        }
+        expelled
+    }
+
+    /// The room, as it was in an epoch, is no more: tells and removes those who were in it; who they are. Whoever came into
+    /// a new room of the name stays.
+    pub fn close(&mut self, epoch: &str, rev: u64, word: impl Fn(&UserId) -> Frame) -> Vec<Rc<Client>> {
+        let order = Order::Rev {
+            epoch: epoch.to_owned(),
+            rev,
+        };
+        let mut expelled = Vec::new();
+        for member in self.members.values_mut() {
+            let parcel = Parcel::new(word(&member.client.user), None);
+            match &member.state {
+                State::Live(position) if position.known.epoch != epoch || member.anew.is_some() => {}
+                State::Live(_) if !member.joining => {
+                    parcel.send(&member.client, false);
+                    expelled.push(Rc::clone(&member.client));
+                }
+                State::Live(_) => {
+                    member.state = State::Joining(Vec::new());
+                    member.keep(&order, &parcel, true);
+                }
+                State::Joining(_) => member.keep(&order, &parcel, true),
+            }
+        }
+        for client in &expelled {
+            self.members.remove(&client.key);
+        }
+        expelled
     }
 
     /// What is to be done with an event; where that is not its turn yet, it is kept here.
@@ -242,6 +351,7 @@ impl Room {
         });
         let mut begun = Vec::new();
         for member in self.members.values_mut() {
+            member.since = 0;
             if let Some(position) = member.anew.take_if(|position| position.known.epoch == epoch) {
                 member.state = State::Live(position.clone());
                 begun.push((Rc::clone(&member.client), position));

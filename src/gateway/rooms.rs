@@ -12,11 +12,11 @@ use tokio::sync::oneshot;
 use super::client::Client;
 use super::fanout::{Delivery, Order};
 use super::parcel::Parcel;
-use super::room::{Behind, JOINING_PARCELS_MAX, Member, Room, State};
+use super::room::{Behind, JOINING_PARCELS_MAX, Kept, Member, Room, State};
 use crate::domain::offset;
 use crate::domain::rooms::{Heard, Known};
 use crate::engine::Frame;
-use crate::types::RoomName;
+use crate::types::{RoomName, UserId};
 
 pub use super::room::{Position, Turn};
 
@@ -53,6 +53,8 @@ pub enum Completed {
     Done,
     /// Done, and the room has gone into another epoch than the one in which it was heard.
     NewEpoch,
+    /// Done, and the user was sent out of the room at once.
+    Expelled,
     /// More came than is kept: the client has to join again.
     Failed,
 }
@@ -78,11 +80,11 @@ impl Rooms {
         let room = self.rooms.entry(name.clone()).or_default();
         room.joining += 1;
         let member = || Member::joining(Rc::clone(client));
-        room.members.entry(client.key).or_insert_with(member);
+        room.members.entry(client.key).or_insert_with(member).joining = true;
     }
 
     /// The join's reply: the ack goes first, then what came meanwhile and stands above the position. A second join of
-    /// the same client only gets its ack.
+    /// the same client only gets its ack. Whoever was sent out meanwhile hears that as the last thing.
     pub fn complete_join(
         &mut self,
         name: &RoomName,
@@ -104,13 +106,17 @@ impl Rooms {
             return Completed::Failed;
         };
         let mut kept = Vec::new();
+        member.since = position.rev;
         match &mut member.state {
             State::Joining(parcels) => {
                 if parcels.len() >= JOINING_PARCELS_MAX {
                     return Completed::Failed;
                 }
                 kept = std::mem::take(parcels);
-                kept.retain(|(order, _)| position.is_before(order));
+                kept.retain(|kept| match kept.expels {
+                    true => position.is_outdone_by(&kept.order),
+                    false => position.is_before(&kept.order),
+                });
                 member.state = State::Live(position);
             }
             State::Live(known) if known.known.epoch == position.known.epoch => {}
@@ -121,8 +127,12 @@ impl Rooms {
         if let Some(ack) = ack {
             client.socket.send(ack);
         }
-        for (order, parcel) in kept {
+        for Kept { order, parcel, expels } in kept {
             self.send_late(name, client, &order, &parcel);
+            if expels {
+                self.remove_member(name, client);
+                return Completed::Expelled;
+            }
         }
         if is_elsewhere {
             Completed::NewEpoch
@@ -179,6 +189,7 @@ impl Rooms {
         let Some(member) = room.members.get_mut(&client.key) else {
             return GoneOn::Same;
         };
+        member.since = position.rev;
         match &mut member.state {
             State::Live(known) if known.known.epoch != position.known.epoch => {
                 if is_elsewhere {
@@ -198,9 +209,11 @@ impl Rooms {
             return false;
         };
         room.joining = room.joining.saturating_sub(1);
-        let is_joining = |member: &Member| matches!(member.state, State::Joining(_));
-        if room.members.get(&client.key).is_some_and(is_joining) {
-            room.members.remove(&client.key);
+        if let Some(member) = room.members.get_mut(&client.key) {
+            member.joining = false;
+            if matches!(member.state, State::Joining(_)) {
+                room.remove(client);
+            }
         }
         self.drop_if_empty(name)
     }
@@ -210,8 +223,32 @@ impl Rooms {
         let Some(room) = self.rooms.get_mut(name) else {
             return false;
         };
-        room.members.remove(&client.key);
+        room.remove(client);
         self.drop_if_empty(name)
+    }
+
+    fn remove_member(&mut self, name: &RoomName, client: &Client) {
+        if let Some(room) = self.rooms.get_mut(name) {
+            room.remove(client);
+        }
+    }
+
+    /// The room, as it was in an epoch, is no more: tells and removes those who were in it; who they are.
+    pub fn close(
+        &mut self,
+        name: &RoomName,
+        epoch: &str,
+        rev: u64,
+        word: impl Fn(&UserId) -> Frame,
+    ) -> Vec<Rc<Client>> {
+        let room = self.rooms.get_mut(name);
+        room.map(|room| room.close(epoch, rev, word)).unwrap_or_default()
+    }
+
+    /// Tells a user's clients that the user is sent out of the room, and removes them; who they are.
+    pub fn expel(&mut self, name: &RoomName, order: &Order, user: &UserId, parcel: &Parcel) -> Vec<Rc<Client>> {
+        let room = self.rooms.get_mut(name);
+        room.map(|room| room.expel(order, user, parcel)).unwrap_or_default()
     }
 
     fn drop_if_empty(&mut self, name: &RoomName) -> bool {
@@ -325,10 +362,7 @@ impl Rooms {
                     delivered += 1;
                 }
                 State::Live(_) => {}
-                State::Joining(kept) if kept.len() < JOINING_PARCELS_MAX => {
-                    kept.push((order.clone(), parcel.clone()));
-                }
-                State::Joining(_) => {}
+                State::Joining(_) => member.keep(order, parcel, false),
             }
         }
         room.hear(order);

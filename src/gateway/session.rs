@@ -15,11 +15,13 @@ use super::client::{Client, transport_name};
 use super::events;
 use super::handshake::{self, Guest};
 use super::healing::EPOCH_CHANGED;
+use super::limits::Gate;
 use super::metrics::Metrics;
 use super::outgoing;
 use super::payload::Incoming;
 use super::protocol::{ErrorCode, Failure, ack, incoming};
 use super::recovery::{Arrival, Rejoined};
+use super::revocations::Arriving;
 use super::rooms::{GoneOn, Position};
 use super::shard::Shard;
 use crate::domain::presence::{Connect, Facts};
@@ -30,9 +32,12 @@ use crate::hot::HotError;
 use crate::hot::keys::Lease;
 use crate::types::{Presence, RoomName, UserId};
 
+/// What the limit is called in metrics.
+const USER_CONNECTIONS: &str = "user_connections";
+
 impl Application for Shard {
-    fn admit(&self, request: &Parts, remote: SocketAddr) -> Result<(), Refusal> {
-        handshake::admit(self, request, remote)
+    fn admit<'a>(&'a self, request: &'a Parts, remote: SocketAddr) -> LocalBoxFuture<'a, Result<(), Refusal>> {
+        handshake::admit(self, request, remote).boxed_local()
     }
 
     fn connect(
@@ -42,7 +47,7 @@ impl Application for Shard {
         auth: Option<String>,
     ) -> LocalBoxFuture<'static, Result<(), ConnectError>> {
         async move {
-            let guest = handshake::recognise(&self.node, &handshake, auth.as_deref())?;
+            let guest = handshake::recognise(&self.node, &socket, &handshake, auth.as_deref()).await?;
             drop(handshake);
             self.let_in(socket, guest).await
         }
@@ -111,6 +116,7 @@ impl Shard {
             ip: guest.ip,
             about: Box::new(guest.about),
             expires_at: Cell::new(guest.identity.as_ref().and_then(|identity| identity.expires_at)),
+            issued: RefCell::default(),
             shown_transport: Cell::new(socket.transport()),
             shown_latency_ms: Cell::new(None),
             active: Cell::new(now),
@@ -119,20 +125,46 @@ impl Shard {
             rooms: RefCell::default(),
             watching: RefCell::default(),
             turn: Mutex::new(()),
+            gate: Gate::default(),
             _place: place,
             socket,
         });
-        let (listening, registered) = tokio::join!(self.listen(&client.user), self.register(&client, None));
-        if listening.is_err() && registered.is_ok() {
+        let arriving = guest.identity.map(|identity| {
+            let arriving = self.arrive(&identity.user, &identity.issued);
+            client.set_issued(identity.issued);
+            arriving
+        });
+        let asked = async {
+            match &arriving {
+                Some(arriving) => arriving.ask().await,
+                None => Ok(false),
+            }
+        };
+        let (listening, registered, asked) =
+            tokio::join!(self.listen(&client.user), self.register(&client, None), asked);
+        // Also by what came while the others were waited for.
+        let is_revoked = || arriving.as_ref().is_some_and(Arriving::is_revoked);
+        if is_revoked() {
+            if registered.is_ok() {
+                // Where even that fails, the lease runs out: nobody extends it.
+                endings::finish(&self.hot, &client.lease()).await.unwrap_or_default();
+            }
+            self.listening(&client.user);
+            tracing::info!(user = %client.user, "revoked token refused");
+            return Err(handshake::refused(&self.node, "revoked", "Invalid token"));
+        }
+        if (listening.is_err() || asked.is_err()) && registered.is_ok() {
             self.give_up(&client).await;
         }
-        let outcome = match listening.and(registered) {
+        let outcome = match listening.and(asked).and(registered) {
             Ok(Connect::Connected {
                 presence,
                 rooms,
                 returned,
+                is_over,
                 ..
             }) => {
+                self.node.is_barred(USER_CONNECTIONS, is_over);
                 self.node.metrics.flaps.inc_by(u64::from(returned));
                 match self.rejoin(&client, &arrival).await {
                     Ok(rejoined) => {
@@ -141,19 +173,26 @@ impl Shard {
                         client.socket.set_data(Rc::clone(&client));
                         self.greet(&client, &arrival, rooms, &rejoined);
                         self.replay(&client, &arrival, rejoined);
+                        // By what came while the rooms were joined; from here on it is met among the clients.
+                        if is_revoked() {
+                            self.send_away(&client);
+                        }
                         Ok(())
                     }
                     Err(error) => {
                         self.give_up(&client).await;
-                        Err(error.to_string())
+                        Err(("unregistered", error.to_string()))
                     }
                 }
             }
-            Ok(Connect::Full) => Err("too many connections of one user".to_owned()),
-            Err(error) => Err(error.to_string()),
+            Ok(Connect::Full) => {
+                self.node.is_barred(USER_CONNECTIONS, true);
+                Err((USER_CONNECTIONS, "too many connections of one user".to_owned()))
+            }
+            Err(error) => Err(("unregistered", error.to_string())),
         };
         self.listening(&client.user);
-        outcome.map_err(|why| self.turn_away(&client.socket, &client.user, "unregistered", &why))
+        outcome.map_err(|(cause, why)| self.turn_away(&client.socket, &client.user, cause, &why))
     }
 
     /// Nobody would extend the lease of a client that is turned away after all; its session stays, to be asked for again.
@@ -168,10 +207,7 @@ impl Shard {
         tracing::warn!(%user, why, "connection not registered");
         self.node.metrics.refusals.with_label_values(&[cause]).inc();
         socket.close(CloseReason::Unavailable);
-        ConnectError {
-            message: "Try again in a moment".to_owned(),
-            data: None,
-        }
+        handshake::try_again()
     }
 
     async fn register(&self, client: &Client, known: Option<&Presence>) -> Result<Connect, HotError> {
@@ -217,6 +253,7 @@ impl Shard {
             shard: self,
             client,
             ack: event.ack,
+            gate_closed_for: self.pass_gate(&client.gate),
         };
         if is_activity(name) {
             self.note_activity(client, started);
@@ -312,7 +349,12 @@ impl Shard {
             .lease
             .replace(self.node.new_lease(&client.lease().connection.pid(), &client.user));
         let known = self.known_presence(&client.user);
-        self.register(client, known.as_deref()).await?;
+        if matches!(self.register(client, known.as_deref()).await?, Connect::Full) {
+            // Others of the user have taken its place meanwhile; a socket without a lease would be one in name alone.
+            self.node.is_barred(USER_CONNECTIONS, true);
+            client.socket.close(CloseReason::Unavailable);
+            return Ok(());
+        }
         let joined: Vec<RoomName> = client.rooms.borrow().iter().cloned().collect();
         for room in joined {
             let known = self.rooms.borrow().known(&room, client);

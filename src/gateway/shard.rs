@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::OccupiedEntry;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ahash::AHashMap;
 use rand::Rng as _;
@@ -16,11 +16,13 @@ use tokio::time::interval;
 use super::activity::Untold;
 use super::client::Client;
 use super::fanout::{Delivery, Inbox, News, Order};
+use super::limits::Book;
 use super::listeners::Listeners;
 use super::node::Node;
 use super::outgoing;
 use super::parcel::Parcel;
 use super::protocol::{ErrorCode, Failure};
+use super::revocations::Revocations;
 use super::rooms::{Rooms, Turn};
 use super::told::Told;
 use crate::domain::presence::Held;
@@ -54,8 +56,10 @@ pub struct Shard {
     pub(super) users: RefCell<AHashMap<UserId, Listeners>>,
     pub(super) told: RefCell<Told>,
     pub(super) untold: RefCell<Untold>,
+    pub(super) limits: Book,
     /// By the end of the token, Unix seconds.
     expiries: RefCell<BTreeMap<(i64, u64), Weak<Client>>>,
+    pub(super) revocations: Revocations,
     next_key: Cell<u64>,
     /// With presence told to everybody: whether this shard hears it yet.
     pub(super) hears_all: watch::Sender<bool>,
@@ -73,7 +77,9 @@ impl Shard {
             users: RefCell::default(),
             told: RefCell::default(),
             untold: RefCell::default(),
+            limits: Book::default(),
             expiries: RefCell::default(),
+            revocations: Revocations::default(),
             next_key: Cell::new(0),
             hears_all: watch::Sender::new(false),
         });
@@ -223,14 +229,24 @@ impl Shard {
                 room,
                 order,
                 except,
+                expelled,
                 parcel,
                 news,
             } => {
+                let sent_out = expelled
+                    .as_ref()
+                    .map_or(0, |user| self.expel(room, order, user, parcel));
                 let hears = |client: &Client| except.as_ref() != Some(&client.user);
                 let delivered = self.rooms.borrow_mut().deliver(room, order, parcel, hears);
                 let told = |news| self.tell_room(room, news, except.as_ref());
-                delivered + news.as_ref().map_or(0, told)
+                sent_out + delivered + news.as_ref().map_or(0, told)
             }
+            Delivery::RoomClosed {
+                room,
+                epoch,
+                rev,
+                at_ms,
+            } => self.close_room(room, epoch, *rev, *at_ms),
             Delivery::RoomPresence { room, news } => self.tell_room(room, news, None),
             Delivery::UserPresence { origin, rooms, news } => self.tell_listeners(origin.as_deref(), rooms, news),
             Delivery::Presence { origin, news } => self.tell_everybody(origin.as_deref(), news),
@@ -244,6 +260,11 @@ impl Shard {
             }
             Delivery::UserRestored { user } => {
                 self.look_after(user);
+                0
+            }
+            Delivery::Revoked(revocation) => self.revoke(std::slice::from_ref(revocation)),
+            Delivery::RevocationsRestored { outage } => {
+                self.look_for_revocations(*outage);
                 0
             }
         };
@@ -276,6 +297,8 @@ impl Shard {
         self.node.metrics.late_acks.inc_by(overdue.released as u64);
         let rooms = i64::try_from(self.rooms.borrow().len()).unwrap_or(i64::MAX);
         self.end_expired();
+        self.limits.forget(Instant::now());
+        self.look_for_lost_revocations();
         self.node
             .metrics
             .rooms

@@ -26,6 +26,8 @@ pub enum Topic {
     Presence(Partition),
     /// This node's own channel: while its subscription stands, the bus works.
     Node(NodeId),
+    /// What every node hears; listened to from the start.
+    Everybody,
 }
 
 impl Topic {
@@ -35,6 +37,7 @@ impl Topic {
             Self::User(user) => keys.user_channel(user),
             Self::Presence(partition) => keys.presence_channel(*partition),
             Self::Node(node) => keys.node(node),
+            Self::Everybody => keys.everybody_channel(),
         }
     }
 }
@@ -154,6 +157,7 @@ impl Bus {
             status: Arc::clone(&status),
         };
         driver.want(Topic::Node(node), 0, None);
+        driver.want(Topic::Everybody, Shards::MAX, None);
         Ok((Self { commands, status }, driver))
     }
 
@@ -295,6 +299,8 @@ impl Driver {
             hash_map::Entry::Occupied(entry) => entry.into_mut(),
             hash_map::Entry::Vacant(entry) => {
                 self.fresh.push(entry.key().clone());
+                // Nobody waits for it before the first connection: the first confirmation is the end of an outage too.
+                let lost = matches!(topic, Topic::Everybody).then(Instant::now);
                 let slot = slots::slot(entry.key().as_bytes());
                 entry.insert(Entry {
                     topic,
@@ -303,7 +309,7 @@ impl Driver {
                     state: State::Unasked,
                     heard_on: None,
                     waiting: Vec::new(),
-                    lost: None,
+                    lost,
                     idle_since: None,
                 })
             }

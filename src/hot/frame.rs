@@ -9,6 +9,8 @@
 //! | `p <version> <connection or ->` | user, rooms JSON, presence JSON |
 //! | `t` | thread, room type, the user who is not told, JSON list of [user, started_ms] |
 //! | `c <count>` | |
+//! | `r <at_ms> user` or `r <at_ms> token` | the id that was revoked |
+//! | `x <epoch> <rev> <at_ms>` | the room is closed |
 //! | `?` | said by the node's own bus: the subscription is interrupted |
 //! | `! <outage_ms>` | said by the node's own bus: it stands again |
 
@@ -17,6 +19,7 @@ use std::str::{FromStr, Split};
 use std::time::Duration;
 
 use crate::hot::presence;
+use crate::hot::revocations::{Revocation, Subject};
 use crate::types::{LeaveReason, Presence, RoomName, UserId};
 
 /// Longest frame that is read; a longer one is no frame of ours.
@@ -126,6 +129,13 @@ pub enum BusEvent {
     Count {
         members: u64,
     },
+    Revoked(Revocation),
+    /// Everybody is out of the room, and the room is no more.
+    Closed {
+        epoch: String,
+        rev: u64,
+        at_ms: i64,
+    },
 }
 
 impl BusEvent {
@@ -227,6 +237,16 @@ pub fn decode(payload: &[u8]) -> Option<BusEvent> {
         "!" => Some(BusEvent::Restored {
             outage_ms: fields.next()?.parse().ok()?,
         }),
+        "r" => {
+            let at_ms = fields.next()?.parse().ok()?;
+            let subject = Subject::parse(fields.next()?, rest)?;
+            Some(BusEvent::Revoked(Revocation { subject, at_ms }))
+        }
+        "x" => Some(BusEvent::Closed {
+            epoch: fields.next()?.to_owned(),
+            rev: fields.next()?.parse().ok()?,
+            at_ms: fields.next()?.parse().ok()?,
+        }),
         "c" => Some(BusEvent::Count {
             members: fields.next()?.parse().ok()?,
         }),
@@ -277,7 +297,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_is_too_strange(head in "[mjlptc]( [a-z0-9-]{0,6}){0,6}", rest in "(\n[ -~]{0,12}){0,5}") {
+        fn no_text_is_too_strange(head in "[mjlptcrx]( [a-z0-9-]{0,6}){0,6}", rest in "(\n[ -~]{0,12}){0,5}") {
             let _ = decode(format!("{head}{rest}").as_bytes());
         }
     }

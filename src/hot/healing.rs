@@ -29,6 +29,8 @@ pub struct Heard {
 pub enum Healed {
     /// The room is no more.
     Gone,
+    /// The room was closed, which is to be told.
+    Closed(BusEvent),
     /// It has begun anew, in an epoch of which nothing leads back: Redis has lost it.
     Anew(Heard),
     /// It cannot be told one by one: members and history are to be read again.
@@ -62,6 +64,7 @@ pub async fn heal(hot: &Hot, room: &RoomName, known: &Heard, outage: Duration) -
     HEAL.read(|| {
         Ok(match &*reply.text()? {
             "gone" => Healed::Gone,
+            "closed" => frame::decode(reply.text()?.as_bytes()).map_or(Healed::Gone, Healed::Closed),
             "anew" => Healed::Anew(reply.heard()?),
             "reset" => Healed::Reset {
                 heard: reply.heard()?,

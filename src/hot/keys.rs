@@ -123,6 +123,15 @@ pub enum Object {
     Tombstone,
 }
 
+/// Whose tokens, and for what: the class stands before the id, so that no id is another class's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bucket<'a> {
+    User(&'a UserId, &'static str),
+    Address(&'a str, &'static str),
+    /// A user in one room; in the room's partition.
+    Room(&'a RoomName, &'a UserId, &'static str),
+}
+
 /// Builds names. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Keys {
@@ -201,6 +210,20 @@ impl Keys {
     /// Where presence is told to everybody, one channel per partition, with `REALTIME_PRESENCE_AUDIENCE=all`.
     pub fn presence_channel(&self, partition: Partition) -> String {
         self.plain(partition, "bus.presence")
+    }
+
+    /// In the partition of whoever is limited.
+    pub fn limit(&self, bucket: &Bucket<'_>) -> String {
+        let in_room: String;
+        let (partition, class, id) = match bucket {
+            Bucket::User(user, class) => (Partition::of_user(user), class, user.as_str()),
+            Bucket::Address(address, class) => (Partition::of(address), class, *address),
+            Bucket::Room(room, user, class) => {
+                in_room = format!("{room}\0{user}");
+                (Partition::of_room(room), class, &*in_room)
+            }
+        };
+        self.named(partition, "limit", &format!("{class}:{id}"))
     }
 
     pub fn room(&self, room: &RoomName) -> String {
@@ -289,6 +312,16 @@ impl Keys {
 
     pub fn node_ends(&self) -> String {
         format!("{}:{{nodes}}:node.ends", self.prefix)
+    }
+
+    /// Whose tokens are no longer good.
+    pub fn revocations(&self) -> String {
+        format!("{}:{{nodes}}:revocations", self.prefix)
+    }
+
+    /// What every node hears, in the slot of `{nodes}`.
+    pub fn everybody_channel(&self) -> String {
+        format!("{}:{{nodes}}:bus.all", self.prefix)
     }
 
     pub fn check(&self) -> String {

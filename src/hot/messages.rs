@@ -3,14 +3,15 @@
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::frame::{self, BusEvent, Message};
-use super::keys::Lease;
+use super::keys::{Bucket, Lease};
 use super::reply::{Reply, UnexpectedReply};
 use super::rooms::Since;
 use super::script::{self, Call, Script, script};
 use super::{Hot, HotError, millis};
-use crate::types::RoomName;
+use crate::types::{Rate, RoomName};
 
 script!(SEND = "messages/send");
 script!(HISTORY = "messages/history");
@@ -46,6 +47,8 @@ pub struct Sent {
     pub epoch: String,
     pub seq: u64,
     pub sent_ms: i64,
+    /// Over the user's rate in the room, where that is only counted.
+    pub is_over: bool,
 }
 
 /// Outcome of [`send`].
@@ -57,6 +60,8 @@ pub enum Send {
     Stranger,
     Muted,
     Forbidden,
+    /// The user says too much in this room; after this time the next may be said.
+    Limited(Duration),
 }
 
 /// Draws the next number of the room, keeps the message, and publishes it. A call whose connection broke is made once
@@ -74,7 +79,7 @@ pub async fn send(hot: &Hot, request: &SendRequest<'_>) -> Result<Send, HotError
 fn send_call(hot: &Hot, request: &SendRequest<'_>, token: &str, again: bool) -> Call {
     let (keys, room, lease) = (hot.keys(), request.room, request.lease);
     let id = request.client_message_id;
-    let history = &hot.terms().history;
+    let (history, rate) = (&hot.terms().history, hot.terms().room_messages);
     SEND.call()
         .key(keys.room(room))
         .key(keys.room_live(room))
@@ -82,6 +87,7 @@ fn send_call(hot: &Hot, request: &SendRequest<'_>, token: &str, again: bool) -> 
         .key(keys.room_dedupe(room, &lease.user, id.unwrap_or_default()))
         .key(keys.room_channel(room))
         .key(keys.room_history(room))
+        .key(keys.limit(&Bucket::Room(room, &lease.user, "messages")))
         .arg(lease.user.as_str())
         .arg(lease.member())
         .arg(request.body)
@@ -94,6 +100,9 @@ fn send_call(hot: &Hot, request: &SendRequest<'_>, token: &str, again: bool) -> 
         .number(request.behind)
         .arg(token)
         .flag(again)
+        .number(rate.map_or(0, Rate::interval_us))
+        .number(rate.map_or(1, Rate::burst))
+        .flag(hot.terms().only_counted)
 }
 
 fn sent(mut reply: Reply) -> Result<Send, HotError> {
@@ -104,7 +113,9 @@ fn sent(mut reply: Reply) -> Result<Send, HotError> {
                 epoch: reply.text()?,
                 seq: reply.integer()?,
                 sent_ms: reply.integer()?,
+                is_over: reply.flag()?,
             }),
+            "limited" => Send::Limited(Duration::from_micros(reply.integer()?)),
             "missing" => Send::Missing,
             "banned" => Send::Banned,
             "stranger" => Send::Stranger,

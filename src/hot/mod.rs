@@ -7,12 +7,15 @@ pub mod explain;
 pub mod frame;
 pub mod healing;
 pub mod keys;
+pub mod limits;
 mod line;
 pub mod link;
 pub mod messages;
+pub mod moderation;
 pub mod nodes;
 pub mod presence;
 mod reply;
+pub mod revocations;
 pub mod rooms;
 pub mod script;
 pub mod sessions;
@@ -28,6 +31,7 @@ use std::time::Duration;
 use bb8_redis::RedisConnectionManager;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 
+use crate::types::Rate;
 use keys::Keys;
 use link::Link;
 use redis::ConnectionAddr;
@@ -51,8 +55,18 @@ pub struct Terms {
     pub presence_to_all: bool,
     /// Most connections of one user.
     pub user_connections: u64,
+    /// What one user may say in one room; `None`: as much as anybody likes.
+    pub room_messages: Option<Rate>,
+    /// Who is over one of the two is let through, and told of.
+    pub only_counted: bool,
+    /// Whoever makes a room by joining is its admin.
+    pub makers_own: bool,
     /// Most rooms of one connection.
     pub connection_rooms: u64,
+    /// How long a revocation is remembered.
+    pub revocation_keep: Duration,
+    /// Most revocations that are remembered at once.
+    pub revocations: u32,
     /// What is kept of each room.
     pub history: HistoryTerms,
     /// From the end of a connection's lease to that of the session that its client may recover.

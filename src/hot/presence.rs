@@ -53,6 +53,8 @@ pub enum Connect {
         rooms: Vec<RoomName>,
         /// Something of the user was in grace: nobody saw a flap.
         returned: bool,
+        /// One more than a user may have, where that is only counted.
+        is_over: bool,
     },
     /// The user has as many connections as one user may have.
     Full,
@@ -102,6 +104,7 @@ pub async fn connect(hot: &Hot, lease: &Lease, facts: &Facts, known: Option<&Pre
             true if known.version == 0 => "take",
             true => "keep",
         })
+        .flag(hot.terms().only_counted)
         .run(hot)
         .await?;
     CONNECT.read(|| {
@@ -114,6 +117,7 @@ pub async fn connect(hot: &Hot, lease: &Lease, facts: &Facts, known: Option<&Pre
             now_ms: reply.integer()?,
             rooms: reply.rooms()?,
             returned: reply.flag()?,
+            is_over: reply.flag()?,
         })
     })
 }

@@ -35,6 +35,8 @@ pub struct NewRoom {
     pub visibility: Visibility,
     /// `None`: no bound.
     pub max_members: Option<u32>,
+    /// Its admin from the start; who is there already stays as it is.
+    pub owner: Option<UserId>,
 }
 
 /// A room as the administration sees it; `members` are live users.
@@ -69,12 +71,14 @@ pub async fn create(hot: &Hot, room: &NewRoom) -> Result<(bool, Room), HotError>
         .key(hot.keys().room(&room.name))
         .key(hot.keys().room_changes(&room.name))
         .key(hot.keys().room_history(&room.name))
+        .key(hot.keys().room_policy(&room.name))
         .arg(room.name.as_str())
         .arg(uuid())
         .arg(room.kind.as_str())
         .arg(room.visibility.as_str())
         .number(room.max_members.unwrap_or(0))
         .arg(new_epoch())
+        .arg(room.owner.as_ref().map(UserId::as_str).unwrap_or_default())
         .run(hot)
         .await?;
     CREATE.read(|| Ok((reply.flag()?, reply.room(room.name.clone())?)))
@@ -198,7 +202,11 @@ pub async fn join(hot: &Hot, request: &JoinRequest<'_>) -> Result<Join, HotError
         .arg(request.presence.status.as_str())
         .number(hot.terms().presence_limit)
         .number(millis(COUNT_EVERY))
-        .flag(request.autocreate)
+        .number(match (request.autocreate, hot.terms().makers_own) {
+            (false, _) => 0,
+            (true, false) => 1,
+            (true, true) => 2,
+        })
         .arg(uuid())
         .arg(new_epoch())
         .arg(request.known.map_or("", |known| &known.epoch))
@@ -279,6 +287,7 @@ fn leave_call(hot: &Hot, request: &LeaveRequest<'_>) -> Call {
         .key(keys.due(super::keys::Partition::of_room(room)))
         .key(keys.room_channel(room))
         .key(keys.room_changes(room))
+        .key(keys.room_policy(room))
         .arg(room.as_str())
         .arg(lease.user.as_str())
         .arg(lease.member())
@@ -431,6 +440,30 @@ pub async fn strangers(hot: &Hot, room: &RoomName, leases: &[Lease]) -> Result<V
     Ok(strangers)
 }
 
+/// One room. `None`: there is none of that name.
+pub async fn read(hot: &Hot, room: &RoomName) -> Result<Option<Room>, HotError> {
+    let call = READ.call().key(hot.keys().room(room)).key(hot.keys().room_users(room));
+    listed(call.run(hot).await?)
+}
+
+fn listed(mut reply: Reply) -> Result<Option<Room>, HotError> {
+    if reply.is_empty() {
+        return Ok(None);
+    }
+    READ.read(|| {
+        let name = reply.id()?;
+        let mut room = reply.room(name)?;
+        room.members = reply.integer()?;
+        Ok(Some(room))
+    })
+}
+
+/// A page of members, for whoever need not be one.
+pub async fn page_of(hot: &Hot, room: &RoomName, after: Option<&UserId>, limit: u32) -> Result<Page, HotError> {
+    let found = page(members_call(hot, room, after, limit, None).run(hot).await?)?;
+    Ok(found.expect("without an asker every page is given"))
+}
+
 /// Tells a large room how many it is, if that is due.
 pub async fn count(hot: &Hot, room: &RoomName) -> Result<(), HotError> {
     COUNT
@@ -469,19 +502,10 @@ pub async fn list(hot: &Hot) -> Result<Vec<Room>, HotError> {
         }
     }
     let call = |room| READ.call().key(hot.keys().room(room)).key(hot.keys().room_users(room));
-    let mut listed = Vec::with_capacity(rooms.len());
+    let mut found = Vec::with_capacity(rooms.len());
     for reply in script::run_all(hot, rooms.iter().map(call).collect()).await? {
-        let mut reply = reply?;
-        if reply.is_empty() {
-            continue;
-        }
-        listed.push(READ.read(|| {
-            let name = reply.id()?;
-            let mut room = reply.room(name)?;
-            room.members = reply.integer()?;
-            Ok(room)
-        })?);
+        found.extend(listed(reply?)?);
     }
-    listed.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(listed)
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
 }

@@ -14,8 +14,11 @@ use super::{Hot, HotError};
 
 /// The fragments that `-- @include <name>` puts in place: Redis has no modules.
 const FRAGMENTS: &[(&str, &str)] = &[
+    ("limits/_gcra", include_str!("../../lua/limits/_gcra.lua")),
+    ("moderation/_state", include_str!("../../lua/moderation/_state.lua")),
     ("messages/_state", include_str!("../../lua/messages/_state.lua")),
     ("presence/_state", include_str!("../../lua/presence/_state.lua")),
+    ("rooms/_departure", include_str!("../../lua/rooms/_departure.lua")),
     ("rooms/_state", include_str!("../../lua/rooms/_state.lua")),
     ("typing/_state", include_str!("../../lua/typing/_state.lua")),
 ];
@@ -87,8 +90,11 @@ pub fn all() -> Vec<&'static Script> {
         super::typing::SCRIPTS,
         super::messages::SCRIPTS,
         super::sessions::SCRIPTS,
+        super::limits::SCRIPTS,
+        super::moderation::SCRIPTS,
         super::sweep::SCRIPTS,
         super::nodes::SCRIPTS,
+        super::revocations::SCRIPTS,
     ]
     .into_iter()
     .flatten()

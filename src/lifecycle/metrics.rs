@@ -16,6 +16,8 @@ pub struct Metrics {
     pub(super) beats: Histogram,
     pub(super) leases: IntGaugeVec,
     pub(super) drift: IntGauge,
+    pub(super) key_set_loaded: IntGauge,
+    pub(super) key_set_failures: IntCounter,
 }
 
 impl Metrics {
@@ -67,6 +69,14 @@ impl Metrics {
                 "realtime_lease_drift",
                 "Derived state that contradicts the leases, as last seen; none is expected.",
             )?,
+            key_set_loaded: IntGauge::new(
+                "realtime_key_set_loaded_timestamp_seconds",
+                "When the tokens' key set was last found up to date, Unix time; 0 before.",
+            )?,
+            key_set_failures: IntCounter::new(
+                "realtime_key_set_failures_total",
+                "Loads of the tokens' key set that came to nothing.",
+            )?,
             missing: IntCounter::new("realtime_leases_missing_total", "Own leases that Redis did not have.")?,
         };
         registry.register(Box::new(metrics.ends.clone()))?;
@@ -80,6 +90,8 @@ impl Metrics {
         registry.register(Box::new(metrics.beats.clone()))?;
         registry.register(Box::new(metrics.leases.clone()))?;
         registry.register(Box::new(metrics.drift.clone()))?;
+        registry.register(Box::new(metrics.key_set_loaded.clone()))?;
+        registry.register(Box::new(metrics.key_set_failures.clone()))?;
         Ok(metrics)
     }
 }

@@ -1,9 +1,11 @@
-//! What a node does by itself: it extends its connections' leases and its own, and ends what has run out. Not here: what
-//! an end means (`domain::endings`).
+//! What a node does by itself: it extends its connections' leases and its own, ends what has run out, and keeps the
+//! tokens' key set up to date. Not here: what an end means (`domain::endings`).
 
 pub mod beat;
 pub mod drift;
+mod fetch;
 pub mod heartbeat;
+pub mod key_set;
 mod metrics;
 pub mod sweep;
 

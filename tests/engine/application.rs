@@ -32,16 +32,23 @@ impl Probe {
 }
 
 impl Application for Probe {
-    fn admit(&self, request: &http::request::Parts, _: SocketAddr) -> Result<(), Refusal> {
-        if request.headers.contains_key("x-full") {
-            let retry_after = Some(Duration::from_millis(1500));
-            return Err(Refusal {
-                status: StatusCode::SERVICE_UNAVAILABLE,
-                retry_after,
-                message: "full".into(),
-            });
+    fn admit<'a>(
+        &'a self,
+        request: &'a http::request::Parts,
+        _: SocketAddr,
+    ) -> LocalBoxFuture<'a, Result<(), Refusal>> {
+        async move {
+            if request.headers.contains_key("x-full") {
+                let retry_after = Some(Duration::from_millis(1500));
+                return Err(Refusal {
+                    status: StatusCode::SERVICE_UNAVAILABLE,
+                    retry_after,
+                    message: "full".into(),
+                });
+            }
+            Ok(())
         }
-        Ok(())
+        .boxed_local()
     }
 
     fn connect(

@@ -75,14 +75,20 @@ impl Running {
 }
 
 impl Application for App {
-    fn admit(&self, _request: &http::request::Parts, _remote: std::net::SocketAddr) -> Result<(), Refusal> {
-        if !self.is_full.load(SeqCst) {
-            return Ok(());
-        }
-        Err(Refusal {
-            status: http::StatusCode::SERVICE_UNAVAILABLE,
-            retry_after: Some(std::time::Duration::from_millis(1_500)),
-            message: "full".into(),
+    fn admit<'a>(
+        &'a self,
+        _request: &'a http::request::Parts,
+        _remote: std::net::SocketAddr,
+    ) -> LocalBoxFuture<'a, Result<(), Refusal>> {
+        Box::pin(async {
+            if !self.is_full.load(SeqCst) {
+                return Ok(());
+            }
+            Err(Refusal {
+                status: http::StatusCode::SERVICE_UNAVAILABLE,
+                retry_after: Some(std::time::Duration::from_millis(1_500)),
+                message: "full".into(),
+            })
         })
     }
 

@@ -70,10 +70,15 @@ impl Ear {
         }
     }
 
-    /// The next frame, also one that the bus itself says.
+    /// The next frame, also one that the bus itself says of a topic that was asked for.
     pub async fn any_frame(&mut self) -> (Topic, u64, Vec<u8>) {
-        let next = tokio::time::timeout(PATIENCE, self.frames.recv()).await;
-        next.expect("nothing comes").expect("the bus stands")
+        loop {
+            let next = tokio::time::timeout(PATIENCE, self.frames.recv()).await;
+            let frame = next.expect("nothing comes").expect("the bus stands");
+            if frame.0 != Topic::Everybody || !matches!(frame.2[0], b'!' | b'?') {
+                return frame;
+            }
+        }
     }
 
     /// What was told to a topic that this ear listens to, since the last call for it and until now.
@@ -112,6 +117,7 @@ pub async fn publish(stage: &Stage, topic: &Topic, frame: &[u8]) {
         Topic::User(user) => stage.keys().user_channel(user),
         Topic::Presence(partition) => stage.keys().presence_channel(*partition),
         Topic::Node(node) => stage.keys().node(node),
+        Topic::Everybody => stage.keys().everybody_channel(),
     };
     let listeners: u64 = stage.ask("SPUBLISH", (channel, frame)).await;
     assert!(listeners > 0, "nobody listens to {topic:?}");
@@ -133,7 +139,9 @@ fn word(event: &BusEvent) -> String {
             names.sort_unstable();
             format!("typing {}[{}]", thread.as_deref().unwrap_or_default(), names.join(","))
         }
+        BusEvent::Closed { .. } => "closed".to_owned(),
         BusEvent::Count { members } => format!("count {members}"),
+        BusEvent::Revoked(revocation) => format!("revoked {:?}", revocation.subject),
         BusEvent::Interrupted => "interrupted".to_owned(),
         BusEvent::Restored { .. } => "restored".to_owned(),
     }

@@ -3,11 +3,13 @@
 use std::slice;
 use std::time::Duration;
 
-use nself_realtime::domain::{endings, rooms as domain_rooms};
+use nself_realtime::domain::{endings, limits, rooms as domain_rooms};
+use nself_realtime::hot::moderation::{self, Act, Actor, Term};
 use nself_realtime::hot::presence::{self, Choice};
+use nself_realtime::hot::revocations::Subject;
 use nself_realtime::hot::typing::{self, Mark};
-use nself_realtime::hot::{doctor, explain, healing, messages, nodes, rooms, script, sessions};
-use nself_realtime::types::{RoomName, Status};
+use nself_realtime::hot::{doctor, explain, healing, messages, nodes, revocations, rooms, script, sessions};
+use nself_realtime::types::{Rate, Role, RoomName, Status};
 
 use crate::stage::{GRACE, Stage, held, lease, now_ms, partition, room, user};
 use crate::support::redis::Redis;
@@ -155,6 +157,7 @@ pub async fn call_every_script(stage: &Stage, forgetful: bool) {
             .is_some()
     );
     forget().await;
+    call_moderation(stage, &lobby, &forget).await;
     stage.room("lobby").await;
     forget().await;
     assert_eq!(domain_rooms::list(hot).await.unwrap().len(), 1);
@@ -182,6 +185,20 @@ pub async fn call_every_script(stage: &Stage, forgetful: bool) {
     nodes::bury(hot, &alice.node, GRACE).await.unwrap();
     forget().await;
     hot.check().await.unwrap();
+    forget().await;
+    let (class, rate) = (limits::Class::Messages, Rate::new(60, 1).unwrap());
+    let one = limits::Draw { owed: 0, wanted: 1 };
+    assert_eq!(
+        limits::draw(hot, &alice.user, class, rate, one).await.unwrap().granted,
+        1
+    );
+    forget().await;
+    let revoked = Subject::User(alice.user.clone());
+    assert_ne!(revocations::add(hot, &revoked).await.unwrap(), revocations::Added::Full);
+    forget().await;
+    assert!(revocations::check(hot, &alice.user, None).await.unwrap().0.is_some());
+    forget().await;
+    assert_eq!(revocations::since(hot, GRACE).await.unwrap().len(), 1);
 
     let (called, failed) = stage.calls();
     // Within a pipeline the first script alone is measured.
@@ -193,6 +210,35 @@ pub async fn call_every_script(stage: &Stage, forgetful: bool) {
         .collect();
     assert!(missing.is_empty(), "never called: {missing:?}");
     assert!((failed - 0.0).abs() < f64::EPSILON, "{failed} calls failed");
+}
+
+async fn call_moderation(stage: &Stage, room: &RoomName, forget: impl AsyncFn()) {
+    let (hot, nobody) = (&stage.hot, user("nobody"));
+    let act = Act {
+        actor: Actor::Administration,
+        room,
+        user: &nobody,
+    };
+    moderation::expel(hot, &act, Some(Term::Forever))
+        .await
+        .unwrap()
+        .unwrap();
+    forget().await;
+    moderation::unban(hot, &act).await.unwrap().unwrap();
+    forget().await;
+    moderation::mute(hot, &act, Some(Term::Forever)).await.unwrap().unwrap();
+    forget().await;
+    moderation::appoint(hot, &act, Role::Guest).await.unwrap().unwrap();
+    forget().await;
+    assert_eq!(moderation::read(hot, room, 10).await.unwrap().0, 1);
+    forget().await;
+    assert!(
+        moderation::close(hot, &RoomName::parse("nowhere").unwrap())
+            .await
+            .unwrap()
+            .is_none()
+    );
+    forget().await;
 }
 
 #[tokio::test]

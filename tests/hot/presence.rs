@@ -48,6 +48,7 @@ async fn a_connection_is_a_lease_with_a_record() {
         now_ms: at_ms,
         rooms,
         returned: false,
+        is_over: false,
     } = connected
     else {
         panic!("alice has no other connection");

@@ -31,6 +31,7 @@ async fn a_room_is_made_once() {
         kind: RoomType::Group,
         visibility: Visibility::Private,
         max_members: Some(7),
+        owner: None,
     };
     let Created::New(made) = domain::create(&stage.hot, &new).await.unwrap() else {
         panic!("there was none");

@@ -46,7 +46,12 @@ pub fn terms() -> Terms {
         presence_limit: 500,
         presence_to_all: false,
         user_connections: 100,
+        room_messages: None,
+        only_counted: false,
+        makers_own: true,
         connection_rooms: 100,
+        revocation_keep: Duration::from_secs(3_600),
+        revocations: 100,
         history: HistoryTerms {
             size: 100,
             bytes: 1024 * 1024,
@@ -93,6 +98,17 @@ impl Stage {
             redis,
             others: Vec::new(),
         }
+    }
+
+    /// Another node's handle, with connections of its own.
+    pub fn sibling(&self) -> Hot {
+        let settings = Settings {
+            url: self.url.clone(),
+            prefix: self.prefix.clone(),
+            terms: self.hot.terms().clone(),
+            metrics: Metrics::new(&Registry::new()).unwrap(),
+        };
+        Hot::open(settings).unwrap()
     }
 
     /// On a Cluster.
@@ -169,6 +185,7 @@ impl Stage {
             kind,
             visibility,
             max_members: most,
+            owner: None,
         };
         again(async || rooms::create(&self.hot, &room).await).await;
         room.name

@@ -64,6 +64,7 @@ async fn run(cluster: &Cluster, mut command: tokio::process::Command, home: &Pat
         .env("REDIS_PORT", cluster.redis.port().to_string())
         .env("TRANSPORT", transport)
         .env("JWT_SECRET", SECRET)
+        .env("GATEWAY", env!("CARGO_BIN_EXE_nself-realtime"))
         .env("PRIVATE_ROOM", PRIVATE_ROOM)
         .env("SECRET_ROOM", SECRET_ROOM)
         .env("BROADCAST_ROOM", BROADCAST_ROOM)

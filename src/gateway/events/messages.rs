@@ -8,15 +8,19 @@ use super::super::outgoing::{self, iso};
 use super::super::payload::{Incoming, METADATA_MAX_BYTES};
 use super::super::protocol::{ErrorCode, Failure, ack};
 use super::{Handled, Outcome, Turn};
+use crate::domain::limits::Class;
 use crate::domain::messages::{self, History, HistoryPage, PageRequest, REPLAY_MAX, Send, SendRequest, Sent};
 use crate::types::RoomName;
 
+/// What the rate of a user in one room is called in metrics.
+const ROOM_MESSAGES: &str = "room_messages";
 /// Messages of a page, where the client does not say how many.
 const PAGE_DEFAULT: u32 = 100;
 
 /// `message:send`: says something in a room.
 pub async fn send(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let said = decode(turn, incoming)?;
+    turn.limit(Class::Messages).await?;
     let listens_only = turn.client.user.is_anonymous() && !turn.shard.node.settings.anonymous_may_send;
     let lease = turn.client.lease();
     let request = SendRequest {
@@ -31,7 +35,14 @@ pub async fn send(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
         .await
         .map_err(|error| turn.unavailable(error))?
     {
-        Send::Sent(sent) => Ok(answer(turn, &said.room, &sent)),
+        Send::Sent(sent) => {
+            turn.shard.node.is_barred(ROOM_MESSAGES, sent.is_over);
+            Ok(answer(turn, &said.room, &sent))
+        }
+        Send::Limited(wait) => {
+            turn.shard.node.is_barred(ROOM_MESSAGES, true);
+            Err(Failure::rate_limited(wait))
+        }
         Send::Missing => Err(Failure::room_not_found()),
         Send::Banned => Err(Failure::new(ErrorCode::Banned, "You are banned from this room")),
         Send::Stranger => Err(Failure::not_a_member()),
@@ -101,6 +112,7 @@ fn answer(turn: &Turn<'_>, room: &RoomName, sent: &Sent) -> Outcome {
 /// `message:history`: one page of what was said, oldest first.
 pub async fn history(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let (room, wanted) = decode_page(incoming)?;
+    turn.limit(Class::Requests).await?;
     let found = messages::history(&turn.shard.hot, &turn.client.lease(), &room, wanted).await;
     match found.map_err(|error| turn.unavailable(error))? {
         History::Page(page) => Ok(Outcome::Done(Some(written(&page)))),

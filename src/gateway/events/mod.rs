@@ -2,12 +2,14 @@
 //! call, answer.
 
 mod messages;
+mod moderation;
 mod presence;
 mod rooms;
 mod session;
 mod typing;
 
 use std::rc::Rc;
+use std::time::Duration;
 
 pub(super) use rooms::refused;
 
@@ -24,6 +26,8 @@ pub struct Turn<'a> {
     pub client: &'a Rc<Client>,
     /// The id to answer with, if the client waits for an ack.
     pub ack: Option<u64>,
+    /// How long the connection's gate is closed, if it is.
+    pub gate_closed_for: Option<Duration>,
 }
 
 /// How an event ended well.
@@ -47,9 +51,15 @@ pub async fn dispatch(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
         event::ROOM_JOIN => rooms::join(turn, incoming).await,
         event::ROOM_LEAVE => rooms::leave(turn, incoming).await,
         event::ROOM_MEMBERS => rooms::members(turn, incoming).await,
+        event::ROOM_KICK => moderation::kick(turn, incoming).await,
+        event::ROOM_BAN => moderation::ban(turn, incoming).await,
+        event::ROOM_UNBAN => moderation::unban(turn, incoming).await,
+        event::ROOM_MUTE => moderation::mute(turn, incoming).await,
+        event::ROOM_UNMUTE => moderation::unmute(turn, incoming).await,
+        event::ROOM_ROLE => moderation::role(turn, incoming).await,
         event::PRESENCE_UPDATE => presence::update(turn, incoming).await,
         event::PRESENCE_SUBSCRIBE => presence::subscribe(turn, incoming).await,
-        event::PRESENCE_UNSUBSCRIBE => presence::unsubscribe(turn, incoming),
+        event::PRESENCE_UNSUBSCRIBE => presence::unsubscribe(turn, incoming).await,
         event::PRESENCE_GET => presence::get(turn, incoming).await,
         event::PING => session::ping(turn, incoming),
         event::PONG => session::pong(turn, incoming).await,

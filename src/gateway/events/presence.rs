@@ -7,6 +7,7 @@ use super::super::outgoing;
 use super::super::payload::{Fields, Incoming};
 use super::super::protocol::{ErrorCode, Failure};
 use super::{Handled, Outcome, Turn};
+use crate::domain::limits::Class;
 use crate::domain::presence::{self, Choice};
 use crate::types::{Presence, RoomName, Status, UserId};
 
@@ -20,6 +21,7 @@ pub async fn update(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let choice = decode_choice(incoming)?;
     require_presence(turn)?;
     turn.require_user()?;
+    turn.limit(Class::Presence).await?;
     let (shard, client) = (turn.shard, turn.client);
     let mut chosen = presence::choose(&shard.hot, &client.lease(), &choice)
         .await
@@ -54,6 +56,7 @@ fn decode_choice(incoming: &Incoming<'_>) -> Result<Choice, Failure> {
 /// `presence:subscribe`: hears of users from now on, as far as rooms are shared.
 pub async fn subscribe(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let users = decode_users(turn, &mut incoming.object()?)?;
+    turn.limit(Class::Presence).await?;
     let (shard, client) = (turn.shard, turn.client);
     let fresh: Vec<&UserId> = users
         .iter()
@@ -79,8 +82,9 @@ pub async fn subscribe(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
 }
 
 /// `presence:unsubscribe`: no longer hears of users.
-pub fn unsubscribe(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
+pub async fn unsubscribe(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let users = decode_users(turn, &mut incoming.object()?)?;
+    turn.limit(Class::Presence).await?;
     users.iter().for_each(|user| turn.shard.unwatch(user, turn.client));
     Ok(Outcome::Done(None))
 }
@@ -88,6 +92,7 @@ pub fn unsubscribe(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
 /// `presence:get`: how users are now.
 pub async fn get(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let users = decode_users(turn, &mut incoming.object()?)?;
+    turn.limit(Class::Presence).await?;
     let presences = look_up(turn, &users, false).await?;
     Ok(Outcome::Done(Some(json!({ "presences": presences }).to_string())))
 }

@@ -9,6 +9,8 @@ use super::super::payload::Incoming;
 use super::super::protocol::{ErrorCode, Failure, ack};
 use super::super::rooms::{Completed, Position};
 use super::{Handled, Outcome, Turn};
+use crate::config::Limits;
+use crate::domain::limits::Class;
 use crate::domain::rooms::{self, JoinOptions, JoinRefusal, Joined, Member, MembersRefusal, Since};
 use crate::hot::HotError;
 use crate::hot::bus::Topic;
@@ -23,6 +25,7 @@ const PAGE_MAX: u32 = 1_000;
 pub async fn join(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let mut fields = incoming.object()?;
     let (room, since) = (fields.room()?, fields.since()?);
+    turn.limit(Class::Joins).await?;
     require_room_for(turn, &room)?;
     turn.shard.rooms.borrow_mut().begin_join(&room, turn.client);
     let outcome = subscribe_and_join(turn, &room, since.as_ref()).await;
@@ -32,7 +35,7 @@ pub async fn join(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
             // Whoever was in the room and may no longer be hears nothing more of it.
             turn.client.rooms.borrow_mut().remove(&room);
             turn.shard.leave_room(&room, turn.client);
-            Err(refused(refusal))
+            Err(refusal)
         }
         Err(error) => Err(turn.unavailable(error)),
     };
@@ -50,15 +53,34 @@ fn require_room_for(turn: &Turn<'_>, room: &RoomName) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The subscription stands before the membership, so that nothing of the room is missed.
+/// The subscription stands before the membership, so that nothing of the room is missed. A room is made by a second join,
+/// which alone has to be paid for: only Redis knows whether it is there, and rooms that are there are joined far more often.
 async fn subscribe_and_join(
     turn: &Turn<'_>,
     room: &RoomName,
     since: Option<&Since>,
+) -> Result<Result<Joined, Failure>, HotError> {
+    let (shard, settings) = (turn.shard, &turn.shard.node.settings);
+    shard.node.bus.subscribe(Topic::Room(room.clone()), shard.index).await?;
+    let may_make = !turn.client.user.is_anonymous() && settings.room_autocreate.matches(room.as_str());
+    let is_free = settings.limits == Limits::Off;
+    let mut joined = join_registered(turn, room, since, may_make && is_free).await?;
+    if matches!(joined, Err(JoinRefusal::NotFound)) && may_make && !is_free {
+        if let Err(failure) = turn.limit_also(Class::Creations).await {
+            return Ok(Err(failure));
+        }
+        joined = join_registered(turn, room, since, true).await?;
+    }
+    Ok(joined.map_err(refused))
+}
+
+async fn join_registered(
+    turn: &Turn<'_>,
+    room: &RoomName,
+    since: Option<&Since>,
+    autocreate: bool,
 ) -> Result<Result<Joined, JoinRefusal>, HotError> {
     let shard = turn.shard;
-    shard.node.bus.subscribe(Topic::Room(room.clone()), shard.index).await?;
-    let autocreate = !turn.client.user.is_anonymous() && shard.node.settings.room_autocreate.matches(room.as_str());
     let options = JoinOptions {
         autocreate,
         known: None,
@@ -89,6 +111,10 @@ fn complete(turn: &Turn<'_>, room: &RoomName, joined: &Joined) -> Handled {
         Completed::Done => Ok(Outcome::Answered),
         Completed::NewEpoch => {
             turn.shard.heal_anew(room, Duration::ZERO);
+            Ok(Outcome::Answered)
+        }
+        Completed::Expelled => {
+            turn.shard.forget_room(room, turn.client);
             Ok(Outcome::Answered)
         }
         Completed::Failed => {
@@ -141,6 +167,7 @@ pub fn refused(refusal: JoinRefusal) -> Failure {
 /// `room:leave`: out of the room, behind what was said before.
 pub async fn leave(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let room = incoming.object()?.room()?;
+    turn.limit(Class::Requests).await?;
     let left = rooms::leave(&turn.shard.hot, &turn.client.lease(), &room).await;
     let left = left.map_err(|error| turn.unavailable(error))?;
     if let Some(left) = &left {
@@ -167,6 +194,7 @@ pub async fn members(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let after = cursor
         .map(|cursor| UserId::parse(&cursor).map_err(|rule| Failure::field("cursor", rule)))
         .transpose()?;
+    turn.limit(Class::Requests).await?;
     let page = rooms::members(&turn.shard.hot, &turn.client.lease(), &room, after.as_ref(), limit).await;
     let page = match page.map_err(|error| turn.unavailable(error))? {
         Ok(page) => page,

@@ -7,7 +7,8 @@ use super::super::outgoing::{self, iso, now_ms};
 use super::super::payload::Incoming;
 use super::super::protocol::{ErrorCode, Failure};
 use super::{Handled, Outcome, Turn};
-use crate::domain::identity::Identity;
+use crate::domain::identity::{Identity, IdentityError};
+use crate::domain::limits::Class;
 use crate::domain::presence;
 
 /// Longest latency that is believed, in ms.
@@ -16,6 +17,7 @@ const LATENCY_MAX_MS: i64 = 60_000;
 /// The one ack that is not wrapped: the client's own timestamp, echoed.
 pub fn ping(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let timestamp = incoming.optional_object()?.optional_number("timestamp")?;
+    turn.limit_locally()?;
     turn.client.socket.send(&outgoing::pong(now_ms()));
     if let Some(id) = turn.ack {
         let mut answer = json!({ "success": true });
@@ -33,6 +35,7 @@ pub async fn pong(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let sent_ms = timestamp
         .and_then(|number| number.as_f64())
         .ok_or_else(|| Failure::field("timestamp", "is missing"))?;
+    turn.limit_locally()?;
     let latency_ms = now_ms().saturating_sub(sent_ms as i64);
     if !(0..=LATENCY_MAX_MS).contains(&latency_ms) {
         return Ok(Outcome::Done(None));
@@ -49,18 +52,19 @@ pub async fn pong(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
 /// A new token for the same user. A refused one changes nothing: the old one lasts until its end.
 pub async fn refresh(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let token = incoming.object()?.text("token")?;
-    let identity = match verified(turn, &token) {
+    turn.limit(Class::Refreshes).await?;
+    let identity = match verified(turn, &token).await {
         Ok(identity) => identity,
-        Err(failure) => {
-            turn.client.socket.send(&outgoing::auth_error(&failure));
-            return if turn.ack.is_some() {
-                Err(failure)
-            } else {
-                Ok(Outcome::Answered)
-            };
-        }
+        Err(failure) => return refuse(turn, failure),
     };
+    let arriving = turn.shard.arrive(&identity.user, &identity.issued);
+    arriving.ask().await.map_err(|error| turn.unavailable(error))?;
+    if arriving.is_revoked() {
+        return refuse(turn, Failure::new(ErrorCode::Unauthenticated, "Token revoked"));
+    }
     turn.shard.forget_expiry(turn.client);
+    turn.client.set_issued(identity.issued.clone());
+    drop(arriving);
     turn.client.expires_at.set(identity.expires_at);
     turn.shard.watch_expiry(turn.client);
     let rooms = presence::look_up(&turn.shard.hot, std::slice::from_ref(&identity.user)).await;
@@ -78,11 +82,23 @@ pub async fn refresh(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     )))
 }
 
-fn verified(turn: &Turn<'_>, token: &str) -> Result<Identity, Failure> {
+/// Said by `auth:error`, and by the ack where one is waited for.
+fn refuse(turn: &Turn<'_>, failure: Failure) -> Handled {
+    turn.client.socket.send(&outgoing::auth_error(&failure));
+    if turn.ack.is_some() {
+        return Err(failure);
+    }
+    Ok(Outcome::Answered)
+}
+
+async fn verified(turn: &Turn<'_>, token: &str) -> Result<Identity, Failure> {
     let refused = |message: &str| Failure::new(ErrorCode::Unauthenticated, message);
-    let identity = turn.shard.node.verifier.verify(token).map_err(|error| {
+    let identity = turn.shard.node.verifier.verify(token).await.map_err(|error| {
         tracing::info!(error = %error, user = %turn.client.user, "token refused");
-        refused("Invalid token")
+        match error {
+            IdentityError::Unjudged => Failure::unavailable(),
+            _ => refused("Invalid token"),
+        }
     })?;
     if identity.user != turn.client.user {
         return Err(refused("The token is another user's"));

@@ -3,6 +3,7 @@
 use super::super::payload::Incoming;
 use super::super::protocol::{ErrorCode, Failure};
 use super::{Handled, Outcome, Turn};
+use crate::domain::limits::Class;
 use crate::domain::typing::{self, Mark, Typing};
 use crate::hot::HotError;
 use crate::types::RoomName;
@@ -10,6 +11,7 @@ use crate::types::RoomName;
 /// `typing:start`: sets or extends the user's mark.
 pub async fn start(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let place = decode(turn, incoming)?;
+    turn.limit(Class::Typing).await?;
     let lease = turn.client.lease();
     let lasts = turn.shard.node.settings.typing_timeout;
     answer(turn, typing::start(&turn.shard.hot, &place.mark(&lease), lasts).await)
@@ -18,6 +20,7 @@ pub async fn start(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
 /// `typing:stop`: takes the mark back.
 pub async fn stop(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let place = decode(turn, incoming)?;
+    turn.limit(Class::Typing).await?;
     let lease = turn.client.lease();
     answer(turn, typing::stop(&turn.shard.hot, &place.mark(&lease)).await)
 }

@@ -1,0 +1,41 @@
+#!lua
+-- Mutes a user in a room, or lifts that.
+--
+-- KEYS[1] room         hash    the room
+-- KEYS[2] room.live    zset    <user>\0<conn>@<node>
+-- KEYS[3] room.policy  hash    user -> role, mute, ban
+-- KEYS[4] room.typing  hash    <user>\0<thread> -> started_ms, end_ms, room type
+-- KEYS[5] channel      pubsub  who is in the room
+-- ARGV[1] actor, "" for the administration
+-- ARGV[2] the actor's member (<user>\0<conn>@<node>)
+-- ARGV[3] user
+-- ARGV[4] end_ms of the mute, 0 for ever, "" to lift it
+-- ARGV[5] most entries of the policy
+-- RETURNS {"past"|"missing"|"banned"|"stranger"|"forbidden"|"full"} or {"ok", member...}: the user's connections here
+--
+-- One script, because a mark that begins between the mute and the end of the user's marks would be shown until it runs out.
+-- @include rooms/_state
+-- @include typing/_state
+-- @include moderation/_state
+
+local now_ms = clock_ms()
+local end_ms = tonumber(ARGV[4])
+if end_ms and not holds(end_ms, now_ms) then
+  return { "past" }
+end
+local refused = refusal(KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2], ARGV[3], now_ms)
+if refused then
+  return { refused }
+end
+if end_ms and not has_place(KEYS[3], ARGV[3], now_ms, tonumber(ARGV[5])) then
+  return { "full" }
+end
+local policy = read_policy(KEYS[3], ARGV[3])
+if end_ms or policy.mute then
+  policy.mute = end_ms
+  write_policy(KEYS[3], ARGV[3], policy, now_ms)
+end
+if end_ms then
+  take_back_typing(KEYS[4], KEYS[5], ARGV[3], now_ms)
+end
+return receipt(connections_of(KEYS[2], ARGV[3]))

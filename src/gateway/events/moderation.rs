@@ -1,0 +1,128 @@
+//! `room:kick`, `room:ban`, `room:unban`, `room:mute`, `room:unmute`, `room:role`.
+
+use serde_json::{Value, json};
+
+use super::super::payload::{Fields, Incoming};
+use super::super::protocol::{ErrorCode, Failure};
+use super::{Handled, Outcome, Turn};
+use crate::domain::limits::Class;
+use crate::domain::moderation::{self, Act, Actor, Receipt, Refusal, Term};
+use crate::hot::HotError;
+use crate::types::{Role, RoomName, UserId};
+
+/// `room:kick`: out of the room, at once on every node.
+pub async fn kick(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
+    let asked = decode(&mut incoming.object()?)?;
+    turn.limit(Class::Requests).await?;
+    turn.require_user()?;
+    let lease = turn.client.lease();
+    receipt(turn, moderation::kick(&turn.shard.hot, &asked.act(&lease)).await)
+}
+
+/// `room:ban`: out of the room, and not back in until the end.
+pub async fn ban(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
+    let mut fields = incoming.object()?;
+    let (asked, term) = (decode(&mut fields)?, decode_term(&mut fields)?);
+    turn.limit(Class::Requests).await?;
+    turn.require_user()?;
+    let lease = turn.client.lease();
+    receipt(turn, moderation::ban(&turn.shard.hot, &asked.act(&lease), term).await)
+}
+
+/// `room:unban`: may come back.
+pub async fn unban(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
+    let asked = decode(&mut incoming.object()?)?;
+    turn.limit(Class::Requests).await?;
+    turn.require_user()?;
+    let lease = turn.client.lease();
+    receipt(turn, moderation::unban(&turn.shard.hot, &asked.act(&lease)).await)
+}
+
+/// `room:mute`: hears, and is not heard until the end.
+pub async fn mute(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
+    let mut fields = incoming.object()?;
+    let (asked, term) = (decode(&mut fields)?, decode_term(&mut fields)?);
+    turn.limit(Class::Requests).await?;
+    turn.require_user()?;
+    let lease = turn.client.lease();
+    receipt(turn, moderation::mute(&turn.shard.hot, &asked.act(&lease), term).await)
+}
+
+/// `room:unmute`: is heard again.
+pub async fn unmute(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
+    let asked = decode(&mut incoming.object()?)?;
+    turn.limit(Class::Requests).await?;
+    turn.require_user()?;
+    let lease = turn.client.lease();
+    receipt(turn, moderation::unmute(&turn.shard.hot, &asked.act(&lease)).await)
+}
+
+/// `room:role`: appoints, demotes, or invites.
+pub async fn role(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
+    let mut fields = incoming.object()?;
+    let asked = decode(&mut fields)?;
+    let role = fields.text("role")?;
+    let role = Role::parse(&role)
+        .ok_or_else(|| Failure::field("role", format_args!("must be one of {}", Role::NAMES.join(", "))))?;
+    turn.limit(Class::Requests).await?;
+    turn.require_user()?;
+    let lease = turn.client.lease();
+    match moderation::appoint(&turn.shard.hot, &asked.act(&lease), role).await {
+        Ok(Ok(())) => Ok(Outcome::Done(None)),
+        Ok(Err(refusal)) => Err(refused(refusal)),
+        Err(error) => Err(turn.unavailable(error)),
+    }
+}
+
+struct Asked {
+    room: RoomName,
+    user: UserId,
+}
+
+impl Asked {
+    fn act<'a>(&'a self, lease: &'a crate::hot::keys::Lease) -> Act<'a> {
+        Act {
+            actor: Actor::Member(lease),
+            room: &self.room,
+            user: &self.user,
+        }
+    }
+}
+
+/// The reason is read for its bounds; the audit trail will keep it.
+fn decode(fields: &mut Fields) -> Result<Asked, Failure> {
+    let (room, user) = (fields.room()?, fields.user()?);
+    let _reason = fields.reason()?;
+    Ok(Asked { room, user })
+}
+
+/// Whether the end is in the future, Redis' clock decides.
+fn decode_term(fields: &mut Fields) -> Result<Term, Failure> {
+    Ok(fields.until()?.map_or(Term::Forever, Term::Until))
+}
+
+fn receipt(turn: &Turn<'_>, outcome: Result<Result<Receipt, Refusal>, HotError>) -> Handled {
+    let receipt = outcome.map_err(|error| turn.unavailable(error))?.map_err(refused)?;
+    let nodes: Vec<Value> = receipt
+        .iter()
+        .map(|reach| json!({ "node": reach.node.as_str(), "sockets": reach.sockets }))
+        .collect();
+    Ok(Outcome::Done(Some(json!({ "nodes": nodes }).to_string())))
+}
+
+fn refused(refusal: Refusal) -> Failure {
+    match refusal {
+        Refusal::Missing => Failure::room_not_found(),
+        Refusal::Banned => Failure::new(ErrorCode::Banned, "You are banned from this room"),
+        Refusal::Stranger => Failure::not_a_member(),
+        Refusal::Forbidden => Failure::new(ErrorCode::Forbidden, "Your role does not allow this"),
+        Refusal::Past => Failure::field("until", "must be in the future"),
+        Refusal::Full => Failure::new(
+            ErrorCode::TooLarge,
+            format!(
+                "The room remembers {} users already: lift a ban, a mute or a role first",
+                moderation::POLICY_MAX
+            ),
+        ),
+    }
+}
