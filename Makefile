@@ -6,7 +6,10 @@ CARGO ?= cargo
 SOAK_ROUNDS ?= 10
 SOAK_SECONDS ?= 600
 
-.PHONY: help dev test soak lint
+# Of a proof: messages that are said.
+PROVE_MESSAGES ?= 20000
+
+.PHONY: help dev test soak prove lint
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
@@ -16,7 +19,8 @@ dev: ## Build, and run two gateways with a Redis and a Postgres of their own; AR
 	@$(CARGO) run --locked -- dev $(ARGS)
 
 test: ## Run all tests, on real servers and with real clients
-	@scripts/need rust redis postgres clients
+	@scripts/need rust redis postgres clients module browser
+	npm test --silent --prefix clients/js
 	$(CARGO) test --locked
 
 soak: ## All faults ten times, and random lives for ten minutes; SOAK_SEED=… repeats those
@@ -24,8 +28,12 @@ soak: ## All faults ten times, and random lives for ten minutes; SOAK_SEED=… r
 	SOAK_ROUNDS=$(SOAK_ROUNDS) $(CARGO) test --locked --test faults -- --nocapture
 	SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO) test --locked --test hot lives:: -- --nocapture
 
+prove: ## 20,000 messages to thirty clients of each kind, with faults in between; PROVE_SEED=… repeats those
+	@scripts/need rust redis clients module
+	PROVE_MESSAGES=$(PROVE_MESSAGES) $(CARGO) test --release --locked --test delivery -- --nocapture --test-threads 1
+
 lint: ## Hold the style: format, lints, documentation, licences, scripts
-	@scripts/need rust lint-tools
+	@scripts/need rust lint-tools module
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
@@ -33,3 +41,4 @@ lint: ## Hold the style: format, lints, documentation, licences, scripts
 	shellcheck .ci/run $$(find scripts actions -type f 2>/dev/null | xargs -r grep -lE '^#!.*(ba)?sh')
 	scripts/check-lua
 	scripts/check-nginx
+	npm run --silent --prefix clients/js check

@@ -6,6 +6,7 @@ mod support;
 
 mod away;
 mod bad_input;
+mod client_module;
 mod complaints;
 mod defects;
 mod key_sets;

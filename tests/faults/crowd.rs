@@ -6,10 +6,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use nself_realtime::hot::keys::{Keys, Partition};
 use serde_json::{Value, json};
 
-use crate::hosts::{Hosts, Line, PATIENCE, What};
 use crate::model::{
     CLIENTS, Model, NODES, ROOMS, Told, difference, home_of, returns, room_name, rooms_of, user_name, user_of, word,
 };
+use crate::support::hosts::{Hosts, Line, PATIENCE, What};
 use crate::support::node::Node;
 use crate::support::raw::unique;
 use crate::support::redis::Redis;
@@ -57,7 +57,7 @@ impl Crowd {
         let mut crowd = Crowd {
             redis,
             nodes,
-            hosts: Hosts::start(HOSTS),
+            hosts: Hosts::start("faults/host.mjs", HOSTS),
             model: Model::new(),
             asks: 0,
             lives: 0,

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::crowd::{AMNESTY, Crowd, DRAIN_GRACE, GRACE, NODE_LEASE, now_ms};
-use crate::hosts::{Line, What};
 use crate::model::{ROOMS, Told, difference, is_now, joined, left, returns, room_name, rooms_of, user_of};
+use crate::support::hosts::{Line, What};
 
 /// Promised: so long after lease and grace everybody has heard of up to 1,000 ended connections.
 const PROMISED: Duration = Duration::from_secs(2);

@@ -7,5 +7,4 @@ mod support;
 
 mod crowd;
 mod faults;
-mod hosts;
 mod model;

@@ -42,6 +42,20 @@ pub async fn python(cluster: &Cluster, transport: &str) {
     run(cluster, command, &home, "python", transport).await;
 }
 
+/// Runs a program of the client module's (clients/js/test/gateway/`program`.test.mjs), which `npm run build` has built.
+pub async fn module(cluster: &Cluster, program: &str) {
+    let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/js");
+    assert!(
+        home.join("dist/index.js").is_file(),
+        "the client module is not built: run `scripts/need module browser` (make test does)"
+    );
+    let mut command = tokio::process::Command::new("node");
+    command
+        .arg("--test-reporter=tap")
+        .arg(format!("test/gateway/{program}.test.mjs"));
+    run(cluster, command, &home, program, "its own choice of transports").await;
+}
+
 async fn run(cluster: &Cluster, mut command: tokio::process::Command, home: &Path, scenario: &str, transport: &str) {
     command
         .current_dir(home)

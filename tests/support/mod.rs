@@ -8,6 +8,7 @@
 pub mod clients;
 pub mod cluster;
 pub mod heard;
+pub mod hosts;
 pub mod issuer;
 pub mod node;
 pub mod port;

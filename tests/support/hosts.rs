@@ -1,5 +1,5 @@
-//! The processes that host the stock clients (tests/clients/js/faults/host.mjs): commands go in, what each client heard
-//! comes out, all in one log. Not here: what it means.
+//! The processes that host many stock clients (tests/clients/js/{faults,delivery}/host.mjs): commands go in, what each
+//! client heard comes out, all in one log. Not here: what it means.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::support::process::Process;
-use crate::support::token::SECRET;
+use super::process::Process;
+use super::token::SECRET;
 
 /// Longest wait for what must come, where nothing tighter is promised.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -33,6 +33,8 @@ pub enum What {
     Heard(String, Value),
     /// The ack of a question.
     Answer(u64, Value),
+    /// What a program says in words of its own.
+    Said(Value),
 }
 
 struct Log {
@@ -53,7 +55,8 @@ pub struct Hosts {
 }
 
 impl Hosts {
-    pub fn start(count: usize) -> Hosts {
+    /// Starts `program` (below tests/clients/js) so many times.
+    pub fn start(program: &str, count: usize) -> Hosts {
         let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/js");
         assert!(
             home.join("node_modules/socket.io-client").is_dir(),
@@ -67,12 +70,12 @@ impl Hosts {
             .map(|_| {
                 let mut command = Command::new("node");
                 command
-                    .arg("faults/host.mjs")
+                    .arg(program)
                     .current_dir(&home)
                     .env("JWT_SECRET", SECRET)
                     .stdin(Stdio::piped())
                     .stdout(Stdio::piped());
-                let process = Process::spawn("host.mjs", &mut command);
+                let process = Process::spawn(program, &mut command);
                 let (stdin, stdout) = {
                     let mut child = process.child();
                     (child.stdin.take(), child.stdout.take())
@@ -150,6 +153,8 @@ fn parse(line: &str) -> Line {
         What::Here(number(node))
     } else if let Some(ask) = value["answer"].as_u64() {
         What::Answer(ask, value["ack"].take())
+    } else if value["said"].is_object() {
+        What::Said(value["said"].take())
     } else if value["lost"].is_string() {
         What::Lost
     } else {
