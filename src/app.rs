@@ -292,6 +292,7 @@ fn gateway_settings(config: &Config) -> gateway::Settings {
         enable_presence: config.enable_presence,
         enable_typing: config.enable_typing,
         typing_timeout: config.typing_timeout,
+        heartbeat: config.presence_heartbeat,
         grace: config.presence_grace,
         drain_grace: config.drain_grace,
         max_content: config.max_content,

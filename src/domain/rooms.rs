@@ -138,6 +138,11 @@ pub async fn heal(hot: &Hot, room: &RoomName, known: &Heard, outage: Duration) -
     hot::healing::heal(hot, room, known, outage).await
 }
 
+/// How far each of these rooms is; `None` of those that are no more.
+pub async fn positions(hot: &Hot, rooms: &[RoomName]) -> Result<Vec<Option<Heard>>, HotError> {
+    hot::healing::positions(hot, rooms).await
+}
+
 /// Which of these connections are no members of a room: their places in the list.
 pub async fn strangers(hot: &Hot, room: &RoomName, leases: &[Lease]) -> Result<Vec<usize>, HotError> {
     hot::rooms::strangers(hot, room, leases).await

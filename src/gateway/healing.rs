@@ -1,9 +1,10 @@
 //! Heals what the bus did not bring: after an interruption, and where a change of membership comes out of turn. The
 //! missed changes are delivered in their order before anything newer, or `room:reset` says that they cannot be.
 
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
+use rand::Rng as _;
 use tokio::time::sleep;
 
 use super::client::Client;
@@ -13,6 +14,7 @@ use super::rooms::Position;
 use super::shard::Shard;
 use crate::domain::rooms::{Healed, Heard};
 use crate::domain::{presence, rooms};
+use crate::hot::HotError;
 use crate::hot::keys::Lease;
 use crate::types::{RoomName, UserId};
 
@@ -20,6 +22,8 @@ use crate::types::{RoomName, UserId};
 const TRIES: u32 = 60;
 /// The same of a room that is not there.
 const TRIES_GONE: u32 = 4;
+/// Rooms that are asked about in one round trip.
+const COMPARED_MAX: usize = 500;
 const PAUSE: Duration = Duration::from_millis(250);
 /// Why a room is reset that has begun anew.
 pub(super) const EPOCH_CHANGED: &str = "epoch_changed";
@@ -55,6 +59,41 @@ impl Shard {
                 shard.deliver(&delivery);
             }
         });
+    }
+
+    /// Compares, with every heartbeat, how far the rooms are with how far they were heard: the end of what was said in a room
+    /// that is silent since is missed by nobody else. Until the shard is gone.
+    pub(super) async fn keep_up(shard: Weak<Self>, every: Duration) {
+        loop {
+            sleep(every.mul_f64(rand::rng().random_range(0.8..=1.2))).await;
+            let Some(shard) = shard.upgrade() else { return };
+            let rooms = shard.rooms.borrow().names();
+            for rooms in rooms.chunks(COMPARED_MAX) {
+                if let Err(error) = shard.compare(rooms).await {
+                    tracing::debug!(error = %error, "rooms are compared again with the next heartbeat");
+                }
+            }
+        }
+    }
+
+    async fn compare(self: &Rc<Self>, rooms: &[RoomName]) -> Result<(), HotError> {
+        let positions = rooms::positions(&self.hot, rooms).await?;
+        let is_behind = |(room, position): &(&RoomName, Heard)| self.rooms.borrow().is_behind(room, position);
+        let positions = rooms.iter().zip(positions);
+        let ahead: Vec<_> = positions
+            .filter_map(|(room, position)| Some((room, position?)))
+            .filter(is_behind)
+            .collect();
+        if ahead.is_empty() {
+            return Ok(());
+        }
+        // What is on its way comes by itself.
+        sleep(PAUSE).await;
+        for (room, _) in ahead.iter().filter(|pair| is_behind(pair)) {
+            self.node.metrics.lost_tails.inc();
+            self.heal_anew(room, Duration::ZERO);
+        }
+        Ok(())
     }
 
     async fn read_missed(&self, room: &RoomName, outage: Duration) -> Option<Healed> {

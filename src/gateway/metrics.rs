@@ -16,6 +16,7 @@ pub struct Metrics {
     pub late_acks: IntCounter,
     pub latency: Histogram,
     pub healed: IntCounter,
+    pub lost_tails: IntCounter,
     pub resets: IntCounterVec,
     pub recoveries: IntCounterVec,
     pub replayed: IntCounter,
@@ -76,6 +77,10 @@ impl Metrics {
                 "realtime_rooms_healed_total",
                 "Rooms whose missed events were read from Redis.",
             )?,
+            lost_tails: IntCounter::new(
+                "realtime_lost_tails_total",
+                "Rooms that the heartbeat found to be further than the bus had brought them.",
+            )?,
             resets: counters(
                 "realtime_room_resets_total",
                 "Times that a client was told to read a room again, by reason.",
@@ -122,6 +127,7 @@ impl Metrics {
         registry.register(Box::new(metrics.late_acks.clone()))?;
         registry.register(Box::new(metrics.latency.clone()))?;
         registry.register(Box::new(metrics.healed.clone()))?;
+        registry.register(Box::new(metrics.lost_tails.clone()))?;
         registry.register(Box::new(metrics.resets.clone()))?;
         registry.register(Box::new(metrics.recoveries.clone()))?;
         registry.register(Box::new(metrics.replayed.clone()))?;

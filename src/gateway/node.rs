@@ -21,6 +21,8 @@ pub struct Settings {
     pub enable_presence: bool,
     pub enable_typing: bool,
     pub typing_timeout: Duration,
+    /// Between two looks at how far the rooms are.
+    pub heartbeat: Duration,
     /// From the loss of a transport to the end of the lease.
     pub grace: Duration,
     /// The same where the node went away.

@@ -75,6 +75,16 @@ impl Rooms {
         self.rooms.len()
     }
 
+    pub fn names(&self) -> Vec<RoomName> {
+        self.rooms.keys().cloned().collect()
+    }
+
+    /// Whether the room was heard less far than this, by what is known here.
+    pub fn is_behind(&self, name: &RoomName, position: &Heard) -> bool {
+        let heard = self.rooms.get(name).and_then(|room| room.heard.as_ref());
+        heard.is_some_and(|heard| heard.epoch != position.epoch || heard.seq < position.seq || heard.rev < position.rev)
+    }
+
     /// A join begins. Each call is followed by one [`Rooms::end_join`].
     pub fn begin_join(&mut self, name: &RoomName, client: &Rc<Client>) {
         let room = self.rooms.entry(name.clone()).or_default();

@@ -99,6 +99,8 @@ impl Shard {
             }
         });
         tokio::task::spawn_local(Self::tell_activity(Rc::downgrade(&shard), shard.hot.terms().away_after));
+        let heartbeat = shard.node.settings.heartbeat;
+        tokio::task::spawn_local(Self::keep_up(Rc::downgrade(&shard), heartbeat));
         let keeper = Rc::downgrade(&shard);
         tokio::task::spawn_local(async move {
             let mut ticks = interval(Duration::from_millis(50));

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use super::frame::{self, BusEvent};
 use super::reply::{Reply, UnexpectedReply};
-use super::script::{Script, script};
+use super::script::{self, Script, script};
 use super::{Hot, HotError, millis};
 use crate::types::{RoomName, UserId};
 
 script!(HEAL = "rooms/heal");
+script!(POSITION = "rooms/position");
 
-pub(super) const SCRIPTS: &[&LazyLock<Script>] = &[&HEAL];
+pub(super) const SCRIPTS: &[&LazyLock<Script>] = &[&HEAL, &POSITION];
 
 /// Changes that a node is told one by one; whoever missed more reads the members again.
 const CHANGES_MAX: u32 = 500;
@@ -83,6 +84,20 @@ pub async fn heal(hot: &Hot, room: &RoomName, known: &Heard, outage: Duration) -
             }
         })
     })
+}
+
+/// How far each of these rooms is; `None` of those that are no more.
+pub async fn positions(hot: &Hot, rooms: &[RoomName]) -> Result<Vec<Option<Heard>>, HotError> {
+    let call = |room| POSITION.call().key(hot.keys().room(room));
+    let replies = script::run_all(hot, rooms.iter().map(call).collect()).await?;
+    let position = |reply: Result<Reply, HotError>| {
+        let mut reply = reply?;
+        if reply.is_empty() {
+            return Ok(None);
+        }
+        POSITION.read(|| reply.heard().map(Some))
+    };
+    replies.into_iter().map(position).collect()
 }
 
 impl Reply {

@@ -11,6 +11,7 @@ mod complaints;
 mod defects;
 mod key_sets;
 mod limits;
+mod lost_messages;
 mod moderation;
 mod node_death;
 mod order;

@@ -128,6 +128,8 @@ pub async fn call_every_script(stage: &Stage, forgetful: bool) {
     };
     healing::heal(hot, &lobby, &heard, GRACE).await.unwrap();
     forget().await;
+    assert!(healing::positions(hot, &[lobby.clone()]).await.unwrap()[0].is_some());
+    forget().await;
     rooms::strangers(hot, &lobby, slice::from_ref(&alice)).await.unwrap();
     forget().await;
     let page = messages::PageRequest {

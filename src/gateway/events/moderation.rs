@@ -13,8 +13,7 @@ use crate::types::{Role, RoomName, UserId};
 /// `room:kick`: out of the room, at once on every node.
 pub async fn kick(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let asked = decode(&mut incoming.object()?)?;
-    turn.limit(Class::Requests).await?;
-    turn.require_user()?;
+    authorise(turn).await?;
     let lease = turn.client.lease();
     receipt(turn, moderation::kick(&turn.shard.hot, &asked.act(&lease)).await)
 }
@@ -23,8 +22,7 @@ pub async fn kick(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
 pub async fn ban(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let mut fields = incoming.object()?;
     let (asked, term) = (decode(&mut fields)?, decode_term(&mut fields)?);
-    turn.limit(Class::Requests).await?;
-    turn.require_user()?;
+    authorise(turn).await?;
     let lease = turn.client.lease();
     receipt(turn, moderation::ban(&turn.shard.hot, &asked.act(&lease), term).await)
 }
@@ -32,8 +30,7 @@ pub async fn ban(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
 /// `room:unban`: may come back.
 pub async fn unban(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let asked = decode(&mut incoming.object()?)?;
-    turn.limit(Class::Requests).await?;
-    turn.require_user()?;
+    authorise(turn).await?;
     let lease = turn.client.lease();
     receipt(turn, moderation::unban(&turn.shard.hot, &asked.act(&lease)).await)
 }
@@ -42,8 +39,7 @@ pub async fn unban(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
 pub async fn mute(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let mut fields = incoming.object()?;
     let (asked, term) = (decode(&mut fields)?, decode_term(&mut fields)?);
-    turn.limit(Class::Requests).await?;
-    turn.require_user()?;
+    authorise(turn).await?;
     let lease = turn.client.lease();
     receipt(turn, moderation::mute(&turn.shard.hot, &asked.act(&lease), term).await)
 }
@@ -51,8 +47,7 @@ pub async fn mute(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
 /// `room:unmute`: is heard again.
 pub async fn unmute(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let asked = decode(&mut incoming.object()?)?;
-    turn.limit(Class::Requests).await?;
-    turn.require_user()?;
+    authorise(turn).await?;
     let lease = turn.client.lease();
     receipt(turn, moderation::unmute(&turn.shard.hot, &asked.act(&lease)).await)
 }
@@ -64,8 +59,7 @@ pub async fn role(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let role = fields.text("role")?;
     let role = Role::parse(&role)
         .ok_or_else(|| Failure::field("role", format_args!("must be one of {}", Role::NAMES.join(", "))))?;
-    turn.limit(Class::Requests).await?;
-    turn.require_user()?;
+    authorise(turn).await?;
     let lease = turn.client.lease();
     match moderation::appoint(&turn.shard.hot, &asked.act(&lease), role).await {
         Ok(Ok(())) => Ok(Outcome::Done(None)),
@@ -74,10 +68,10 @@ pub async fn role(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     }
 }
 
-/// Only users moderate, and not too often.
+/// Not too often, and only users.
 async fn authorise(turn: &Turn<'_>) -> Result<(), Failure> {
-    turn.require_user()?;
-    turn.limit(Class::Requests).await
+    turn.limit(Class::Requests).await?;
+    turn.require_user()
 }
 
 struct Asked {

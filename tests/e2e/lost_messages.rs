@@ -1,0 +1,158 @@
+//! Messages that the bus did not bring: they come from the history, in their order, before anything newer and before the ack.
+
+use std::time::Duration;
+
+use nself_realtime::hot::keys::Keys;
+use nself_realtime::types::RoomName;
+use serde_json::{Value, json};
+
+use crate::support::cluster::Cluster;
+use crate::support::raw::{Raw, room};
+
+async fn seqs(raw: &Raw, last: u64) -> Vec<u64> {
+    raw.heard("message:new", |message| message["seq"] == last).await;
+    let heard = raw.all("message:new", |_| true);
+    heard.iter().filter_map(|message| message["seq"].as_u64()).collect()
+}
+
+/// The subscriptions are cut again and again while messages are said; everybody hears all of them.
+#[tokio::test]
+async fn complaint_04_what_a_cut_bus_drops_comes_from_the_history() {
+    const CUTS: u64 = 10;
+    const EACH: u64 = 30;
+    let cluster = Cluster::start(2, &[]).await;
+    let room = room();
+    let mut cast = Vec::new();
+    for (node, user) in ["ann", "bob", "cat", "dan"].iter().enumerate() {
+        cast.push(Raw::member(&cluster.nodes[node % 2], user, &room).await);
+    }
+    let mut redis = cluster.redis.connection().await;
+    for _ in 0..CUTS {
+        let said: Vec<u64> = (0..EACH)
+            .map(|_| cast[0].pose("message:send", &[json!({"roomName": room, "content": "on and on"})]))
+            .collect();
+        redis::cmd("CLIENT")
+            .arg(&["KILL", "TYPE", "pubsub"])
+            .exec_async(&mut redis)
+            .await
+            .unwrap();
+        for id in said {
+            let ack = cast[0].answer(id).await;
+            assert_eq!(ack["success"], true, "{ack}");
+        }
+    }
+    for raw in &cast {
+        assert_eq!(
+            seqs(raw, CUTS * EACH).await,
+            (1..=CUTS * EACH).collect::<Vec<_>>(),
+            "{}",
+            raw.user
+        );
+        assert!(raw.all("room:reset", |_| true).is_empty());
+    }
+}
+
+/// Puts a message into a room as a send does whose publication is lost on its way.
+async fn say_unheard(cluster: &Cluster, room: &str, epoch: &str) -> u64 {
+    let keys = Keys::new("rt");
+    let name = RoomName::parse(room).unwrap();
+    let mut redis = cluster.redis.connection().await;
+    let seq: u64 = redis::cmd("HINCRBY")
+        .arg(keys.room(&name))
+        .arg("seq")
+        .arg(1)
+        .query_async(&mut redis)
+        .await
+        .unwrap();
+    let body = json!({"roomName": room, "content": "unheard", "userId": "ann"}).to_string();
+    let frame = format!(
+        "m {epoch} {seq} 1700000000000 aa.1 lost/1\n{}",
+        body.trim_end_matches('}')
+    );
+    redis::cmd("XADD")
+        .arg(keys.room_history(&name))
+        .arg(format!("{seq}-0"))
+        .arg("m")
+        .arg(frame)
+        .exec_async(&mut redis)
+        .await
+        .unwrap();
+    seq
+}
+
+#[tokio::test]
+async fn the_heartbeat_finds_the_lost_end_of_a_silent_room() {
+    let cluster = Cluster::start(2, &[("REALTIME_PRESENCE_HEARTBEAT", "500")]).await;
+    let room = room();
+    let ann = Raw::member(&cluster.nodes[0], "ann", &room).await;
+    let bob = Raw::member(&cluster.nodes[1], "bob", &room).await;
+    ann.marker(&room, &[&bob]).await;
+    let epoch = ann.all("message:new", |_| true)[0]["epoch"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let seq = say_unheard(&cluster, &room, &epoch).await;
+    for raw in [&ann, &bob] {
+        assert_eq!(seqs(raw, seq).await, [1, 2]);
+    }
+    ann.marker(&room, &[&bob]).await;
+    for raw in [&ann, &bob] {
+        assert_eq!(seqs(raw, 3).await, [1, 2, 3]);
+    }
+}
+
+#[tokio::test]
+async fn a_message_out_of_its_turn_waits_for_the_one_before() {
+    let cluster = Cluster::start(2, &[]).await;
+    let room = room();
+    let ann = Raw::member(&cluster.nodes[0], "ann", &room).await;
+    let bob = Raw::member(&cluster.nodes[1], "bob", &room).await;
+    ann.marker(&room, &[&bob]).await;
+    let epoch = ann.all("message:new", |_| true)[0]["epoch"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    say_unheard(&cluster, &room, &epoch).await;
+    let said = ann
+        .done("message:send", json!({"roomName": room, "content": "heard"}))
+        .await;
+    assert_eq!(said["seq"], 3);
+    for raw in [&ann, &bob] {
+        assert_eq!(seqs(raw, 3).await, [1, 2, 3]);
+        let unheard = raw.all("message:new", |message| message["seq"] == 2);
+        assert_eq!(unheard[0]["content"], Value::from("unheard"));
+    }
+}
+
+/// Without a history nothing can be healed: it is said, and the room goes on.
+#[tokio::test]
+async fn what_cannot_be_healed_is_a_reset() {
+    let cluster = Cluster::start(1, &[("REALTIME_HISTORY_SIZE", "0")]).await;
+    let room = room();
+    let ann = Raw::member(&cluster.nodes[0], "ann", &room).await;
+    ann.marker(&room, &[]).await;
+    let epoch = ann.all("message:new", |_| true)[0]["epoch"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let seq = say_unheard(&cluster, &room, &epoch).await;
+    let mut redis = cluster.redis.connection().await;
+    let name = RoomName::parse(&room).unwrap();
+    redis::cmd("DEL")
+        .arg(Keys::new("rt").room_history(&name))
+        .exec_async(&mut redis)
+        .await
+        .unwrap();
+    ann.pose(
+        "message:send",
+        &[json!({"roomName": room, "content": "after the hole"})],
+    );
+    let reset = ann
+        .heard("room:reset", |reset| reset["roomName"] == room.as_str())
+        .await;
+    assert_eq!(reset["reason"], "history_trimmed");
+    assert!(reset["seq"].as_u64() >= Some(seq), "{reset}");
+    tokio::time::timeout(Duration::from_secs(10), ann.marker(&room, &[]))
+        .await
+        .expect("the room goes on");
+}
