@@ -128,7 +128,7 @@ pub async fn call_every_script(stage: &Stage, forgetful: bool) {
     };
     healing::heal(hot, &lobby, &heard, GRACE).await.unwrap();
     forget().await;
-    assert!(healing::positions(hot, &[lobby.clone()]).await.unwrap()[0].is_some());
+    assert!(healing::positions(hot, slice::from_ref(&lobby)).await.unwrap()[0].is_some());
     forget().await;
     rooms::strangers(hot, &lobby, slice::from_ref(&alice)).await.unwrap();
     forget().await;
