@@ -319,13 +319,17 @@ impl Room {
         }
     }
 
-    /// The epoch has changed, and nothing was lost: everybody goes on in it.
+    /// The epoch has changed, and nothing was lost: everybody who was in the last one goes on in it. Whoever is in one that
+    /// does not lead there is still to be registered anew, and told so then.
     pub fn turn_epoch(&mut self, epoch: &str) {
+        let last = self.heard.as_ref().map_or("", |heard| &heard.epoch);
         for member in self.members.values_mut() {
-            if let State::Live(position) = &mut member.state {
+            if let State::Live(position) = &mut member.state
+                && position.known.epoch == last
+            {
                 epoch.clone_into(&mut position.known.epoch);
+                member.anew.take_if(|anew| anew.known.epoch == epoch);
             }
-            member.anew = None;
         }
     }
 
@@ -341,8 +345,9 @@ impl Room {
             .collect()
     }
 
-    /// The room has begun anew, in an epoch of which nothing leads back: those who have been registered in it already go
-    /// on from there. The others do when they are; until then they hear whatever comes.
+    /// The room has begun anew, in an epoch of which nothing leads back: those who have been registered already go on from
+    /// there, or, where it has turned since, from its beginning. The others do when they are registered; until then they
+    /// hear whatever comes.
     pub fn begin_anew(&mut self, epoch: &str) -> Vec<(Rc<Client>, Position)> {
         self.heard = Some(Heard {
             epoch: epoch.to_owned(),
@@ -352,7 +357,11 @@ impl Room {
         let mut begun = Vec::new();
         for member in self.members.values_mut() {
             member.since = 0;
-            if let Some(position) = member.anew.take_if(|position| position.known.epoch == epoch) {
+            if let Some(mut position) = member.anew.take() {
+                if position.known.epoch != epoch {
+                    epoch.clone_into(&mut position.known.epoch);
+                    (position.seq, position.rev) = (0, 0);
+                }
                 member.state = State::Live(position.clone());
                 begun.push((Rc::clone(&member.client), position));
             } else if let State::Live(position) = &mut member.state

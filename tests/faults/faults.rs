@@ -1,7 +1,7 @@
 //! The faults, one function each. Every one ends as it began: three nodes, everybody there, everything told and nothing
 //! under way, so they can follow each other in any order, as often as one likes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -258,26 +258,24 @@ impl Crowd {
         self.change_statuses_during("after the emptying", &[&["PING"]]).await;
     }
 
-    /// Each client heard of each of its rooms that it began anew.
+    /// Each client heard of each of its rooms, once, that it began anew.
     fn assert_resets(&self, mark: usize, listeners: &BTreeSet<usize>) {
-        let reset: BTreeSet<(usize, String)> = self.hosts.since(mark, |lines| {
-            let resets = lines.iter().filter_map(|line| match &line.what {
-                What::Heard(event, reset) if event == "room:reset" => {
-                    Some((line.client, reset["roomName"].as_str().expect("a name").to_owned()))
+        let resets = self.hosts.since(mark, |lines| {
+            let mut resets: BTreeMap<(usize, String), u32> = BTreeMap::new();
+            for line in lines {
+                if let What::Heard(event, reset) = &line.what
+                    && event == "room:reset"
+                {
+                    let room = reset["roomName"].as_str().expect("a name").to_owned();
+                    *resets.entry((line.client, room)).or_default() += 1;
                 }
-                _ => None,
-            });
-            resets.collect()
-        });
-        for client in listeners {
-            for room in rooms_of(user_of(*client)) {
-                assert!(
-                    reset.contains(&(*client, room_name(room))),
-                    "client {client} heard no room:reset of {}",
-                    room_name(room)
-                );
             }
-        }
+            resets
+        });
+        let rooms = |client: &usize| rooms_of(user_of(*client)).map(|room| (*client, room_name(room)));
+        let expected = listeners.iter().flat_map(rooms).map(|pair| (pair, 1));
+        let expected: BTreeMap<(usize, String), u32> = expected.collect();
+        assert!(resets == expected, "room:reset: {}", difference(&expected, &resets));
     }
 
     /// Members and their statuses are those of the model.
