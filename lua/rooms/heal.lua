@@ -3,7 +3,7 @@
 --
 -- KEYS[1] room          hash    the room
 -- KEYS[2] room.changes  stream  changes of membership, by rev
--- KEYS[3] room.users    hash    user -> joined_ms, version and status last told here
+-- KEYS[3] room.users    hash    user -> joined_ms, version, status and time last told here
 -- KEYS[4] room.history  stream  what was said, by seq
 -- ARGV[1] the epoch that the node knows
 -- ARGV[2] the rev up to which it has heard
@@ -49,11 +49,12 @@ if rev > known_rev then
   end
 end
 
-local since_us, told = (clock_ms() - ARGV[3]) * 1000, {}
+local since_ms, told = clock_ms() - ARGV[3], {}
 local users = redis.call("HGETALL", KEYS[3])
 for i = 1, #users, 2 do
-  local version = tonumber(string.match(users[i + 1], "^%d+ (%d+) "))
-  if version > since_us and #told < most then
+  -- Whoever came meanwhile came with the presence of that moment.
+  local told_ms = string.match(users[i + 1], "^%d+ %d+ %S+ (%d+)$")
+  if told_ms and tonumber(told_ms) >= since_ms and #told < most then
     told[#told + 1] = users[i]
   end
 end

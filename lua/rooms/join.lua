@@ -3,7 +3,7 @@
 --
 -- KEYS[1] room         hash    the room
 -- KEYS[2] room.live    zset    <user>\0<conn>@<node>
--- KEYS[3] room.users   hash    user -> joined_ms, version and status last told here
+-- KEYS[3] room.users   hash    user -> joined_ms, version, status and time last told here
 -- KEYS[4] room.policy  hash    user -> role, mute, ban
 -- KEYS[5] tombstone    string  this connection has ended
 -- KEYS[6] due          zset    what else ends by time
@@ -120,6 +120,10 @@ if first then
   if large then
     publish_count(KEYS[1], KEYS[3], KEYS[6], KEYS[7], ARGV[1], now_ms, tonumber(ARGV[10]))
   end
+else
+  -- An earlier connection of the user is still here, perhaps only until its end comes this far: what that says of the
+  -- user is older than this one, and must not be told behind it.
+  tell_presence(KEYS[3], KEYS[7], ARGV[2], ARGV[6], ARGV[7], ARGV[8], ARGV[9])
 end
 local missed, why = {}, ""
 if ARGV[19] ~= "" then
