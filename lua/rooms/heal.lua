@@ -12,6 +12,7 @@
 -- ARGV[5] the seq up to which it has heard
 -- ARGV[6] most messages
 -- ARGV[7] most bytes of messages
+-- ARGV[8] replication id of the master that runs this, or ""
 -- RETURNS {"gone"}, {"closed", frame}, {"anew", epoch, seq, rev} where nothing leads from that epoch to this,
 --   {"reset", epoch, seq, rev, reason} or
 --   {"ok", epoch, seq, rev, JSON list of the users whose presence was told meanwhile, frame...}
@@ -33,7 +34,8 @@ if not end_seq then
   return { "anew", room[1], seq, rev }
 end
 if known_seq > end_seq or known_rev > end_rev then
-  return { "reset", room[1], seq, rev, "epoch_changed" }
+  -- What was heard is lost: its numbers are given again, and must not be taken for the same.
+  return { "reset", write_epoch(KEYS[1], ARGV[8]), seq, rev, "epoch_changed" }
 end
 local messages, why = messages_behind(KEYS[4], known_seq, seq, tonumber(ARGV[6]), tonumber(ARGV[7]))
 if not messages then

@@ -33,7 +33,7 @@
 -- ARGV[20] the seq up to which it has heard
 -- ARGV[21] most messages that it is given
 -- ARGV[22] most bytes of them
--- RETURNS {"gone"|"missing"|"banned"|"forbidden"|"full"} or
+-- RETURNS {"gone"|"missing"|"banned"|"forbidden"|"full"|"kicked"} or
 --   {"ok", first: 0|1, type, role, member count, epoch, seq, rev, now_ms, visibility, most members,
 --   "" or why what was missed cannot be told, frame...}
 --
@@ -42,15 +42,14 @@
 -- @include rooms/_state
 -- @include messages/_state
 
--- Whether the room was told that the user has left, as far as it remembers.
-local function saw_leave(changes_key, user)
+-- Why the user has left, where that is the last that the room remembers of the user.
+local function last_leave(changes_key, user)
   for _, change in ipairs(redis.call("XREVRANGE", changes_key, "+", "-", "COUNT", 500)) do
-    local kind, who = string.match(change[2][2], "^(%a) [^\n]*\n(%Z-)\n")
+    local kind, why, who = string.match(change[2][2], "^(%a) [^\n]-(%S+)\n(%Z-)\n")
     if who == user then
-      return kind == "l"
+      return kind == "l" and why or nil
     end
   end
-  return false
 end
 
 if redis.call("EXISTS", KEYS[5]) == 1 then
@@ -63,7 +62,11 @@ if missing and ARGV[11] == "0" and ARGV[14] == "" then
 end
 local first = not is_live(KEYS[2], ARGV[2])
 local knows = ARGV[14] ~= ""
-local lost = knows and not (first and end_of_epoch(KEYS[1], ARGV[14]) and saw_leave(KEYS[8], ARGV[2]))
+local why_left = knows and first and end_of_epoch(KEYS[1], ARGV[14]) and last_leave(KEYS[8], ARGV[2])
+if why_left == "kicked" or why_left == "banned" then
+  return { "kicked" }
+end
+local lost = knows and not why_left
 
 local now_ms = clock_ms()
 local policy = redis.call("HGET", KEYS[4], ARGV[2])

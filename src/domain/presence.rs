@@ -53,6 +53,14 @@ pub async fn wake(hot: &Hot, user: &UserId) -> Result<Option<Presence>, HotError
     Ok(Some(told.presence))
 }
 
+/// Redis has lost what the node knows of a user: it is put back, and the rooms that have lost it too hear it again.
+pub async fn restore(hot: &Hot, user: &UserId, known: &Presence) -> Result<(), HotError> {
+    match hot::presence::restore(hot, user, known).await? {
+        Some(told) => tell(hot, user, &told).await,
+        None => Ok(()),
+    }
+}
+
 /// The second step of a change. Whoever dies here leaves the `todo` record to the others; so does whoever finds a join
 /// half done, since its second half brings the presence from before the change: the sweep tells it once more.
 async fn tell(hot: &Hot, user: &UserId, told: &Told) -> Result<(), HotError> {

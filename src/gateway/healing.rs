@@ -15,7 +15,6 @@ use super::shard::Shard;
 use crate::domain::rooms::{Healed, Heard};
 use crate::domain::{presence, rooms};
 use crate::hot::HotError;
-use crate::hot::keys::Lease;
 use crate::types::{RoomName, UserId};
 
 /// Tries to read what was missed, before the room goes on without it.
@@ -123,7 +122,7 @@ impl Shard {
                 None
             }
             Healed::Reset { heard, reason } => {
-                self.remove_strangers(room).await;
+                self.look_at_members(room, reason == EPOCH_CHANGED).await;
                 let frame = outgoing::room_reset(room, &heard.epoch, heard.seq, heard.rev, &reason);
                 let moved = self.rooms.borrow_mut().reset(room, &heard);
                 self.node
@@ -136,12 +135,12 @@ impl Shard {
             }
             Healed::Missed { heard, events, users } => {
                 let encoder = self.node.encoder();
+                self.rooms.borrow_mut().turn_epoch(room, &heard.epoch);
                 for event in events {
                     if let Some(delivery @ Delivery::Room { .. }) = encoder.room_delivery(room.clone(), event, None) {
                         self.deliver_now(&delivery);
                     }
                 }
-                self.rooms.borrow_mut().turn_epoch(room, &heard.epoch);
                 self.tell_changed(room, &users).await;
                 Some(heard)
             }
@@ -162,21 +161,6 @@ impl Shard {
         self.node.metrics.resets.with_label_values(&[reason]).inc();
     }
 
-    /// Among what was missed, and is not told one by one, may be that somebody was sent away: whom Redis does not know as
-    /// a member hears nothing more.
-    async fn remove_strangers(self: &Rc<Self>, room: &RoomName) {
-        let clients = self.rooms.borrow().clients(room);
-        let leases: Vec<Lease> = clients.iter().map(|client| client.lease()).collect();
-        match rooms::strangers(&self.hot, room, &leases).await {
-            Ok(strangers) => {
-                for index in strangers {
-                    self.forget_room(room, &clients[index]);
-                }
-            }
-            Err(error) => tracing::debug!(error = %error, "members of a room that is reset are not looked at"),
-        }
-    }
-
     /// Tells a room how users are whose presence changed while nothing was heard.
     async fn tell_changed(&self, room: &RoomName, users: &[UserId]) {
         if users.is_empty() || self.node.settings.presence_to_all {
@@ -194,13 +178,18 @@ impl Shard {
         }
     }
 
-    /// Tells those who listen to a user what they have missed, if anything.
+    /// Tells those who listen to a user what they have missed, if anything; what Redis has lost of it is put back.
     pub(super) fn look_after(self: &Rc<Self>, user: &UserId) {
         let Some(known) = self.known_presence(user) else { return };
         let (shard, user) = (Rc::clone(self), user.clone());
         tokio::task::spawn_local(async move {
             let found = presence::look_up(&shard.hot, std::slice::from_ref(&user)).await;
             match found.map(|mut found| found.pop()) {
+                Ok(Some((presence, _))) if presence.version < known.version => {
+                    if let Err(error) = presence::restore(&shard.hot, &user, &known).await {
+                        tracing::debug!(error = %error, %user, "what Redis has lost of a user is not put back");
+                    }
+                }
                 Ok(Some((presence, rooms))) if presence.version > known.version => {
                     if let Some(news) = shard.node.encoder().news(&user, &presence) {
                         shard.deliver_now(&Delivery::UserPresence {

@@ -322,7 +322,8 @@ impl Room {
     /// The epoch has changed, and nothing was lost: everybody who was in the last one goes on in it. Whoever is in one that
     /// does not lead there is still to be registered anew, and told so then.
     pub fn turn_epoch(&mut self, epoch: &str) {
-        let last = self.heard.as_ref().map_or("", |heard| &heard.epoch);
+        let Some(heard) = &mut self.heard else { return };
+        let last = std::mem::replace(&mut heard.epoch, epoch.to_owned());
         for member in self.members.values_mut() {
             if let State::Live(position) = &mut member.state
                 && position.known.epoch == last

@@ -108,7 +108,12 @@ impl AnyRedis {
     /// Brings servers back that were lost: they follow whoever is master now.
     pub async fn complete(&self) {
         for lost in self.servers().into_iter().filter(|server| !server.is_running()) {
+            let masters = self.masters().await;
             lost.restart().await;
+            if let AnyRedis::Sentinel(_) = self {
+                // The Sentinels would say so after some 20 s.
+                let () = ask(lost, "REPLICAOF", &["127.0.0.1", &masters[0].port().to_string()]).await;
+            }
             follows(lost).await;
         }
     }
