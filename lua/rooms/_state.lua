@@ -60,7 +60,8 @@ end
 
 -- The epoch in which a room is written now. A room that was last written under another master takes a new epoch, in which
 -- the numbers go on from where the old one ended here; `past` remembers that, newest first, so that whoever knows nothing
--- beyond it has lost nothing. A node that has not noticed yet speaks of a master from before: that changes nothing.
+-- beyond it has lost nothing. A server may take another replication id under a connection that stands; what that connection
+-- says is then one from before, and changes nothing.
 local function write_epoch(room_key, master)
   local field = redis.call("HMGET", room_key, "epoch", "master", "seq", "rev", "past")
   local past = field[5] or ""

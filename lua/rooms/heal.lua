@@ -33,9 +33,10 @@ local end_seq, end_rev = end_of_epoch(KEYS[1], ARGV[1])
 if not end_seq then
   return { "anew", room[1], seq, rev }
 end
+-- Under another master what was heard may be lost, and its numbers given again: they must not be taken for the same.
+room[1] = write_epoch(KEYS[1], ARGV[8])
 if known_seq > end_seq or known_rev > end_rev then
-  -- What was heard is lost: its numbers are given again, and must not be taken for the same.
-  return { "reset", write_epoch(KEYS[1], ARGV[8]), seq, rev, "epoch_changed" }
+  return { "reset", room[1], seq, rev, "epoch_changed" }
 end
 local messages, why = messages_behind(KEYS[4], known_seq, seq, tonumber(ARGV[6]), tonumber(ARGV[7]))
 if not messages then

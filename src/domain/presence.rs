@@ -1,5 +1,6 @@
 //! Presence: who is here, how, and who may know. Not here: how it is said on the wire.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::hot::keys::{Lease, Partition};
@@ -70,6 +71,11 @@ async fn tell(hot: &Hot, user: &UserId, told: &Told) -> Result<(), HotError> {
         Some(id) if everywhere => hot::sweep::done(hot, Partition::of_user(user), id).await,
         _ => Ok(()),
     }
+}
+
+/// Tells one room how its users are, those of them of whom it does not know that yet.
+pub async fn tell_room(hot: &Hot, room: &RoomName, users: &[(UserId, Arc<Presence>)]) -> Result<(), HotError> {
+    hot::rooms::tell_each(hot, room, users).await
 }
 
 /// What others see of each user, and the rooms each is in; in the order asked.

@@ -131,17 +131,21 @@ impl Shard {
                     .with_label_values(&[&reason])
                     .inc_by(moved.len() as u64);
                 moved.iter().for_each(|client| client.socket.send(&frame));
+                self.tell_own(room).await;
                 Some(heard)
             }
             Healed::Missed { heard, events, users } => {
                 let encoder = self.node.encoder();
-                self.rooms.borrow_mut().turn_epoch(room, &heard.epoch);
+                let has_turned = self.rooms.borrow_mut().turn_epoch(room, &heard.epoch);
                 for event in events {
                     if let Some(delivery @ Delivery::Room { .. }) = encoder.room_delivery(room.clone(), event, None) {
                         self.deliver_now(&delivery);
                     }
                 }
                 self.tell_changed(room, &users).await;
+                if has_turned {
+                    self.tell_own(room).await;
+                }
                 Some(heard)
             }
         }
@@ -159,6 +163,22 @@ impl Shard {
         let frame = outgoing::room_reset(room, &position.known.epoch, position.seq, position.rev, reason);
         client.socket.send(&frame);
         self.node.metrics.resets.with_label_values(&[reason]).inc();
+    }
+
+    /// The room may have lost what it was told of the users of this shard: what it does not know is told once more.
+    async fn tell_own(&self, room: &RoomName) {
+        if self.node.settings.presence_to_all {
+            return;
+        }
+        let clients = self.rooms.borrow().clients(room);
+        let mut users: Vec<&UserId> = clients.iter().map(|client| &client.user).collect();
+        users.sort_unstable();
+        users.dedup();
+        let known = |user: &UserId| Some((user.clone(), self.known_presence(user)?));
+        let known: Vec<_> = users.into_iter().filter_map(known).collect();
+        if let Err(error) = presence::tell_room(&self.hot, room, &known).await {
+            tracing::debug!(error = %error, "a room hears of presences when they change");
+        }
     }
 
     /// Tells a room how users are whose presence changed while nothing was heard.

@@ -459,10 +459,7 @@ pub async fn count_connections(hot: &Hot) -> Result<u64, HotError> {
     }
     let fail = |error| HotError::of("count connections", error);
     let mut connection = hot.link().connection().await.map_err(fail)?;
-    let counts = connection
-        .send_all(&pipeline, super::keys::PARTITIONS)
-        .await
-        .map_err(fail)?;
+    let counts = connection.send_pipeline(&pipeline).await.map_err(fail)?;
     counts
         .into_iter()
         .map(|count| redis::from_redis_value::<u64>(count).map_err(|error| fail(error.into())))

@@ -1,10 +1,13 @@
 //! The Redis of a test in any of its three forms: one server, a master with replicas under Sentinels, a Cluster. What a test
 //! asks beside the product goes to every master that there is at that moment, each of which answers for what it has.
 
+use std::time::Instant;
+
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, FromRedisValue, Pipeline, Value};
 
 use super::eventually;
+use super::raw::PATIENCE;
 use super::redis::Redis;
 use super::redis_fleet::{RedisCluster, RedisSentinel, ask, follows};
 
@@ -72,21 +75,30 @@ impl AnyRedis {
 
     /// The answers to a pipeline of reads, each by the master that has the key; `T`'s of nil where none has it.
     pub async fn read<T: FromRedisValue>(&self, reads: &Pipeline) -> Vec<T> {
+        let deadline = Instant::now() + PATIENCE;
+        let answers = loop {
+            match self.try_read(reads).await {
+                Ok(answers) => break answers,
+                // A Sentinel that makes a replica of a server ends its connections.
+                Err(cause) => assert!(Instant::now() < deadline, "the test's redis answers: {cause}"),
+            }
+        };
+        let read = |value| redis::from_redis_value(value).expect("an answer of the kind asked for");
+        answers.into_iter().map(read).collect()
+    }
+
+    async fn try_read(&self, reads: &Pipeline) -> redis::RedisResult<Vec<Value>> {
         let count = reads.len();
         let mut answers = vec![Value::Nil; count];
         for mut connection in self.connections().await {
-            let values = connection
-                .send_packed_commands(reads, 0, count)
-                .await
-                .expect("the test's redis answers");
+            let values = connection.send_packed_commands(reads, 0, count).await?;
             for (answer, value) in answers.iter_mut().zip(values) {
                 if !matches!(value, Value::ServerError(_)) {
                     *answer = value;
                 }
             }
         }
-        let read = |value| redis::from_redis_value(value).expect("an answer of the kind asked for");
-        answers.into_iter().map(read).collect()
+        Ok(answers)
     }
 
     /// Kills a master; returns when another has taken its place, and everybody says so.
