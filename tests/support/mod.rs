@@ -18,6 +18,7 @@ pub mod redis;
 pub mod redis_any;
 pub mod redis_fleet;
 pub mod token;
+pub mod valve;
 
 use std::time::Instant;
 
