@@ -485,7 +485,7 @@ async fn what_the_node_knows_of_a_user_is_put_back_where_redis_has_lost_it() {
             .unwrap()
             .is_none()
     );
-    let (now, _) = presence::read_all(&stage.hot, &[first.user.clone()])
+    let (now, _) = presence::read_all(&stage.hot, slice::from_ref(&first.user))
         .await
         .unwrap()
         .remove(0);
@@ -515,7 +515,7 @@ async fn what_redis_knows_an_older_state_of_is_put_back_and_told_where_that_was_
             .await
             .unwrap();
     }
-    let (now, _) = presence::read_all(&stage.hot, &[alice.user.clone()])
+    let (now, _) = presence::read_all(&stage.hot, slice::from_ref(&alice.user))
         .await
         .unwrap()
         .remove(0);
