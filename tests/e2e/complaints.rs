@@ -79,7 +79,7 @@ async fn complaint_02_ghosts_of_a_node_that_restarts_under_its_name() {
     cluster.nodes[0].signal("KILL");
     let mut settings = HASTE.to_vec();
     settings.push(("REALTIME_NODE_ID", "node-0"));
-    let _again = Node::start(&cluster.redis, &settings).await;
+    let _again = Node::start(&cluster.redis.url(), &settings).await;
     dan.heard("user:left", of("ann")).await;
     let took = died.elapsed();
     assert!(took < GHOST_LIMIT, "a ghost for {took:?}");

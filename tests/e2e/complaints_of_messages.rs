@@ -42,12 +42,8 @@ async fn complaint_03_a_bus_that_brings_nothing_is_seen_and_loses_nothing() {
     let redis = Redis::start().await;
     let valve = Valve::before(&redis).await;
     let url = valve.url();
-    let deaf = Node::start(
-        &redis,
-        &[BEATS, ("REALTIME_REDIS_URL", &url), ("REALTIME_NODE_ID", "deaf")],
-    )
-    .await;
-    let well = Node::start(&redis, &[BEATS, ("REALTIME_NODE_ID", "well")]).await;
+    let deaf = Node::start(&url, &[BEATS, ("REALTIME_NODE_ID", "deaf")]).await;
+    let well = Node::start(&redis.url(), &[BEATS, ("REALTIME_NODE_ID", "well")]).await;
     let room = room();
     let ann = Raw::member(&deaf, "ann", &room).await;
     let bob = Raw::member(&well, "bob", &room).await;
@@ -221,8 +217,7 @@ async fn complaint_18_no_stream_and_no_slot_has_it_all() {
     const ROOMS: usize = 48;
     const EACH: usize = 5;
     let cluster = RedisCluster::start().await;
-    let (nobody, url) = (Redis::stopped(), cluster.url());
-    let node = Node::start(&nobody, &[("REALTIME_REDIS_URL", &url)]).await;
+    let node = Node::start(&cluster.url(), &[]).await;
     join_all((0..ROOMS).map(async |number| {
         let room = format!("auto:hot-{number}");
         let raw = Raw::member(&node, &format!("speaker-{number}"), &room).await;

@@ -17,7 +17,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(3);
 #[tokio::test]
 async fn redis_unreachable_at_start() {
     let redis = Redis::stopped();
-    let node = Node::spawn(&redis, &[]);
+    let node = Node::spawn(&redis.url(), &[]);
     node.becomes("/livez", 200).await;
     node.becomes("/readyz", 503).await;
     let line = node.logs(&["edis", &redis.port().to_string()]).await;

@@ -5,16 +5,12 @@ use serde_json::{Value, json};
 use crate::support::eventually;
 use crate::support::node::Node;
 use crate::support::raw::{Raw, room, unique};
-use crate::support::redis::Redis;
 use crate::support::redis_fleet::{RedisCluster, RedisSentinel};
 
 async fn nodes(url: &str) -> [Node; 2] {
-    // The settings' URL goes over that of the server that is none.
-    let nobody = Redis::stopped();
-    let settings = |name| [("REALTIME_REDIS_URL", url), ("REALTIME_NODE_ID", name)];
     [
-        Node::start(&nobody, &settings("node-0")).await,
-        Node::start(&nobody, &settings("node-1")).await,
+        Node::start(url, &[("REALTIME_NODE_ID", "node-0")]).await,
+        Node::start(url, &[("REALTIME_NODE_ID", "node-1")]).await,
     ]
 }
 

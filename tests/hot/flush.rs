@@ -9,7 +9,7 @@ use nself_realtime::hot::presence::{self, Choice};
 use nself_realtime::hot::revocations::Subject;
 use nself_realtime::hot::typing::{self, Mark};
 use nself_realtime::hot::{doctor, explain, healing, messages, nodes, revocations, rooms, script, sessions};
-use nself_realtime::types::{Rate, Role, RoomName, Status};
+use nself_realtime::types::{Presence, Rate, Role, RoomName, Status};
 
 use crate::stage::{GRACE, Stage, held, lease, now_ms, partition, room, user};
 use crate::support::redis::Redis;
@@ -99,6 +99,13 @@ pub async fn call_every_script(stage: &Stage, forgetful: bool) {
     assert_eq!((explained.connections.len(), explained.rooms.len()), (1, 1));
     forget().await;
     assert!(presence::wake(hot, &alice.user).await.unwrap().is_none());
+    forget().await;
+    assert!(
+        presence::restore(hot, &alice.user, &Presence::UNKNOWN)
+            .await
+            .unwrap()
+            .is_none()
+    );
     forget().await;
     assert_eq!(
         presence::read_all(hot, &[user("alice"), user("bob")])

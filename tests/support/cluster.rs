@@ -30,7 +30,7 @@ impl Cluster {
             .map(|name| {
                 let mut settings = settings.to_vec();
                 settings.push(("REALTIME_NODE_ID", name));
-                Node::spawn(&redis, &settings)
+                Node::spawn(&redis.url(), &settings)
             })
             .collect();
         for node in &nodes {

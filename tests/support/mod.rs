@@ -15,6 +15,7 @@ pub mod port;
 pub mod process;
 pub mod raw;
 pub mod redis;
+pub mod redis_any;
 pub mod redis_fleet;
 pub mod token;
 pub mod valve;

@@ -250,7 +250,8 @@ async fn sentinel_asked<T: redis::FromRedisValue>(port: u16, question: &str) -> 
         .await
 }
 
-async fn follows(replica: &Redis) {
+/// Waits until a replica has all that its master has.
+pub async fn follows(replica: &Redis) {
     eventually("the replica follows its master", async || {
         let info: String = ask(replica, "INFO", &["replication"]).await;
         info.contains("role:slave") && info.contains("master_link_status:up")

@@ -243,7 +243,7 @@ async fn defect_18_transport_and_latency_are_true() {
 #[tokio::test]
 async fn defect_18_the_address_is_the_clients() {
     let cluster = Cluster::start(1, &[("REALTIME_TRUSTED_PROXIES", "loopback")]).await;
-    let careful = Node::start(&cluster.redis, &[("REALTIME_TRUSTED_PROXIES", "192.0.2.1")]).await;
+    let careful = Node::start(&cluster.redis.url(), &[("REALTIME_TRUSTED_PROXIES", "192.0.2.1")]).await;
     let redis = cluster.redis.connection().await;
     let said = [("x-forwarded-for", "198.51.100.9, 203.0.113.7")]; // the first is whatever the client wrote itself
     for (node, user, address) in [

@@ -53,7 +53,7 @@ async fn defect_01_probes_are_answered() {
 #[tokio::test]
 async fn defect_02_no_secret_lets_nobody_in() {
     let redis = Redis::start().await;
-    let node = Node::start(&redis, &[("REALTIME_JWT_SECRET", "")]).await;
+    let node = Node::start(&redis.url(), &[("REALTIME_JWT_SECRET", "")]).await;
     node.logs(&["REALTIME_JWT_SECRET"]).await;
     let unsigned = crate::support::token::unsigned(&json!({"sub": "ann", "userId": "ann"}));
     for auth in [
