@@ -16,6 +16,7 @@ pub fn hold(data: &[u8]) {
     assert!(kept(&event) <= data.len(), "{event:?} is more than what came");
     let written = write(&event);
     assert_eq!(frame::decode(written.as_bytes()).as_ref(), Some(&event), "{written:?}");
+    assert_eq!(written.as_bytes().first(), data.first(), "a frame of the same kind");
     let is_of_a_room = !matches!(event, BusEvent::Revoked(_));
     let room = RoomName::parse("lobby").expect("a name");
     for shape in [CustomStatusShape::Flat, CustomStatusShape::Object] {
