@@ -8,6 +8,7 @@
 -- KEYS[5] channel       pubsub  who is in the room
 -- KEYS[6] room.history  stream  what was said, by seq
 -- KEYS[7] limit         string  when this user's bucket in this room is full again, µs
+-- KEYS[8] said          hash    master -> position of the last message that it wrote in the partition
 -- ARGV[1] user
 -- ARGV[2] member
 -- ARGV[3] the event's JSON object without its end: what the server adds comes behind
@@ -89,7 +90,13 @@ local stamp = epoch .. " " .. string.format("%.0f", seq) .. " " .. string.format
 if keeps then
   redis.call("SET", KEYS[4], stamp .. " " .. ARGV[11], "PX", ARGV[4])
 end
-local place = string.sub(ARGV[6], 1, 8) .. "." .. string.format("%.0f", position)
+local by, at_us = string.sub(ARGV[6], 1, 8), string.format("%.0f", position)
+-- Masters are few; should they not be, whoever comes back from one that is forgotten is told so.
+if redis.call("HSET", KEYS[8], by, at_us) == 1 and redis.call("HLEN", KEYS[8]) > 16 then
+  redis.call("DEL", KEYS[8])
+end
+redis.call("PEXPIRE", KEYS[8], ARGV[9])
+local place = by .. "." .. at_us
 local frame = "m " .. stamp .. " " .. place .. " " .. ARGV[11] .. "\n" .. ARGV[3]
 keep_message(KEYS[6], KEYS[1], seq, frame, tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9])
 redis.call("SPUBLISH", KEYS[5], frame)

@@ -51,6 +51,12 @@ impl Positions {
         self.0.iter().map(|position| position.at_us).max().unwrap_or(0)
     }
 
+    /// Up to where a master was heard, µs.
+    pub fn of(&self, master: &str) -> Option<u64> {
+        let position = self.0.iter().find(|position| position.master == master)?;
+        Some(position.at_us)
+    }
+
     /// One text for each master.
     pub fn texts(&self) -> Vec<String> {
         self.0.iter().map(Position::to_string).collect()

@@ -15,6 +15,15 @@ pub struct Claim {
     pub offset: Option<Offset>,
 }
 
+impl Claim {
+    fn heard_us(&self, master: &str) -> u64 {
+        match &self.offset {
+            Some(Offset::Positions(positions)) => positions.of(master).unwrap_or(0),
+            _ => 0,
+        }
+    }
+}
+
 /// What comes of a claim.
 #[derive(Debug)]
 pub enum Recovery {
@@ -41,6 +50,7 @@ pub async fn look_back(hot: &Hot, user: &UserId, claim: &Claim) -> Result<Recove
         None => {}
     }
     let (mut count, mut bytes) = (0_u64, 0_u64);
+    let mut masters: Vec<String> = Vec::new();
     let missed = hot::messages::missed_all(hot, &rooms, &positions).await?;
     for ((_, since), behind) in rooms.iter_mut().zip(missed) {
         match behind {
@@ -49,11 +59,23 @@ pub async fn look_back(hot: &Hot, user: &UserId, claim: &Claim) -> Result<Recove
                 since: from,
                 count: messages,
                 bytes: size,
+                former,
             } => {
+                masters.extend(former);
                 *since = from;
                 count += u64::from(messages);
                 bytes += u64::from(size);
             }
+        }
+    }
+    masters.sort_unstable();
+    masters.dedup();
+    for master in masters {
+        // A master is followed by one that has the beginning of all that it wrote. What was heard from behind the end of
+        // that is lost, and nobody has told this client: whoever has heard the successor was told before.
+        let survived_us = hot::messages::last_said(hot, &master).await?;
+        if survived_us.is_none_or(|end_us| claim.heard_us(&master) > end_us) {
+            return lost("epoch_changed");
         }
     }
     if count > u64::from(REPLAY_MAX) || bytes > u64::from(REPLAY_MAX_BYTES) {

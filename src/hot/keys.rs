@@ -174,6 +174,10 @@ impl Keys {
         self.plain(partition, "swept")
     }
 
+    pub fn said(&self, partition: Partition) -> String {
+        self.plain(partition, "said")
+    }
+
     pub fn node_leases(&self, partition: Partition, node: &NodeId) -> String {
         self.named(partition, "node", node.as_str())
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::frame::{self, BusEvent, Message};
-use super::keys::{Bucket, Lease};
+use super::keys::{Bucket, Lease, Partition};
 use super::reply::{Reply, UnexpectedReply};
 use super::rooms::Since;
 use super::script::{self, Call, Script, script};
@@ -88,6 +88,7 @@ fn send_call(hot: &Hot, request: &SendRequest<'_>, token: &str, again: bool) -> 
         .key(keys.room_channel(room))
         .key(keys.room_history(room))
         .key(keys.limit(&Bucket::Room(room, &lease.user, "messages")))
+        .key(keys.said(Partition::of_room(room)))
         .arg(lease.user.as_str())
         .arg(lease.member())
         .arg(request.body)
@@ -195,6 +196,9 @@ pub enum Behind {
         since: Since,
         count: u32,
         bytes: u32,
+        /// Masters among the positions that wrote the room before, and whose successor was not heard: what they did not
+        /// pass on to it may be among what was heard.
+        former: Vec<String>,
     },
 }
 
@@ -214,6 +218,7 @@ pub async fn missed_all(
             .number(since.seq)
             .number(REPLAY_MAX)
             .number(REPLAY_MAX_BYTES)
+            .master()
             .args(positions.iter().cloned())
     };
     let replies = script::run_all(hot, places.iter().map(call).collect()).await?;
@@ -230,8 +235,35 @@ fn behind(mut reply: Reply) -> Result<Behind, HotError> {
             since: Since { epoch, seq },
             count: reply.integer()?,
             bytes: reply.integer()?,
+            former: {
+                let mut former = Vec::new();
+                while !reply.is_empty() {
+                    former.push(reply.text()?);
+                }
+                former
+            },
         })
     })
+}
+
+/// The position of the last message that a former master wrote, as far as Redis still knows, µs.
+pub async fn last_said(hot: &Hot, master: &str) -> Result<Option<u64>, HotError> {
+    let fail = |error| HotError::of("said", error);
+    let mut connection = hot.link().connection().await.map_err(fail)?;
+    let mut asked = redis::pipe();
+    for partition in Partition::all() {
+        asked.hget(hot.keys().said(partition), master);
+    }
+    asked.ignore_errors();
+    let replies = connection.send_pipeline(&asked).await.map_err(fail)?;
+    let positions = replies.into_iter().map(redis::from_redis_value::<Option<u64>>);
+    // Of a partition that cannot be asked nothing is known.
+    let positions: Result<Vec<Option<u64>>, _> = positions.collect();
+    Ok(positions
+        .map_err(|error| fail(error.into()))?
+        .into_iter()
+        .flatten()
+        .max())
 }
 
 impl Reply {

@@ -11,7 +11,7 @@ type Sequence = Vec<(String, u64, String)>;
 /// What one client heard.
 pub struct Heard {
     rooms: BTreeMap<String, Sequence>,
-    /// Rooms of which it was told that something may be missing.
+    /// Rooms of which it was told by `room:reset`, or by the answer to a join, that something may be missing.
     announced: BTreeSet<String>,
     /// How often the stock client recovered by itself, and how often it arrived without.
     arrivals: [u64; 2],
@@ -65,8 +65,10 @@ impl Verdict {
                 *sum += count;
             }
             for (room, sequence) in &client.rooms {
-                let announced = client.announced.contains(room);
-                verdict.announced += usize::from(announced);
+                // By a reset, or, to whoever was away and never heard what was lost, by the epoch of what came next.
+                let epochs: BTreeSet<&String> = sequence.iter().map(|(epoch, _, _)| epoch).collect();
+                let announced = client.announced.contains(room) || epochs.len() > 1;
+                verdict.announced += usize::from(client.announced.contains(room));
                 let wanted: BTreeSet<&String> = acked.get(room).into_iter().flatten().collect();
                 let came: BTreeSet<&String> = sequence.iter().map(|(_, _, id)| id).collect();
                 let missing = wanted.difference(&came).count();
