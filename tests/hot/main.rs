@@ -1,10 +1,11 @@
-//! The hot state below the gateway: every script, the bus and the connection, on a real Redis that the tests start.
+//! The hot state below the gateway: every script, the bus and the connection, on real Redis servers that the tests start.
 //! Not here: what clients see of it (`tests/e2e`).
 
 #[path = "../support/mod.rs"]
 mod support;
 
 mod ear;
+mod servers;
 mod stage;
 
 mod contract;

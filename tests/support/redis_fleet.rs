@@ -116,6 +116,11 @@ impl RedisCluster {
         format!("redis-cluster://{}", seeds.join(","))
     }
 
+    /// One to each master.
+    pub async fn connections(&self) -> Vec<MultiplexedConnection> {
+        futures_util::future::join_all(self.masters.iter().map(Redis::connection)).await
+    }
+
     /// Moves a slot, with all that is in it, from one master to another.
     pub async fn move_slot(&self, slot: u16, from: usize, to: usize) {
         let (source, target) = (&self.masters[from], &self.masters[to]);
@@ -197,20 +202,25 @@ impl RedisSentinel {
 
     /// Whichever server the Sentinels agree to be the master, and that is no longer `former`.
     pub async fn successor(&self, former: &Redis) -> &Redis {
-        let current = async || {
-            let mut named = Vec::new();
-            for (port, _) in &self.sentinels {
-                let said = sentinel_says(*port, "GET-MASTER-ADDR-BY-NAME").await.ok()?;
-                named.push(said.get(1)?.parse::<u16>().ok()?);
-            }
-            named.dedup();
-            let [port] = named[..] else { return None };
-            self.servers
-                .iter()
-                .find(|server| server.port() == port && server.port() != former.port())
-        };
+        let current = async || self.agreed().await.filter(|server| server.port() != former.port());
         eventually("the Sentinels have another master", async || current().await.is_some()).await;
         current().await.expect("they agreed a moment ago")
+    }
+
+    /// Whichever server the Sentinels agree to be the master.
+    pub async fn master(&self) -> &Redis {
+        self.agreed().await.expect("nothing is failing over")
+    }
+
+    async fn agreed(&self) -> Option<&Redis> {
+        let mut named = Vec::new();
+        for (port, _) in &self.sentinels {
+            let said = sentinel_says(*port, "GET-MASTER-ADDR-BY-NAME").await.ok()?;
+            named.push(said.get(1)?.parse::<u16>().ok()?);
+        }
+        named.dedup();
+        let [port] = named[..] else { return None };
+        self.servers.iter().find(|server| server.port() == port)
     }
 }
 
