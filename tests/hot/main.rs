@@ -15,6 +15,7 @@ mod again;
 mod away;
 mod bus;
 mod cluster;
+mod cluster_commands;
 mod cluster_masters;
 mod doctor;
 mod explain;
