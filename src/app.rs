@@ -23,10 +23,11 @@ use crate::hot::keys::{Keys, Lease, Partition};
 use crate::hot::presence::Held;
 use crate::hot::{self, HistoryTerms, Hot, HotError, Terms};
 use crate::http::{self, EngineCollector, Routes};
+use crate::lifecycle::beat::Beats;
 use crate::lifecycle::heartbeat::Holders;
 use crate::lifecycle::key_set::{LoadError, Loader, Source};
 use crate::lifecycle::sweep::Sweeper;
-use crate::lifecycle::{self, beat, heartbeat};
+use crate::lifecycle::{self, heartbeat};
 
 /// How long a user who comes back has, beyond the grace, to rejoin rooms.
 const PROLONG: Duration = Duration::from_secs(5);
@@ -165,9 +166,16 @@ fn start_lifecycle(
         move || node.connections.load(Ordering::Relaxed)
     };
     let revived = Arc::new(Notify::new());
-    let (id, every, lease) = (config.node_id.clone(), config.node_beat, config.node_lease);
-    let grace = config.presence_grace;
-    let beating = beat::run(hot.clone(), id, every, lease, grace, Arc::clone(&revived), connections);
+    let bus = node.bus.clone();
+    let beating = Beats {
+        hot: hot.clone(),
+        node: config.node_id.clone(),
+        every: config.node_beat,
+        lease: config.node_lease,
+        grace: config.presence_grace,
+        revived: Arc::clone(&revived),
+    }
+    .run(connections, move |at| bus.has_beaten(at));
     let every = config.presence_heartbeat;
     let renewing = heartbeat::run(hot.clone(), every, holders(asks), revived, metrics.clone());
     let looking = lifecycle::drift::run(hot.clone(), metrics.clone());

@@ -11,9 +11,10 @@ use nself_realtime::domain::rooms::{self, JoinOptions};
 use nself_realtime::hot::Hot;
 use nself_realtime::hot::keys::{Lease, PARTITIONS, Partition};
 use nself_realtime::hot::presence::count_connections;
+use nself_realtime::lifecycle::Metrics;
+use nself_realtime::lifecycle::beat::Beats;
 use nself_realtime::lifecycle::heartbeat::{self, Holders};
 use nself_realtime::lifecycle::sweep::Sweeper;
-use nself_realtime::lifecycle::{Metrics, beat};
 use nself_realtime::types::{ConnectionId, NodeId, RoomName};
 use prometheus::Registry;
 use tokio::sync::Notify;
@@ -57,7 +58,15 @@ async fn live(url: String, name: NodeId, holders: Holders, metrics: Metrics) {
         metrics: metrics.clone(),
     };
     tokio::join!(
-        beat::run(hot.clone(), name, beat_every, node_lease, GRACE, revived.clone(), || 0),
+        Beats {
+            hot: hot.clone(),
+            node: name,
+            every: beat_every,
+            lease: node_lease,
+            grace: GRACE,
+            revived: revived.clone(),
+        }
+        .run(|| 0, |_| {}),
         heartbeat::run(hot, HEARTBEAT, holders, revived, metrics),
         sweeper.run(),
     );

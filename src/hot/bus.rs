@@ -11,6 +11,7 @@ use redis::{PushInfo, PushKind, Value};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{interval, timeout};
 
+use super::canary::Canary;
 use super::keys::{Keys, Partition};
 use super::topology::Topology;
 use super::wires::{Happening, WireId, Wires};
@@ -24,7 +25,7 @@ pub enum Topic {
     User(UserId),
     /// Everybody's presence in one partition.
     Presence(Partition),
-    /// This node's own channel: while its subscription stands, the bus works.
+    /// This node's own channel: while its beats come back through it, the bus works.
     Node(NodeId),
     /// What every node hears; listened to from the start.
     Everybody,
@@ -72,10 +73,11 @@ enum Command {
     },
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Status {
     connected: AtomicBool,
     node_confirmed: AtomicBool,
+    canary: Canary,
     topics: AtomicUsize,
 }
 
@@ -145,7 +147,12 @@ impl Bus {
     pub fn open(url: &str, keys: Keys, node: NodeId, sink: Sink) -> Result<(Self, Driver), HotError> {
         let topology = Topology::parse(url).map_err(|error| HotError::of("open the bus", error))?;
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
-        let status = Arc::new(Status::default());
+        let status = Arc::new(Status {
+            connected: AtomicBool::default(),
+            node_confirmed: AtomicBool::default(),
+            canary: Canary::new(Instant::now()),
+            topics: AtomicUsize::default(),
+        });
         let (topics, fresh) = (HashMap::new(), Vec::new());
         let mut driver = Driver {
             wires: Wires::new(topology),
@@ -161,9 +168,17 @@ impl Bus {
         Ok((Self { commands, status }, driver))
     }
 
-    /// Whether the bus is connected to every master, and the node's own subscription stands.
+    /// Whether the bus is connected to every master, the node's own subscription stands, and the node's beats come back.
     pub fn is_up(&self) -> bool {
-        self.status.connected.load(Ordering::Relaxed) && self.status.node_confirmed.load(Ordering::Relaxed)
+        let status = &self.status;
+        status.connected.load(Ordering::Relaxed)
+            && status.node_confirmed.load(Ordering::Relaxed)
+            && !status.canary.is_lost(Instant::now())
+    }
+
+    /// The node's beat was published, at `at` or a little later: it must come back.
+    pub fn has_beaten(&self, at: Instant) {
+        self.status.canary.sent(at);
     }
 
     /// Channels that this node listens to.
@@ -220,6 +235,7 @@ impl Driver {
                     for wire in self.wires.keep_up() {
                         self.lose(wire);
                     }
+                    self.renew_deaf();
                     self.forget_idle().await;
                     self.ask_overdue().await;
                 },
@@ -250,6 +266,20 @@ impl Driver {
         self.note_node();
     }
 
+    /// A connection that stands and brings nothing is given up, while Redis still publishes.
+    fn renew_deaf(&mut self) {
+        let confirmed = self.node().and_then(|node| match node.state {
+            State::Confirmed(wire) => Some(wire),
+            State::Unasked | State::Asked(..) => None,
+        });
+        if let Some(wire) = confirmed
+            && self.status.canary.is_missing(Instant::now())
+        {
+            self.wires.renew(wire);
+            self.lose(wire);
+        }
+    }
+
     /// Asks for each channel at the owner of its slot, where that is another than before.
     async fn follow(&mut self) {
         for entry in self.topics.values_mut() {
@@ -268,10 +298,14 @@ impl Driver {
         self.ask_overdue().await;
     }
 
+    fn node(&self) -> Option<&Entry> {
+        self.topics.values().find(|entry| matches!(entry.topic, Topic::Node(_)))
+    }
+
     fn note_node(&self) {
-        let is_node = |entry: &&Entry| matches!(entry.topic, Topic::Node(_));
-        let node = self.topics.values().find(is_node);
-        let confirmed = node.is_some_and(|entry| matches!(entry.state, State::Confirmed(_)));
+        let confirmed = self
+            .node()
+            .is_some_and(|entry| matches!(entry.state, State::Confirmed(_)));
         self.status.node_confirmed.store(confirmed, Ordering::Relaxed);
     }
 
@@ -407,12 +441,16 @@ impl Driver {
         match push.kind {
             PushKind::SMessage if entry.heard_on == Some(wire) => {
                 if let Some(Value::BulkString(payload)) = data.next() {
+                    if matches!(entry.topic, Topic::Node(_)) && payload == frame::BEAT {
+                        return self.status.canary.returned(Instant::now());
+                    }
                     (self.sink)(&entry.topic, entry.shards, &payload);
                 }
             }
             PushKind::SSubscribe if entry.state.wire() == Some(wire) => {
                 entry.state = State::Confirmed(wire);
                 if matches!(entry.topic, Topic::Node(_)) {
+                    self.status.canary.resubscribed();
                     self.status.node_confirmed.store(true, Ordering::Relaxed);
                 }
                 // A shard that no longer waits has been answered by its own patience.

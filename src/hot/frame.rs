@@ -11,6 +11,7 @@
 //! | `c <count>` | |
 //! | `r <at_ms> user` or `r <at_ms> token` | the id that was revoked |
 //! | `x <epoch> <rev> <at_ms>` | the room is closed |
+//! | `b` | a beat of this node, through its own channel: it is for the bus alone |
 //! | `?` | said by the node's own bus: the subscription is interrupted |
 //! | `! <outage_ms>` | said by the node's own bus: it stands again |
 
@@ -21,6 +22,9 @@ use std::time::Duration;
 use crate::hot::presence;
 use crate::hot::revocations::{Revocation, Subject};
 use crate::types::{LeaveReason, Presence, RoomName, UserId};
+
+/// A beat of the node itself.
+pub const BEAT: &[u8] = b"b";
 
 /// Longest frame that is read; a longer one is no frame of ours.
 pub const FRAME_MAX_BYTES: usize = 4 * 1024 * 1024;

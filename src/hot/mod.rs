@@ -2,6 +2,7 @@
 //! the bus brings what the scripts publish. Not here: the rules around the operations (`domain`), the wire (`gateway`).
 
 pub mod bus;
+mod canary;
 pub mod doctor;
 pub mod explain;
 pub mod frame;

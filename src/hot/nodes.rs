@@ -14,13 +14,14 @@ script!(CHECK = "nodes/check");
 
 pub(super) const SCRIPTS: &[&LazyLock<Script>] = &[&BEAT, &BURY, &CHECK];
 
-/// Extends the node's own lease. True: it was not there, so this is a start, or the node was taken for dead.
+/// Extends the node's own lease, and says so on the node's own channel. True: it was not there, so this is a start, or the node was taken for dead.
 pub async fn beat(hot: &Hot, node: &NodeId, about: &str, lease: Duration) -> Result<bool, HotError> {
     let mut reply = BEAT
         .call()
         .key(hot.keys().nodes())
         .key(hot.keys().node(node))
         .key(hot.keys().node_ends())
+        .key(hot.keys().node(node))
         .arg(node.as_str())
         .arg(about)
         .number(millis(lease))

@@ -296,6 +296,15 @@ impl Wires {
         self.wires.iter().any(|wire| wire.id == id && wire.connection.is_some())
     }
 
+    /// Puts a new life in the place of one that brings nothing; where it belongs is asked, too.
+    pub fn renew(&mut self, id: WireId) {
+        if let Some(at) = self.position(id) {
+            tracing::error!(address = %self.wires[at].address, "the bus brings nothing; connecting anew");
+            self.dial(at, 0);
+            self.doubt();
+        }
+    }
+
     /// Once a second: keeps data on the way, gives up what brought more than was taken, looks the masters up.
     pub fn keep_up(&mut self) -> Vec<WireId> {
         let mut lost = Vec::new();

@@ -1,7 +1,7 @@
 //! The node's own lease. Not here: what the others do when it runs out.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::sync::Notify;
@@ -10,33 +10,44 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::hot::{Hot, nodes};
 use crate::types::NodeId;
 
-/// Beats until it is dropped. `connections` tells how many sockets the node holds now; `revived` hears
-/// that the lease was not there, or that connections passed into grace.
-pub async fn run(
-    hot: Hot,
-    node: NodeId,
-    every: Duration,
-    lease: Duration,
-    grace: Duration,
-    revived: Arc<Notify>,
-    connections: impl Fn() -> u64,
-) {
-    let mut ticks = interval(every);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut begun = false;
-    loop {
-        ticks.tick().await;
-        if !begun {
-            begun = begin(&hot, &node, grace, &revived).await;
-        }
-        let about = json!({ "connections": connections(), "version": env!("CARGO_PKG_VERSION") }).to_string();
-        match nodes::beat(&hot, &node, &about, lease).await {
-            Ok(true) => {
-                tracing::info!("the node has a new lease");
-                revived.notify_one();
+/// The beats of a node.
+pub struct Beats {
+    pub hot: Hot,
+    pub node: NodeId,
+    pub every: Duration,
+    pub lease: Duration,
+    pub grace: Duration,
+    /// Hears that the lease was not there, or that connections passed into grace.
+    pub revived: Arc<Notify>,
+}
+
+impl Beats {
+    /// Beats until it is dropped. `connections` tells how many sockets the node holds now; `published` hears of each beat that
+    /// went through the node's own channel, and since when it may have.
+    pub async fn run(self, connections: impl Fn() -> u64, published: impl Fn(Instant)) {
+        let Self { hot, node, revived, .. } = &self;
+        let mut ticks = interval(self.every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut begun = false;
+        loop {
+            ticks.tick().await;
+            if !begun {
+                begun = begin(hot, node, self.grace, revived).await;
             }
-            Ok(false) => {}
-            Err(error) => tracing::debug!(error = %error, "the node's lease was not extended"),
+            let about = json!({ "connections": connections(), "version": env!("CARGO_PKG_VERSION") }).to_string();
+            let sent_at = Instant::now();
+            let beaten = nodes::beat(hot, node, &about, self.lease).await;
+            if beaten.is_ok() {
+                published(sent_at);
+            }
+            match beaten {
+                Ok(true) => {
+                    tracing::info!("the node has a new lease");
+                    revived.notify_one();
+                }
+                Ok(false) => {}
+                Err(error) => tracing::debug!(error = %error, "the node's lease was not extended"),
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ mod away;
 mod bad_input;
 mod client_module;
 mod complaints;
+mod complaints_of_messages;
 mod defects;
 mod key_sets;
 mod limits;

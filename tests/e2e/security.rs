@@ -365,13 +365,6 @@ async fn cve_2024_47764_no_cookie_is_set() {
     assert!(!head.to_ascii_lowercase().contains("set-cookie"), "{head}");
 }
 
-fn resident_kb(node: &Node) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", node.pid())).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kilobytes = line.and_then(|line| line.split_whitespace().next());
-    kilobytes.expect("the kernel says it").parse().expect("a number")
-}
-
 /// As many as one attacker, one after the other over one connection, can leave behind.
 async fn abandon(node: &Node, sessions: usize) {
     let mut tcp = TcpStream::connect(("127.0.0.1", node.port()))
@@ -419,7 +412,7 @@ async fn complaint_12_abandoned_polling_sessions_leave_no_memory_behind() {
     for round in 1..=ROUNDS {
         abandon(node, 2_000).await;
         wait(2_000.0 * f64::from(round)).await;
-        resident.push(resident_kb(node));
+        resident.push(node.resident_kb());
     }
     // Had 14,000 sessions left half a kilobyte each, it would be 7 MB.
     let (before, after) = (resident[2], resident[resident.len() - 1]);

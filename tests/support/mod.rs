@@ -17,6 +17,7 @@ pub mod raw;
 pub mod redis;
 pub mod redis_fleet;
 pub mod token;
+pub mod valve;
 
 use std::time::Instant;
 
