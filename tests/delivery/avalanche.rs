@@ -151,8 +151,8 @@ async fn everybody_who_was_cut_off_at_once_comes_back() {
     let redis = Redis::start().await;
     let settings = [("REALTIME_MAX_CONNECTIONS", "20000"), ("LOG_LEVEL", "error")];
     let (first, second) = (
-        Node::start(&redis, &settings).await,
-        Node::start(&redis, &settings).await,
+        Node::start(&redis.url(), &settings).await,
+        Node::start(&redis.url(), &settings).await,
     );
     let url = |node: &Node| format!("ws://127.0.0.1:{}/socket.io/?EIO=4&transport=websocket", node.port());
     let urls = Arc::new([url(&first), url(&second)]);

@@ -122,10 +122,8 @@ impl Company {
         let name = format!("node-{number}-{}", self.lives);
         let mut settings = SETTINGS.to_vec();
         settings.push(("REALTIME_NODE_ID", &name));
-        if let Some(url) = &self.url {
-            settings.push(("REALTIME_REDIS_URL", url));
-        }
-        Node::spawn(&self.redis, &settings)
+        let url = self.url.clone().unwrap_or_else(|| self.redis.url());
+        Node::spawn(&url, &settings)
     }
 
     fn tell_nodes(&self) {

@@ -42,12 +42,8 @@ async fn complaint_03_a_bus_that_brings_nothing_is_seen_and_loses_nothing() {
     let redis = Redis::start().await;
     let valve = Valve::before(&redis).await;
     let url = valve.url();
-    let deaf = Node::start(
-        &redis,
-        &[BEATS, ("REALTIME_REDIS_URL", &url), ("REALTIME_NODE_ID", "deaf")],
-    )
-    .await;
-    let well = Node::start(&redis, &[BEATS, ("REALTIME_NODE_ID", "well")]).await;
+    let deaf = Node::start(&url, &[BEATS, ("REALTIME_NODE_ID", "deaf")]).await;
+    let well = Node::start(&redis.url(), &[BEATS, ("REALTIME_NODE_ID", "well")]).await;
     let room = room();
     let ann = Raw::member(&deaf, "ann", &room).await;
     let bob = Raw::member(&well, "bob", &room).await;
@@ -81,11 +77,11 @@ async fn complaint_03_a_bus_that_may_not_subscribe_is_not_ready() {
     let node = &cluster.nodes[0];
     let room = room();
     let ann = Raw::member(node, "ann", &room).await;
-    let () = ask(&cluster.redis, "ACL", &["SETUSER", "default", "-ssubscribe"]).await;
-    let _killed: u64 = ask(&cluster.redis, "CLIENT", &["KILL", "TYPE", "pubsub"]).await;
+    let () = ask(cluster.redis.one(), "ACL", &["SETUSER", "default", "-ssubscribe"]).await;
+    let _killed: u64 = ask(cluster.redis.one(), "CLIENT", &["KILL", "TYPE", "pubsub"]).await;
     unready_for(node, "bus").await;
     ann.done("room:members", json!({"roomName": room})).await;
-    let () = ask(&cluster.redis, "ACL", &["SETUSER", "default", "+ssubscribe"]).await;
+    let () = ask(cluster.redis.one(), "ACL", &["SETUSER", "default", "+ssubscribe"]).await;
     node.becomes("/readyz", 200).await;
     ann.marker(&room, &[]).await;
 }
@@ -182,12 +178,12 @@ async fn complaint_12_sockets_that_come_and_go_leave_no_memory_behind() {
         join_all(ends).await;
         eventually("all are gone, and their grace is over", async || {
             let sockets = node.metric("realtime_connections", "transport=\"websocket\"").await;
-            let records: Vec<String> = ask(&cluster.redis, "KEYS", &["rt:*:conn:*"]).await;
+            let records: Vec<String> = ask(cluster.redis.one(), "KEYS", &["rt:*:conn:*"]).await;
             sockets == Some(0.0) && records.is_empty()
         })
         .await;
         resident.push(node.resident_kb());
-        keys.push(lasting_keys(&cluster.redis).await);
+        keys.push(lasting_keys(cluster.redis.one()).await);
     }
     // Had 3,200 sockets left two and a half kilobytes each, it would be 8 MB; the allocator's own steps are up to 3 MB.
     let (before, after) = (resident[SETTLED - 1], resident[ROUNDS - 1]);
@@ -199,7 +195,7 @@ async fn complaint_12_sockets_that_come_and_go_leave_no_memory_behind() {
     // A sample may have met steps that were still under way.
     let fewest = keys.iter().min().copied().unwrap_or_default();
     eventually("Redis holds no more than after any round", async || {
-        lasting_keys(&cluster.redis).await <= fewest
+        lasting_keys(cluster.redis.one()).await <= fewest
     })
     .await;
 }
@@ -221,8 +217,7 @@ async fn complaint_18_no_stream_and_no_slot_has_it_all() {
     const ROOMS: usize = 48;
     const EACH: usize = 5;
     let cluster = RedisCluster::start().await;
-    let (nobody, url) = (Redis::stopped(), cluster.url());
-    let node = Node::start(&nobody, &[("REALTIME_REDIS_URL", &url)]).await;
+    let node = Node::start(&cluster.url(), &[]).await;
     join_all((0..ROOMS).map(async |number| {
         let room = format!("auto:hot-{number}");
         let raw = Raw::member(&node, &format!("speaker-{number}"), &room).await;

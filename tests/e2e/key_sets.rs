@@ -23,7 +23,7 @@ fn by_url(issuer: &Issuer) -> Vec<(&'static str, String)> {
 
 fn spawn(redis: &Redis, settings: &[(&str, String)]) -> Node {
     let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    Node::spawn(redis, &settings)
+    Node::spawn(&redis.url(), &settings)
 }
 
 async fn loaded(node: &Node) {

@@ -5,18 +5,14 @@ use serde_json::{Value, json};
 use crate::support::eventually;
 use crate::support::node::Node;
 use crate::support::raw::{Raw, room, unique};
-use crate::support::redis::Redis;
 use crate::support::redis_fleet::{
     DATA_PASSWORD, DATA_USER, RedisCluster, RedisSentinel, SENTINEL_PASSWORD, SENTINEL_USER,
 };
 
 async fn nodes(url: &str) -> [Node; 2] {
-    // The settings' URL goes over that of the server that is none.
-    let nobody = Redis::stopped();
-    let settings = |name| [("REALTIME_REDIS_URL", url), ("REALTIME_NODE_ID", name)];
     [
-        Node::start(&nobody, &settings("node-0")).await,
-        Node::start(&nobody, &settings("node-1")).await,
+        Node::start(url, &[("REALTIME_NODE_ID", "node-0")]).await,
+        Node::start(url, &[("REALTIME_NODE_ID", "node-1")]).await,
     ]
 }
 
@@ -113,7 +109,7 @@ async fn a_wrong_password_is_said_and_not_shown() {
     ];
     for (login, query, complaint) in cases {
         let url = sentinel.url_with(login, query);
-        let node = Node::spawn(&Redis::stopped(), &[("REALTIME_REDIS_URL", &url)]);
+        let node = Node::spawn(&url, &[]);
         node.logs(&["nobody says who the masters of Redis are", complaint])
             .await;
         node.becomes("/readyz", 503).await;

@@ -252,5 +252,5 @@ fn tally(lines: &[Line], listeners: &BTreeSet<usize>) -> Told {
 fn spawn(redis: &Redis, name: &str) -> Node {
     let mut settings = SETTINGS.to_vec();
     settings.push(("REALTIME_NODE_ID", name));
-    Node::spawn(redis, &settings)
+    Node::spawn(&redis.url(), &settings)
 }

@@ -8,10 +8,10 @@ use nself_realtime::hot::bus::{Bus, Topic};
 use nself_realtime::hot::frame::{self, BusEvent};
 
 use crate::ear::{Ear, publish, words};
-use crate::servers::Servers;
 use crate::stage::{ODD_NAMES, Stage, lease, node, room, user};
 use crate::support::eventually;
 use crate::support::redis::Redis;
+use crate::support::servers::Servers;
 
 fn count(number: u64) -> Vec<u8> {
     format!("c {number}\n").into_bytes()

@@ -11,8 +11,8 @@ use nself_realtime::hot::typing::{self, Mark};
 use nself_realtime::hot::{doctor, explain, healing, messages, nodes, revocations, rooms, script, sessions};
 use nself_realtime::types::{Rate, Role, RoomName, Status};
 
-use crate::servers::Servers;
 use crate::stage::{GRACE, Stage, held, lease, now_ms, partition, room, user};
+use crate::support::servers::Servers;
 
 impl Stage {
     pub async fn forget_scripts(&self) {

@@ -12,7 +12,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use crate::again::assert_repeats_are_rare;
 use crate::lives_model::{ROOMS, TABS, Tab, USERS};
 use crate::lives_world::World;
-use crate::servers::Servers;
+use crate::support::servers::Servers;
 
 /// Nothing ends by itself within a sequence, however slow the machine.
 pub const LONG: Duration = Duration::from_secs(3_600);

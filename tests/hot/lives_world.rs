@@ -17,8 +17,8 @@ use crate::again::again;
 use crate::ear::Ear;
 use crate::lives::{LONG, Step};
 use crate::lives_model::{Model, Process, TABS, Tab, USERS, lease_of};
-use crate::servers::Servers;
 use crate::stage::{Stage, held as held_now, node, partition, terms, user};
+use crate::support::servers::Servers;
 
 /// The product, put to the same steps.
 pub struct World {

@@ -5,7 +5,6 @@
 mod support;
 
 mod ear;
-mod servers;
 mod stage;
 
 mod contract;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use nself_realtime::hot::nodes::{beat, bury, dead, ends, stop};
 
-use crate::servers::Servers;
 use crate::stage::{GRACE, Stage, lease, node, now_ms, partition};
+use crate::support::servers::Servers;
 
 const LEASE: Duration = Duration::from_secs(6);
 

@@ -15,9 +15,9 @@ use redis::aio::MultiplexedConnection;
 use redis::{FromRedisValue, Pipeline, ToRedisArgs, Value};
 
 use crate::again::again;
-use crate::servers::Servers;
 use crate::support::redis::Redis;
 use crate::support::redis_fleet::{RedisCluster, RedisSentinel};
+use crate::support::servers::Servers;
 
 /// The grace that tests give.
 pub const GRACE: Duration = Duration::from_secs(5);

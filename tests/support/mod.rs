@@ -16,6 +16,7 @@ pub mod process;
 pub mod raw;
 pub mod redis;
 pub mod redis_fleet;
+pub mod servers;
 pub mod token;
 pub mod valve;
 

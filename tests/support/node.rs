@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use super::port::free_port;
 use super::process::Process;
-use super::redis::Redis;
 use super::token::SECRET;
 
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -23,19 +22,19 @@ pub struct Node {
 
 impl Node {
     /// Starts a node and waits until it is ready. `settings` go over what every test node gets.
-    pub async fn start(redis: &Redis, settings: &[(&str, &str)]) -> Node {
-        let node = Node::spawn(redis, settings);
+    pub async fn start(redis_url: &str, settings: &[(&str, &str)]) -> Node {
+        let node = Node::spawn(redis_url, settings);
         node.becomes("/readyz", 200).await;
         node
     }
 
     /// Starts a node and waits for nothing.
-    pub fn spawn(redis: &Redis, settings: &[(&str, &str)]) -> Node {
+    pub fn spawn(redis_url: &str, settings: &[(&str, &str)]) -> Node {
         let port = free_port();
         let mut command = binary();
         command
             .arg("serve")
-            .env("REALTIME_REDIS_URL", redis.url())
+            .env("REALTIME_REDIS_URL", redis_url)
             .env("REALTIME_HOST", "127.0.0.1")
             .env("REALTIME_PORT", port.to_string())
             .env("REALTIME_JWT_SECRET", SECRET)
