@@ -2,7 +2,7 @@
 -- Whether a room agrees with itself: its users are those of its connections, and only they type.
 --
 -- KEYS[1] room.live    zset    <user>\0<conn>@<node>
--- KEYS[2] room.users   hash    user -> joined_ms, version and status last told here
+-- KEYS[2] room.users   hash    user -> joined_ms, version, status and time last told here
 -- KEYS[3] room.typing  hash    <user>\0<thread> -> started_ms, end_ms, room type
 -- KEYS[4] due          zset    what else ends by time
 -- KEYS[5] channel      pubsub  who is in the room

@@ -7,8 +7,9 @@
 -- Returns how many were granted, and µs until one more is there, 0 where it is there now.
 local function take(key, interval_us, burst, owed, wanted, now_us)
   local whole_us = interval_us * burst
-  -- No further than twice the burst: debts end, and so does what a clock that went back, or a rate that was changed, left.
-  local farthest_us = now_us + 2 * whole_us
+  -- No further than twice the burst: debts end, and so does what a clock that went back, or a rate that was changed, left. Of a
+  -- small burst, far enough that what a dozen shards owe is not forgiven.
+  local farthest_us = now_us + whole_us + interval_us * math.max(burst, 16)
   local stored_us = tonumber(redis.call("GET", key) or "0")
   local full_us = math.min(math.max(stored_us, now_us) + owed * interval_us, farthest_us)
   local granted = math.max(math.min(math.floor((now_us + whole_us - full_us) / interval_us), wanted), 0)

@@ -3,7 +3,7 @@
 --
 -- KEYS[1] room         hash    the room
 -- KEYS[2] room.live    zset    <user>\0<conn>@<node>
--- KEYS[3] room.users   hash    user -> joined_ms, version and status last told here
+-- KEYS[3] room.users   hash    user -> joined_ms, version, status and time last told here
 -- KEYS[4] room.policy  hash    user -> role, mute, ban
 -- KEYS[5] room.typing  hash    <user>\0<thread> -> started_ms, end_ms, room type
 -- KEYS[6] room.changes stream  changes of membership, by rev

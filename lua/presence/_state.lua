@@ -30,6 +30,27 @@ local function encode_presence(presence)
   })
 end
 
+-- Where Redis has lost what a node knows of the user, that is put back: its record is gone, or older. known: version,
+-- chosen, text, emoji, until_ms, away: 0|1, all of them texts. Whether it was.
+local function put_back(user_key, due_key, user, known, now_ms)
+  if tonumber(known.version) <= tonumber(redis.call("HGET", user_key, "version") or "0") then
+    return false
+  end
+  redis.call("HDEL", user_key, "chosen", "text", "emoji", "until", "away")
+  redis.call("HSET", user_key, "version", known.version)
+  for _, field in ipairs({ "chosen", "text", "emoji" }) do
+    if known[field] ~= "" then redis.call("HSET", user_key, field, known[field]) end
+  end
+  if known.away == "1" then
+    redis.call("HSET", user_key, "away", string.format("%.0f", now_ms))
+  end
+  if tonumber(known.until_ms) > 0 then
+    redis.call("HSET", user_key, "until", known.until_ms)
+    redis.call("ZADD", due_key, known.until_ms, "status\0" .. user)
+  end
+  return true
+end
+
 -- Versions only rise, also over a clock that went back.
 local function raise_version(user_key, presence, now_us)
   presence.version = math.max(presence.version + 1, now_us)

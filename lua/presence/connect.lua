@@ -57,18 +57,9 @@ if not known and held >= most then
     return { "full" }
   end
 end
-local put_back = ARGV[13] ~= "0" and redis.call("EXISTS", KEYS[4]) == 0
-if put_back then
-  redis.call("HSET", KEYS[4], "version", ARGV[13])
-  if ARGV[14] ~= "" then redis.call("HSET", KEYS[4], "chosen", ARGV[14]) end
-  if ARGV[18] == "1" then redis.call("HSET", KEYS[4], "away", string.format("%.0f", now_ms)) end
-  if ARGV[15] ~= "" then redis.call("HSET", KEYS[4], "text", ARGV[15]) end
-  if ARGV[16] ~= "" then redis.call("HSET", KEYS[4], "emoji", ARGV[16]) end
-  if tonumber(ARGV[17]) > 0 then
-    redis.call("HSET", KEYS[4], "until", ARGV[17])
-    redis.call("ZADD", KEYS[9], ARGV[17], "status\0" .. ARGV[4])
-  end
-end
+local is_back = put_back(KEYS[4], KEYS[9], ARGV[4], {
+  version = ARGV[13], chosen = ARGV[14], text = ARGV[15], emoji = ARGV[16], until_ms = ARGV[17], away = ARGV[18],
+}, now_ms)
 local before = read_presence(KEYS[4], KEYS[5], now_ms)
 
 local leased = known and redis.call("ZSCORE", KEYS[1], ARGV[1])
@@ -100,7 +91,7 @@ if ARGV[21] ~= "" and not (holder and redis.call("HEXISTS", KEYS[5], holder) == 
   redis.call("PERSIST", KEYS[11])
 end
 redis.call("PERSIST", KEYS[4])
-if not before.live and not put_back then
+if not before.live and not is_back then
   redis.call("HDEL", KEYS[4], "away")
 end
 if redis.call("HEXISTS", KEYS[4], "away") == 0 then
@@ -112,7 +103,7 @@ if not leased then
   note(KEYS[10], after, "0", now_ms, "connected", cause, ARGV[2])
 end
 local rooms = rooms_of(KEYS[6])
-local appeared = before.status ~= after.status and not put_back
+local appeared = before.status ~= after.status and not is_back
 if appeared then
   raise_version(KEYS[4], after, now_us)
   publish_presence(KEYS[8], ARGV[4], after, rooms, ARGV[2])

@@ -37,9 +37,31 @@ local function publish_count(room_key, users_key, due_key, channel, room, now_ms
   return true
 end
 
+-- A presence is told to the room, once per version, and when that was is kept for the nodes that the bus did not bring it to.
+-- An older one than was told is dropped; of somebody who is no member there is nothing to tell. Told, and a member.
+local function tell_presence(users_key, channel, user, version, json, status, limit)
+  local known = redis.call("HGET", users_key, user)
+  if not known then
+    return false, false
+  end
+  local joined_ms, told = string.match(known, "^(%d+) (%d+) ")
+  if tonumber(version) <= tonumber(told) then
+    return false, true
+  end
+  local record = joined_ms .. " " .. version .. " " .. status
+  if redis.call("HLEN", users_key) > tonumber(limit) then
+    redis.call("HSET", users_key, user, record)
+    return false, true
+  end
+  redis.call("HSET", users_key, user, record .. " " .. string.format("%.0f", clock_ms()))
+  redis.call("SPUBLISH", channel, table.concat({ "p " .. version .. " -", user, "[]", json }, "\n"))
+  return true, true
+end
+
 -- The epoch in which a room is written now. A room that was last written under another master takes a new epoch, in which
 -- the numbers go on from where the old one ended here; `past` remembers that, newest first, so that whoever knows nothing
--- beyond it has lost nothing. A node that has not noticed yet speaks of a master from before: that changes nothing.
+-- beyond it has lost nothing. A server may take another replication id under a connection that stands; what that connection
+-- says is then one from before, and changes nothing.
 local function write_epoch(room_key, master)
   local field = redis.call("HMGET", room_key, "epoch", "master", "seq", "rev", "past")
   local past = field[5] or ""

@@ -2,7 +2,7 @@
 -- A large room's count is due.
 --
 -- KEYS[1] room        hash    the room
--- KEYS[2] room.users  hash    user -> joined_ms, version and status last told here
+-- KEYS[2] room.users  hash    user -> joined_ms, version, status and time last told here
 -- KEYS[3] due         zset    what else ends by time
 -- KEYS[4] channel     pubsub  who is in the room
 -- ARGV[1] room

@@ -3,7 +3,7 @@
 --
 -- KEYS[1] room          hash    the room
 -- KEYS[2] room.changes  stream  changes of membership, by rev
--- KEYS[3] room.users    hash    user -> joined_ms, version and status last told here
+-- KEYS[3] room.users    hash    user -> joined_ms, version, status and time last told here
 -- KEYS[4] room.history  stream  what was said, by seq
 -- ARGV[1] the epoch that the node knows
 -- ARGV[2] the rev up to which it has heard
@@ -12,6 +12,7 @@
 -- ARGV[5] the seq up to which it has heard
 -- ARGV[6] most messages
 -- ARGV[7] most bytes of messages
+-- ARGV[8] replication id of the master that runs this, or ""
 -- RETURNS {"gone"}, {"closed", frame}, {"anew", epoch, seq, rev} where nothing leads from that epoch to this,
 --   {"reset", epoch, seq, rev, reason} or
 --   {"ok", epoch, seq, rev, JSON list of the users whose presence was told meanwhile, frame...}
@@ -32,6 +33,8 @@ local end_seq, end_rev = end_of_epoch(KEYS[1], ARGV[1])
 if not end_seq then
   return { "anew", room[1], seq, rev }
 end
+-- Under another master what was heard may be lost, and its numbers given again: they must not be taken for the same.
+room[1] = write_epoch(KEYS[1], ARGV[8])
 if known_seq > end_seq or known_rev > end_rev then
   return { "reset", room[1], seq, rev, "epoch_changed" }
 end
@@ -49,11 +52,12 @@ if rev > known_rev then
   end
 end
 
-local since_us, told = (clock_ms() - ARGV[3]) * 1000, {}
+local since_ms, told = clock_ms() - ARGV[3], {}
 local users = redis.call("HGETALL", KEYS[3])
 for i = 1, #users, 2 do
-  local version = tonumber(string.match(users[i + 1], "^%d+ (%d+) "))
-  if version > since_us and #told < most then
+  -- Whoever came meanwhile came with the presence of that moment.
+  local told_ms = string.match(users[i + 1], "^%d+ %d+ %S+ (%d+)$")
+  if told_ms and tonumber(told_ms) >= since_ms and #told < most then
     told[#told + 1] = users[i]
   end
 end

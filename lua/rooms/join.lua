@@ -3,7 +3,7 @@
 --
 -- KEYS[1] room         hash    the room
 -- KEYS[2] room.live    zset    <user>\0<conn>@<node>
--- KEYS[3] room.users   hash    user -> joined_ms, version and status last told here
+-- KEYS[3] room.users   hash    user -> joined_ms, version, status and time last told here
 -- KEYS[4] room.policy  hash    user -> role, mute, ban
 -- KEYS[5] tombstone    string  this connection has ended
 -- KEYS[6] due          zset    what else ends by time
@@ -33,7 +33,7 @@
 -- ARGV[20] the seq up to which it has heard
 -- ARGV[21] most messages that it is given
 -- ARGV[22] most bytes of them
--- RETURNS {"gone"|"missing"|"banned"|"forbidden"|"full"} or
+-- RETURNS {"gone"|"missing"|"banned"|"forbidden"|"full"|"kicked"} or
 --   {"ok", first: 0|1, type, role, member count, epoch, seq, rev, now_ms, visibility, most members,
 --   "" or why what was missed cannot be told, frame...}
 --
@@ -42,15 +42,14 @@
 -- @include rooms/_state
 -- @include messages/_state
 
--- Whether the room was told that the user has left, as far as it remembers.
-local function saw_leave(changes_key, user)
+-- Why the user has left, where that is the last that the room remembers of the user.
+local function last_leave(changes_key, user)
   for _, change in ipairs(redis.call("XREVRANGE", changes_key, "+", "-", "COUNT", 500)) do
-    local kind, who = string.match(change[2][2], "^(%a) [^\n]*\n(%Z-)\n")
+    local kind, why, who = string.match(change[2][2], "^(%a) [^\n]-(%S+)\n(%Z-)\n")
     if who == user then
-      return kind == "l"
+      return kind == "l" and why or nil
     end
   end
-  return false
 end
 
 if redis.call("EXISTS", KEYS[5]) == 1 then
@@ -63,7 +62,11 @@ if missing and ARGV[11] == "0" and ARGV[14] == "" then
 end
 local first = not is_live(KEYS[2], ARGV[2])
 local knows = ARGV[14] ~= ""
-local lost = knows and not (first and end_of_epoch(KEYS[1], ARGV[14]) and saw_leave(KEYS[8], ARGV[2]))
+local why_left = knows and first and end_of_epoch(KEYS[1], ARGV[14]) and last_leave(KEYS[8], ARGV[2])
+if why_left == "kicked" or why_left == "banned" then
+  return { "kicked" }
+end
+local lost = knows and not why_left
 
 local now_ms = clock_ms()
 local policy = redis.call("HGET", KEYS[4], ARGV[2])
@@ -120,6 +123,10 @@ if first then
   if large then
     publish_count(KEYS[1], KEYS[3], KEYS[6], KEYS[7], ARGV[1], now_ms, tonumber(ARGV[10]))
   end
+else
+  -- An earlier connection of the user is still here, perhaps only until its end comes this far: what that says of the
+  -- user is older than this one, and must not be told behind it.
+  tell_presence(KEYS[3], KEYS[7], ARGV[2], ARGV[6], ARGV[7], ARGV[8], ARGV[9])
 end
 local missed, why = {}, ""
 if ARGV[19] ~= "" then

@@ -3,7 +3,7 @@
 --
 -- KEYS[1] room         hash    the room
 -- KEYS[2] room.live    zset    <user>\0<conn>@<node>
--- KEYS[3] room.users   hash    user -> joined_ms, version and status last told here
+-- KEYS[3] room.users   hash    user -> joined_ms, version, status and time last told here
 -- KEYS[4] room.typing  hash    <user>\0<thread> -> started_ms, end_ms, room type
 -- KEYS[5] tombstone    string  this connection has ended
 -- KEYS[6] due          zset    what else ends by time
@@ -45,12 +45,8 @@ end
 if is_live(KEYS[2], ARGV[2]) then
   -- Two connections that end at once leave in any order: the presence that went with the user's last one is told here, also
   -- where the membership goes with the other.
-  local joined_ms, told = string.match(redis.call("HGET", KEYS[3], ARGV[2]) or "", "^(%d+) (%d+) ")
-  if ARGV[6] ~= "" and joined_ms and tonumber(ARGV[5]) > tonumber(told) then
-    redis.call("HSET", KEYS[3], ARGV[2], joined_ms .. " " .. ARGV[5] .. " " .. cjson.decode(ARGV[6]).status)
-    if redis.call("HLEN", KEYS[3]) <= tonumber(ARGV[7]) then
-      redis.call("SPUBLISH", KEYS[7], table.concat({ "p " .. ARGV[5] .. " -", ARGV[2], "[]", ARGV[6] }, "\n"))
-    end
+  if ARGV[6] ~= "" then
+    tell_presence(KEYS[3], KEYS[7], ARGV[2], ARGV[5], ARGV[6], cjson.decode(ARGV[6]).status, ARGV[7])
   end
   return { "ok", 1, 0, tonumber(room[2]), room[1], tonumber(room[3]) }
 end

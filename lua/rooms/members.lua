@@ -2,7 +2,7 @@
 -- One page of a room's members, in the order of their ids.
 --
 -- KEYS[1] room.live   zset  <user>\0<conn>@<node>
--- KEYS[2] room.users  hash  user -> joined_ms, version and status last told here
+-- KEYS[2] room.users  hash  user -> joined_ms, version, status and time last told here
 -- ARGV[1] the user after whom the page begins, "" for the first page
 -- ARGV[2] limit, users
 -- ARGV[3] member that has to be in the room for an answer, "" for none
@@ -28,7 +28,7 @@ for _ = 1, limit + 1 do
     break
   end
   local user = string.sub(member, 1, string.find(member, "\0", 1, true) - 1)
-  local joined_ms, _, status = string.match(redis.call("HGET", KEYS[2], user) or "", "^(%d+) (%d+) (.*)$")
+  local joined_ms, _, status = string.match(redis.call("HGET", KEYS[2], user) or "", "^(%d+) (%d+) (%S+)")
   reply[#reply + 1] = user
   reply[#reply + 1] = joined_ms or "0"
   reply[#reply + 1] = status or "online"

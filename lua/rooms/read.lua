@@ -2,7 +2,7 @@
 -- A room as the administration sees it.
 --
 -- KEYS[1] room        hash  the room
--- KEYS[2] room.users  hash  user -> joined_ms, version and status last told here
+-- KEYS[2] room.users  hash  user -> joined_ms, version, status and time last told here
 -- RETURNS {} or {name, type, visibility, most members, created_ms, members}
 --
 -- One script, because a count beside another moment's room would be neither's.

@@ -252,7 +252,8 @@ mod tests {
                 self.rate.interval_us() * u64::from(self.rate.burst()),
             );
             let owed = u64::from(draw.owed) * interval;
-            self.full_us = (self.full_us.max(now_us) + owed).min(now_us + 2 * whole);
+            self.full_us =
+                (self.full_us.max(now_us) + owed).min(now_us + whole + interval * u64::from(self.rate.burst().max(16)));
             let room = (now_us + whole).saturating_sub(self.full_us) / interval;
             let granted = room.min(u64::from(draw.wanted));
             self.full_us += granted * interval;

@@ -1,5 +1,6 @@
 //! Presence: who is here, how, and who may know. Not here: how it is said on the wire.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::hot::keys::{Lease, Partition};
@@ -53,6 +54,14 @@ pub async fn wake(hot: &Hot, user: &UserId) -> Result<Option<Presence>, HotError
     Ok(Some(told.presence))
 }
 
+/// Redis has lost what the node knows of a user: it is put back, and the rooms that have lost it too hear it again.
+pub async fn restore(hot: &Hot, user: &UserId, known: &Presence) -> Result<(), HotError> {
+    match hot::presence::restore(hot, user, known).await? {
+        Some(told) => tell(hot, user, &told).await,
+        None => Ok(()),
+    }
+}
+
 /// The second step of a change. Whoever dies here leaves the `todo` record to the others; so does whoever finds a join
 /// half done, since its second half brings the presence from before the change: the sweep tells it once more.
 async fn tell(hot: &Hot, user: &UserId, told: &Told) -> Result<(), HotError> {
@@ -62,6 +71,11 @@ async fn tell(hot: &Hot, user: &UserId, told: &Told) -> Result<(), HotError> {
         Some(id) if everywhere => hot::sweep::done(hot, Partition::of_user(user), id).await,
         _ => Ok(()),
     }
+}
+
+/// Tells one room how its users are, those of them of whom it does not know that yet.
+pub async fn tell_room(hot: &Hot, room: &RoomName, users: &[(UserId, Arc<Presence>)]) -> Result<(), HotError> {
+    hot::rooms::tell_each(hot, room, users).await
 }
 
 /// What others see of each user, and the rooms each is in; in the order asked.

@@ -15,7 +15,6 @@ use super::shard::Shard;
 use crate::domain::rooms::{Healed, Heard};
 use crate::domain::{presence, rooms};
 use crate::hot::HotError;
-use crate::hot::keys::Lease;
 use crate::types::{RoomName, UserId};
 
 /// Tries to read what was missed, before the room goes on without it.
@@ -123,7 +122,7 @@ impl Shard {
                 None
             }
             Healed::Reset { heard, reason } => {
-                self.remove_strangers(room).await;
+                self.look_at_members(room, reason == EPOCH_CHANGED).await;
                 let frame = outgoing::room_reset(room, &heard.epoch, heard.seq, heard.rev, &reason);
                 let moved = self.rooms.borrow_mut().reset(room, &heard);
                 self.node
@@ -132,17 +131,21 @@ impl Shard {
                     .with_label_values(&[&reason])
                     .inc_by(moved.len() as u64);
                 moved.iter().for_each(|client| client.socket.send(&frame));
+                self.tell_own(room).await;
                 Some(heard)
             }
             Healed::Missed { heard, events, users } => {
                 let encoder = self.node.encoder();
+                let has_turned = self.rooms.borrow_mut().turn_epoch(room, &heard.epoch);
                 for event in events {
                     if let Some(delivery @ Delivery::Room { .. }) = encoder.room_delivery(room.clone(), event, None) {
                         self.deliver_now(&delivery);
                     }
                 }
-                self.rooms.borrow_mut().turn_epoch(room, &heard.epoch);
                 self.tell_changed(room, &users).await;
+                if has_turned {
+                    self.tell_own(room).await;
+                }
                 Some(heard)
             }
         }
@@ -162,18 +165,19 @@ impl Shard {
         self.node.metrics.resets.with_label_values(&[reason]).inc();
     }
 
-    /// Among what was missed, and is not told one by one, may be that somebody was sent away: whom Redis does not know as
-    /// a member hears nothing more.
-    async fn remove_strangers(self: &Rc<Self>, room: &RoomName) {
+    /// The room may have lost what it was told of the users of this shard: what it does not know is told once more.
+    async fn tell_own(&self, room: &RoomName) {
+        if self.node.settings.presence_to_all {
+            return;
+        }
         let clients = self.rooms.borrow().clients(room);
-        let leases: Vec<Lease> = clients.iter().map(|client| client.lease()).collect();
-        match rooms::strangers(&self.hot, room, &leases).await {
-            Ok(strangers) => {
-                for index in strangers {
-                    self.forget_room(room, &clients[index]);
-                }
-            }
-            Err(error) => tracing::debug!(error = %error, "members of a room that is reset are not looked at"),
+        let mut users: Vec<&UserId> = clients.iter().map(|client| &client.user).collect();
+        users.sort_unstable();
+        users.dedup();
+        let known = |user: &UserId| Some((user.clone(), self.known_presence(user)?));
+        let known: Vec<_> = users.into_iter().filter_map(known).collect();
+        if let Err(error) = presence::tell_room(&self.hot, room, &known).await {
+            tracing::debug!(error = %error, "a room hears of presences when they change");
         }
     }
 
@@ -194,13 +198,18 @@ impl Shard {
         }
     }
 
-    /// Tells those who listen to a user what they have missed, if anything.
+    /// Tells those who listen to a user what they have missed, if anything; what Redis has lost of it is put back.
     pub(super) fn look_after(self: &Rc<Self>, user: &UserId) {
         let Some(known) = self.known_presence(user) else { return };
         let (shard, user) = (Rc::clone(self), user.clone());
         tokio::task::spawn_local(async move {
             let found = presence::look_up(&shard.hot, std::slice::from_ref(&user)).await;
             match found.map(|mut found| found.pop()) {
+                Ok(Some((presence, _))) if presence.version < known.version => {
+                    if let Err(error) = presence::restore(&shard.hot, &user, &known).await {
+                        tracing::debug!(error = %error, %user, "what Redis has lost of a user is not put back");
+                    }
+                }
                 Ok(Some((presence, rooms))) if presence.version > known.version => {
                     if let Some(news) = shard.node.encoder().news(&user, &presence) {
                         shard.deliver_now(&Delivery::UserPresence {

@@ -16,6 +16,7 @@ mod parcel;
 mod payload;
 pub mod protocol;
 mod recovery;
+mod registration;
 mod revocations;
 mod room;
 mod rooms;

@@ -319,10 +319,13 @@ impl Room {
         }
     }
 
-    /// The epoch has changed, and nothing was lost: everybody who was in the last one goes on in it. Whoever is in one that
-    /// does not lead there is still to be registered anew, and told so then.
-    pub fn turn_epoch(&mut self, epoch: &str) {
-        let last = self.heard.as_ref().map_or("", |heard| &heard.epoch);
+    /// The room is in an epoch, and nothing was lost: everybody who was in the last one goes on in it. Whoever is in one that
+    /// does not lead there is still to be registered anew, and told so then. Whether it is another than before.
+    pub fn turn_epoch(&mut self, epoch: &str) -> bool {
+        let Some(heard) = self.heard.as_mut().filter(|heard| heard.epoch != epoch) else {
+            return false;
+        };
+        let last = std::mem::replace(&mut heard.epoch, epoch.to_owned());
         for member in self.members.values_mut() {
             if let State::Live(position) = &mut member.state
                 && position.known.epoch == last
@@ -331,6 +334,7 @@ impl Room {
                 member.anew.take_if(|anew| anew.known.epoch == epoch);
             }
         }
+        true
     }
 
     /// What was missed cannot be told one by one: those whom this moves, to be told so.

@@ -323,11 +323,10 @@ impl Rooms {
         room.healing.take().unwrap_or_default()
     }
 
-    /// The room's epoch has changed, and nothing was lost.
-    pub fn turn_epoch(&mut self, name: &RoomName, epoch: &str) {
-        if let Some(room) = self.rooms.get_mut(name) {
-            room.turn_epoch(epoch);
-        }
+    /// The room is in an epoch, and nothing was lost; whether that is another than before.
+    pub fn turn_epoch(&mut self, name: &RoomName, epoch: &str) -> bool {
+        let room = self.rooms.get_mut(name);
+        room.is_some_and(|room| room.turn_epoch(epoch))
     }
 
     /// What was missed cannot be told one by one: who has to be told so.

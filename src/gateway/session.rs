@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
@@ -14,7 +14,6 @@ use tokio::sync::Mutex;
 use super::client::{Client, transport_name};
 use super::events;
 use super::handshake::{self, Guest};
-use super::healing::EPOCH_CHANGED;
 use super::limits::Gate;
 use super::metrics::Metrics;
 use super::outgoing;
@@ -22,18 +21,15 @@ use super::payload::Incoming;
 use super::protocol::{ErrorCode, Failure, ack, incoming};
 use super::recovery::{Arrival, Rejoined};
 use super::revocations::Arriving;
-use super::rooms::{GoneOn, Position};
 use super::shard::Shard;
 use crate::domain::presence::{Connect, Facts};
-use crate::domain::rooms::{JoinOptions, Joined, Since};
-use crate::domain::{endings, presence, rooms, sessions};
+use crate::domain::{endings, presence};
 use crate::engine::{Application, CloseReason, ConnectError, Event, Handshake, Refusal, Socket};
 use crate::hot::HotError;
-use crate::hot::keys::Lease;
 use crate::types::{Presence, RoomName, UserId};
 
 /// What the limit is called in metrics.
-const USER_CONNECTIONS: &str = "user_connections";
+pub(super) const USER_CONNECTIONS: &str = "user_connections";
 
 impl Application for Shard {
     fn admit<'a>(&'a self, request: &'a Parts, remote: SocketAddr) -> LocalBoxFuture<'a, Result<(), Refusal>> {
@@ -210,7 +206,7 @@ impl Shard {
         handshake::try_again()
     }
 
-    async fn register(&self, client: &Client, known: Option<&Presence>) -> Result<Connect, HotError> {
+    pub(super) async fn register(&self, client: &Client, known: Option<&Presence>) -> Result<Connect, HotError> {
         let facts = Facts {
             transport: transport_name(client.socket.transport()).to_owned(),
             ip: client.ip.to_string(),
@@ -323,82 +319,6 @@ impl Shard {
         client.shown_latency_ms.set(latency_ms);
         if let Err(error) = presence::note(&self.hot, &lease, transport_name(transport), latency_ms).await {
             tracing::debug!(error = %error, connection = %lease.connection, "the connection's record is not up to date");
-        }
-    }
-
-    /// Leases that Redis no longer has: registers their connections anew, each in its own turn, quietly.
-    pub fn register_anew(self: &Rc<Self>, missing: &[Lease]) {
-        for client in missing.iter().filter_map(|lease| self.holder(lease)) {
-            let shard = Rc::clone(self);
-            tokio::task::spawn_local(async move {
-                let _turn = client.turn.lock().await;
-                if let Err(error) = shard.renew_registration(&client).await {
-                    tracing::warn!(error = %error, user = %client.user, "connection not registered anew; the next beat tries again");
-                }
-            });
-        }
-    }
-
-    /// A new life for a connection whose lease is gone: a new id, the same rooms. A room is told only if it saw the user leave. The caller holds
-    /// the client's turn.
-    pub(super) async fn renew_registration(self: &Rc<Self>, client: &Rc<Client>) -> Result<(), HotError> {
-        if !client.socket.is_open() {
-            return Ok(());
-        }
-        client
-            .lease
-            .replace(self.node.new_lease(&client.lease().connection.pid(), &client.user));
-        let known = self.known_presence(&client.user);
-        if matches!(self.register(client, known.as_deref()).await?, Connect::Full) {
-            // Others of the user have taken its place meanwhile; a socket without a lease would be one in name alone.
-            self.node.is_barred(USER_CONNECTIONS, true);
-            client.socket.close(CloseReason::Unavailable);
-            return Ok(());
-        }
-        let joined: Vec<RoomName> = client.rooms.borrow().iter().cloned().collect();
-        for room in joined {
-            let known = self.rooms.borrow().known(&room, client);
-            let autocreate = self.node.settings.room_autocreate.matches(room.as_str());
-            let options = JoinOptions {
-                autocreate,
-                known: known.as_ref(),
-                members: 0,
-                since: None,
-            };
-            match rooms::join(&self.hot, &client.lease(), &room, options).await? {
-                Ok(joined) => {
-                    self.keep_session(client, &room, &joined).await?;
-                    self.go_on(client, &room, &joined);
-                }
-                Err(_) => {
-                    client.rooms.borrow_mut().remove(&room);
-                    self.leave_room(&room, client);
-                }
-            }
-        }
-        tracing::info!(connection = %client.lease().connection, user = %client.user, "registered anew");
-        Ok(())
-    }
-
-    /// From here on what is said in the room is the client's to hear, also when it comes back.
-    pub(super) async fn keep_session(&self, client: &Client, room: &RoomName, joined: &Joined) -> Result<(), HotError> {
-        if !client.recovers {
-            return Ok(());
-        }
-        let since = Since {
-            epoch: joined.epoch.clone(),
-            seq: joined.seq,
-        };
-        sessions::keep(&self.hot, &client.lease(), room, &since).await
-    }
-
-    fn go_on(self: &Rc<Self>, client: &Client, room: &RoomName, joined: &Joined) {
-        let position = Position::of(joined);
-        let gone_on = self.rooms.borrow_mut().go_on(room, client, position.clone());
-        match gone_on {
-            GoneOn::Same => {}
-            GoneOn::Reset => self.tell_reset(client, room, &position, EPOCH_CHANGED),
-            GoneOn::Unheard => self.heal_anew(room, Duration::ZERO),
         }
     }
 

@@ -168,7 +168,7 @@ pub async fn due(hot: &Hot, partition: Partition, page: usize) -> Result<Vec<(St
         return Ok(Vec::new());
     }
     let mut connection = hot.link().connection().await.map_err(fail)?;
-    let owned = connection.send_all(&owners, members.len()).await.map_err(fail)?;
+    let owned = connection.send_pipeline(&owners).await.map_err(fail)?;
     Ok(members
         .into_iter()
         .zip(owned.iter().map(|owned| *owned != Value::Int(0)))
@@ -289,10 +289,7 @@ pub async fn census(hot: &Hot) -> Result<(u64, u64), HotError> {
         counts.cmd("ZCARD").arg(hot.keys().grace(partition));
     }
     let mut connection = hot.link().connection().await.map_err(fail)?;
-    let counts = connection
-        .send_all(&counts, 2 * super::keys::PARTITIONS)
-        .await
-        .map_err(fail)?;
+    let counts = connection.send_pipeline(&counts).await.map_err(fail)?;
     let mut sums = (0, 0);
     for pair in counts.chunks(2) {
         if let [Value::Int(leased), Value::Int(in_grace)] = pair {

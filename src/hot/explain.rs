@@ -138,8 +138,8 @@ async fn complete(hot: &Hot, leases: Vec<(Lease, (State, i64))>) -> Result<Vec<C
             .arg(&FIELDS);
         nodes.cmd("EXISTS").arg(hot.keys().node(&lease.node));
     }
-    let records = connection.send_all(&records, leases.len()).await.map_err(fail)?;
-    let lives = connection.send_all(&nodes, leases.len()).await.map_err(fail)?;
+    let records = connection.send_pipeline(&records).await.map_err(fail)?;
+    let lives = connection.send_pipeline(&nodes).await.map_err(fail)?;
     leases
         .into_iter()
         .zip(records)

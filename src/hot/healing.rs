@@ -60,6 +60,7 @@ pub async fn heal(hot: &Hot, room: &RoomName, known: &Heard, outage: Duration) -
         .number(known.seq)
         .number(history.size)
         .number(history.bytes)
+        .master()
         .run(hot)
         .await?;
     HEAL.read(|| {

@@ -83,12 +83,6 @@ impl Line {
         &self.state.address
     }
 
-    /// The replication id of the master, as far as there is a connection to it.
-    pub fn master(&self) -> Option<Arc<str>> {
-        let current = self.state.current.borrow();
-        current.as_ref().map(|dialled| Arc::clone(&dialled.master))
-    }
-
     pub fn is_up(&self) -> bool {
         self.state.current.borrow().is_some() && !*self.state.silent.borrow()
     }

@@ -29,6 +29,25 @@ const LOOK_UP_INTERVAL: Duration = Duration::from_secs(5);
 /// Between two look-ups, whatever the doubts.
 const LOOK_UP_PAUSE: Duration = Duration::from_millis(100);
 
+/// What is sent to a master. Who that is, is known only when it is sent: by then it may be another than a moment before.
+pub trait Request: Sync {
+    /// Of its first key; `None` where any master may have it.
+    fn slot(&self) -> Option<u16>;
+
+    /// `master`: the replication id of the server that it goes to, empty where it told none.
+    fn command(&self, master: &str) -> Cmd;
+}
+
+impl Request for Cmd {
+    fn slot(&self) -> Option<u16> {
+        slots::of_command(self)
+    }
+
+    fn command(&self, _master: &str) -> Cmd {
+        self.clone()
+    }
+}
+
 /// The lines to the masters as they are now.
 #[derive(Debug)]
 struct Routes {
@@ -196,9 +215,9 @@ impl Shared {
         }
     }
 
-    /// Sends to the owner of the command's slot, and follows where it is sent on.
-    async fn routed(&self, command: &Cmd) -> Result<Value, RedisError> {
-        let slot = slots::of_command(command);
+    /// Sends to the owner of the request's slot, and follows where it is sent on.
+    async fn routed(&self, request: &dyn Request) -> Result<Value, RedisError> {
+        let slot = request.slot();
         let mut moved: Option<ConnectionAddr> = None;
         let tries = async {
             loop {
@@ -206,7 +225,7 @@ impl Shared {
                     Some(line) => line.connection().await?,
                     None => self.ready(slot).await?,
                 };
-                let result = connection.send(command).await;
+                let result = connection.send(&request.command(&connection.master())).await;
                 let Err(error) = &result else { return result };
                 match error.code() {
                     Some("MOVED") => {
@@ -220,7 +239,7 @@ impl Shared {
                         let asked = redirection(error, connection.address());
                         match asked.and_then(|address| self.line_to(&address)) {
                             Some(line) => {
-                                let value = ask(&line, command).await?;
+                                let value = ask(&line, request).await?;
                                 if !is_error(&value, "TRYAGAIN") {
                                     return value.extract_error();
                                 }
@@ -254,33 +273,25 @@ impl Shared {
             .cloned()
     }
 
-    /// Splits a pipeline by the owners of its slots. Commands of one slot keep their order, also where they are
-    /// redirected.
-    async fn routed_all(&self, pipeline: &Pipeline) -> Result<Vec<Value>, RedisError> {
+    /// Splits requests by the owners of their slots. Those of one slot keep their order, also where they are redirected.
+    async fn routed_all(&self, requests: &[&dyn Request]) -> Result<Vec<Value>, RedisError> {
         let routes = self.known(self.patience()).await?;
-        let commands: Vec<(&Cmd, Option<u16>)> = pipeline
-            .cmd_iter()
-            .map(|command| (command, slots::of_command(command)))
-            .collect();
         let mut parts: BTreeMap<Option<usize>, Vec<usize>> = BTreeMap::new();
-        for (index, (_, slot)) in commands.iter().enumerate() {
-            let owner = slot.map_or(Some(0), |slot| routes.layout.owner(slot));
+        for (index, request) in requests.iter().enumerate() {
+            let owner = request.slot().map_or(Some(0), |slot| routes.layout.owner(slot));
             parts.entry(owner).or_default().push(index);
         }
         let answers = parts.into_values().map(async |part| {
             let sent = async {
-                let mut connection = self.ready(commands[part[0]].1).await?;
-                let mut pipeline = Pipeline::with_capacity(part.len());
-                for &index in &part {
-                    pipeline.add_command(commands[index].0.clone());
-                }
+                let mut connection = self.ready(requests[part[0]].slot()).await?;
+                let pipeline = pipeline_of(part.iter().map(|&index| requests[index]), &connection.master());
                 connection.send_all(&pipeline, part.len()).await
             };
             let sent = timeout(ROUTED_PATIENCE, sent).await;
             let late = || away("the Cluster did not serve a call in time");
             (part, sent.map_err(|_| late()).flatten())
         });
-        let mut values = vec![Value::Nil; commands.len()];
+        let mut values = vec![Value::Nil; requests.len()];
         let mut failure = None;
         let mut answered = false;
         let deadline = Instant::now() + PATIENCE;
@@ -290,7 +301,7 @@ impl Shared {
                     answered = true;
                     for (index, value) in part.into_iter().zip(answer) {
                         values[index] = match Instant::now() < deadline {
-                            true => self.followed(commands[index].0, value).await,
+                            true => self.followed(requests[index], value).await,
                             false => value,
                         };
                     }
@@ -310,14 +321,14 @@ impl Shared {
     }
 
     /// A reply of a pipeline, or that of the server to which it sends on.
-    async fn followed(&self, command: &Cmd, value: Value) -> Value {
+    async fn followed(&self, request: &dyn Request, value: Value) -> Value {
         let redirected = ["MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN"]
             .iter()
             .any(|code| is_error(&value, code));
         if !redirected {
             return value;
         }
-        match self.routed(command).await {
+        match self.routed(request).await {
             Ok(value) => value,
             Err(error) if error.code() == Some("NOSCRIPT") => server_error(&format!("NOSCRIPT {error}")),
             Err(error) => unserved(&error),
@@ -336,10 +347,13 @@ fn server_error(text: &str) -> Value {
 }
 
 /// ASKING stands for one command, and must come right before it.
-async fn ask(line: &Line, command: &Cmd) -> Result<Value, RedisError> {
+async fn ask(line: &Line, request: &dyn Request) -> Result<Value, RedisError> {
+    let mut connection = line.connection().await?;
     let mut pipeline = Pipeline::with_capacity(2);
-    pipeline.cmd("ASKING").add_command(command.clone());
-    let values = line.connection().await?.send_all(&pipeline, 2).await?;
+    pipeline
+        .cmd("ASKING")
+        .add_command(request.command(&connection.master()));
+    let values = connection.send_all(&pipeline, 2).await?;
     Ok(values.into_iter().nth(1).unwrap_or(Value::Nil))
 }
 
@@ -383,34 +397,42 @@ enum Way {
 }
 
 impl Connection {
-    /// The replication id of the master that has a key; empty where that is not known. Of a call that is sent on to
-    /// another master meanwhile it is one from before, which scripts make nothing of.
-    pub fn master(&self, key: &str) -> Arc<str> {
-        let known = match &self.0 {
-            Way::Straight(line) => Some(line.master()),
-            Way::Routed(shared) => {
-                let routes = shared.routes.borrow();
-                let slot = Some(slots::slot(key.as_bytes()));
-                let line = routes.as_ref().and_then(|routes| routes.line(slot));
-                line.and_then(Line::master)
-            }
-        };
-        known.unwrap_or_default()
-    }
-
-    pub async fn send(&mut self, command: &Cmd) -> Result<Value, RedisError> {
+    pub async fn send(&mut self, request: &dyn Request) -> Result<Value, RedisError> {
         match &mut self.0 {
-            Way::Straight(line) => line.send(command).await,
-            Way::Routed(shared) => shared.routed(command).await,
+            Way::Straight(line) => line.send(&request.command(&line.master())).await,
+            Way::Routed(shared) => shared.routed(request).await,
         }
     }
 
     /// The replies in order; a command's own error is a `Value::ServerError` in its place, and so is the absence of a
     /// Cluster's master, unless all are away.
-    pub async fn send_all(&mut self, pipeline: &Pipeline, count: usize) -> Result<Vec<Value>, RedisError> {
+    pub async fn send_all(&mut self, requests: &[&dyn Request]) -> Result<Vec<Value>, RedisError> {
         match &mut self.0 {
-            Way::Straight(line) => line.send_all(pipeline, count).await,
-            Way::Routed(shared) => shared.routed_all(pipeline).await,
+            Way::Straight(line) => {
+                let pipeline = pipeline_of(requests.iter().copied(), &line.master());
+                line.send_all(&pipeline, requests.len()).await
+            }
+            Way::Routed(shared) => shared.routed_all(requests).await,
         }
     }
+
+    /// The same of plain commands.
+    pub async fn send_pipeline(&mut self, pipeline: &Pipeline) -> Result<Vec<Value>, RedisError> {
+        match &mut self.0 {
+            Way::Straight(line) => line.send_all(pipeline, pipeline.len()).await,
+            Way::Routed(shared) => {
+                let requests: Vec<&dyn Request> = pipeline.cmd_iter().map(|command| command as &dyn Request).collect();
+                shared.routed_all(&requests).await
+            }
+        }
+    }
+}
+
+fn pipeline_of<'a>(requests: impl ExactSizeIterator<Item = &'a dyn Request>, master: &str) -> Pipeline {
+    let mut pipeline = Pipeline::with_capacity(requests.len());
+    for request in requests {
+        pipeline.add_command(request.command(master));
+    }
+    pipeline.ignore_errors();
+    pipeline
 }

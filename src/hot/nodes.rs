@@ -53,7 +53,7 @@ pub async fn dead(hot: &Hot) -> Result<Vec<NodeId>, HotError> {
     for node in &nodes {
         lives.cmd("EXISTS").arg(hot.keys().node(node));
     }
-    let lives = connection.send_all(&lives, nodes.len()).await.map_err(fail)?;
+    let lives = connection.send_pipeline(&lives).await.map_err(fail)?;
     Ok(nodes
         .into_iter()
         .zip(lives)

@@ -24,9 +24,10 @@ script!(IDLE = "presence/idle");
 script!(WAKE = "presence/wake");
 script!(READ = "presence/read");
 script!(REFRESH = "presence/refresh");
+script!(RESTORE = "presence/restore");
 
 pub(super) const SCRIPTS: &[&LazyLock<Script>] = &[
-    &CONNECT, &RENEW, &LOSE, &FINISH, &ENTER, &EXIT, &UPDATE, &EXPIRE, &IDLE, &WAKE, &READ, &REFRESH,
+    &CONNECT, &RENEW, &LOSE, &FINISH, &ENTER, &EXIT, &UPDATE, &EXPIRE, &IDLE, &WAKE, &READ, &REFRESH, &RESTORE,
 ];
 
 /// What a connection tells of itself; shown to operators and kept in the archive.
@@ -91,12 +92,7 @@ pub async fn connect(hot: &Hot, lease: &Lease, facts: &Facts, known: Option<&Pre
         .arg(&facts.device[..])
         .arg(&facts.session[..])
         .number(hot.terms().user_connections)
-        .number(known.version)
-        .arg(known.chosen.map_or("", Status::as_str))
-        .arg(known.text.as_deref().unwrap_or_default())
-        .arg(known.emoji.as_deref().unwrap_or_default())
-        .number(known.until_ms.unwrap_or(0))
-        .flag(known.is_idle())
+        .known(known)
         .number(millis(facts.idle))
         .number(away_ms(hot))
         .arg(match facts.recovers {
@@ -120,6 +116,18 @@ pub async fn connect(hot: &Hot, lease: &Lease, facts: &Facts, known: Option<&Pre
             is_over: reply.flag()?,
         })
     })
+}
+
+impl Call {
+    /// Six arguments: what a node knows of a user.
+    fn known(self, known: &Presence) -> Self {
+        self.number(known.version)
+            .arg(known.chosen.map_or("", Status::as_str))
+            .arg(known.text.as_deref().unwrap_or_default())
+            .arg(known.emoji.as_deref().unwrap_or_default())
+            .number(known.until_ms.unwrap_or(0))
+            .flag(known.is_idle())
+    }
 }
 
 /// The channel on which a user's presence is told beside the rooms.
@@ -377,6 +385,21 @@ pub async fn wake(hot: &Hot, user: &UserId) -> Result<Option<Told>, HotError> {
     told_or_none(&WAKE, reply)
 }
 
+/// Puts back what the node knows of a user who is connected, where Redis has lost it; `None` where it has not.
+pub async fn restore(hot: &Hot, user: &UserId, known: &Presence) -> Result<Option<Told>, HotError> {
+    let reply = RESTORE
+        .call()
+        .key(hot.keys().user(user))
+        .key(hot.keys().user_connections(user))
+        .key(hot.keys().user_rooms(user))
+        .key(hot.keys().due(Partition::of_user(user)))
+        .arg(user.as_str())
+        .known(known)
+        .run(hot)
+        .await?;
+    told_or_none(&RESTORE, reply)
+}
+
 fn told_or_none(script: &Script, mut reply: Reply) -> Result<Option<Told>, HotError> {
     script.read(|| {
         if reply.flag()? {
@@ -436,10 +459,7 @@ pub async fn count_connections(hot: &Hot) -> Result<u64, HotError> {
     }
     let fail = |error| HotError::of("count connections", error);
     let mut connection = hot.link().connection().await.map_err(fail)?;
-    let counts = connection
-        .send_all(&pipeline, super::keys::PARTITIONS)
-        .await
-        .map_err(fail)?;
+    let counts = connection.send_pipeline(&pipeline).await.map_err(fail)?;
     counts
         .into_iter()
         .map(|count| redis::from_redis_value::<u64>(count).map_err(|error| fail(error.into())))

@@ -2,7 +2,7 @@
 
 mod listing;
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use super::frame::Message;
 use super::keys::Lease;
@@ -335,25 +335,35 @@ pub async fn leave_all(hot: &Hot, requests: &[LeaveRequest<'_>]) -> Result<(), H
     replies.into_iter().try_for_each(|reply| reply.map(drop))
 }
 
+fn tell_call(hot: &Hot, room: &RoomName, user: &UserId, presence: &Presence) -> Call {
+    TELL.call()
+        .key(hot.keys().room_users(room))
+        .key(hot.keys().room_channel(room))
+        .arg(user.as_str())
+        .number(presence.version)
+        .arg(presence::encode(presence))
+        .arg(presence.status.as_str())
+        .number(hot.terms().presence_limit)
+}
+
 /// Tells rooms a user's presence, each once per version. False: in one of them the user is not, or not yet.
 pub async fn tell_all(hot: &Hot, user: &UserId, presence: &Presence, rooms: &[RoomName]) -> Result<bool, HotError> {
-    let json = presence::encode(presence);
-    let call = |room| {
-        TELL.call()
-            .key(hot.keys().room_users(room))
-            .key(hot.keys().room_channel(room))
-            .arg(user.as_str())
-            .number(presence.version)
-            .arg(&json[..])
-            .arg(presence.status.as_str())
-            .number(hot.terms().presence_limit)
-    };
-    let replies = script::run_all(hot, rooms.iter().map(call).collect()).await?;
+    let calls = rooms.iter().map(|room| tell_call(hot, room, user, presence));
+    let replies = script::run_all(hot, calls.collect()).await?;
     replies.into_iter().try_fold(true, |everywhere, reply| {
         let mut reply = reply?;
         let _told = TELL.read(|| reply.flag())?;
         Ok(everywhere & TELL.read(|| reply.flag())?)
     })
+}
+
+/// Tells one room the presences of its users, each once per version.
+pub async fn tell_each(hot: &Hot, room: &RoomName, users: &[(UserId, Arc<Presence>)]) -> Result<(), HotError> {
+    let calls = users
+        .iter()
+        .map(|(user, presence)| tell_call(hot, room, user, presence));
+    let replies = script::run_all(hot, calls.collect()).await?;
+    replies.into_iter().try_for_each(|reply| reply.map(drop))
 }
 
 /// A page of members, in the order of their ids.

@@ -5,11 +5,12 @@ use std::fmt::Write as _;
 use std::sync::LazyLock;
 use std::time::Instant;
 
-use redis::{Cmd, Pipeline, Value};
+use redis::{Cmd, Value};
 use sha1::{Digest, Sha1};
 
-use super::link::Connection;
+use super::link::Request;
 use super::reply::{Reply, UnexpectedReply};
+use super::slots;
 use super::{Hot, HotError};
 
 /// The fragments that `-- @include <name>` puts in place: Redis has no modules.
@@ -149,23 +150,20 @@ impl Call {
         self
     }
 
-    fn command(&self, verb: &str, body: &str, connection: &Connection) -> Cmd {
-        let mut command = redis::cmd(verb);
-        command.arg(body).arg(self.keys.len());
-        self.keys.iter().for_each(|key| {
-            command.arg(key);
-        });
-        for (index, arg) in self.args.iter().enumerate() {
-            match (self.master, self.keys.first()) {
-                (Some(master), Some(key)) if master == index => {
-                    command.arg(&*connection.master(key));
-                }
-                _ => {
-                    command.arg(&arg[..]);
-                }
-            }
+    fn by_digest(&self) -> Prepared<'_> {
+        Prepared {
+            call: self,
+            verb: "EVALSHA",
+            body: &self.script.sha,
         }
-        command
+    }
+
+    fn by_source(&self) -> Prepared<'_> {
+        Prepared {
+            call: self,
+            verb: "EVAL",
+            body: &self.script.source,
+        }
     }
 
     /// Runs it: one round trip, or two when Redis had forgotten the script.
@@ -179,12 +177,8 @@ impl Call {
     async fn try_run(&self, hot: &Hot) -> Result<Reply, HotError> {
         let fail = |error| HotError::of(self.script.name, error);
         let mut connection = hot.link().connection().await.map_err(fail)?;
-        let command = self.command("EVALSHA", &self.script.sha, &connection);
-        let value = match connection.send(&command).await {
-            Err(error) if is_forgotten(&error) => {
-                let command = self.command("EVAL", &self.script.source, &connection);
-                connection.send(&command).await
-            }
+        let value = match connection.send(&self.by_digest()).await {
+            Err(error) if is_forgotten(&error) => connection.send(&self.by_source()).await,
             other => other,
         };
         self.read(value.map_err(fail)?)
@@ -192,6 +186,38 @@ impl Call {
 
     fn read(&self, value: Value) -> Result<Reply, HotError> {
         Reply::new(value).map_err(|error| HotError::reply(self.script.name, error))
+    }
+}
+
+/// A call as it is sent.
+struct Prepared<'a> {
+    call: &'a Call,
+    verb: &'static str,
+    body: &'a str,
+}
+
+impl Request for Prepared<'_> {
+    fn slot(&self) -> Option<u16> {
+        self.call.keys.first().map(|key| slots::slot(key.as_bytes()))
+    }
+
+    fn command(&self, master: &str) -> Cmd {
+        let Call {
+            keys, args, master: at, ..
+        } = self.call;
+        let mut command = redis::cmd(self.verb);
+        command.arg(self.body).arg(keys.len());
+        for key in keys {
+            command.arg(key);
+        }
+        for (index, arg) in args.iter().enumerate() {
+            if *at == Some(index) {
+                command.arg(master);
+            } else {
+                command.arg(&arg[..]);
+            }
+        }
+        command
     }
 }
 
@@ -209,12 +235,9 @@ pub async fn run_all(hot: &Hot, calls: Vec<Call>) -> Result<Vec<Result<Reply, Ho
         let started = Instant::now();
         let fail = |error| HotError::of(batch[0].script.name, error);
         let mut connection = hot.link().connection().await.map_err(fail)?;
-        let mut pipeline = Pipeline::with_capacity(batch.len());
-        for call in batch {
-            pipeline.add_command(call.command("EVALSHA", &call.script.sha, &connection));
-        }
-        pipeline.ignore_errors();
-        let values = connection.send_all(&pipeline, batch.len()).await.map_err(fail)?;
+        let prepared: Vec<Prepared<'_>> = batch.iter().map(Call::by_digest).collect();
+        let requests: Vec<&dyn Request> = prepared.iter().map(|request| request as &dyn Request).collect();
+        let values = connection.send_all(&requests).await.map_err(fail)?;
         let mut repeated = false;
         for (call, value) in batch.iter().zip(values) {
             replies.push(match value {

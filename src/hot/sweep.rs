@@ -17,7 +17,8 @@ pub(super) const SCRIPTS: &[&LazyLock<Script>] = &[&DUE];
 
 /// Entries of each kind that one look at a partition returns; the next look finds the rest.
 const BATCH: u32 = 100;
-/// Nobody swept for this long: leases may have ended by Redis's silence, not by their own.
+/// Nobody swept for this long: leases may have ended by Redis's silence, not by their own. They may have, too, where another
+/// master has taken over, which need not know of the last renewals.
 const SILENCE: Duration = Duration::from_secs(3);
 const AMNESTY: Duration = Duration::from_secs(10);
 /// A step that is this old was left by a node that died.
@@ -74,6 +75,7 @@ pub async fn look(hot: &Hot, partitions: &[Partition]) -> Result<Found, HotError
             .number(millis(SILENCE))
             .number(millis(AMNESTY))
             .number(millis(PATIENCE))
+            .master()
     };
     let mut found = Found::default();
     let replies = script::run_all(hot, partitions.iter().map(call).collect()).await?;
@@ -138,7 +140,7 @@ pub async fn done_all(hot: &Hot, steps: &[(Partition, &str)]) -> Result<(), HotE
         pipeline.cmd("XDEL").arg(hot.keys().todo(*partition)).arg(*id);
     }
     let mut connection = hot.link().connection().await.map_err(fail)?;
-    let replies = connection.send_all(&pipeline, steps.len()).await.map_err(fail)?;
+    let replies = connection.send_pipeline(&pipeline).await.map_err(fail)?;
     let mut replies = replies.into_iter().map(redis::Value::extract_error);
     replies.try_for_each(|reply| reply.map(drop)).map_err(fail)
 }

@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 use crate::support::cluster::Cluster;
 use crate::support::node::{Node, binary};
 use crate::support::raw::Raw;
-use crate::support::servers::Servers;
+use crate::support::redis_any::AnyRedis;
 use crate::support::token::{seconds_from_now, signed};
 
 /// Promised: on every node within a second.
 const EFFECTIVE_WITHIN: Duration = Duration::from_secs(1);
 
-fn revoke(redis: &Servers, args: &[&str]) -> Output {
+fn revoke(redis: &AnyRedis, args: &[&str]) -> Output {
     binary()
         .arg("revoke")
         .args(args)
@@ -24,7 +24,7 @@ fn revoke(redis: &Servers, args: &[&str]) -> Output {
         .expect("the binary starts")
 }
 
-fn revoked(redis: &Servers, args: &[&str]) -> String {
+fn revoked(redis: &AnyRedis, args: &[&str]) -> String {
     let output = revoke(redis, args);
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).expect("text")
@@ -149,7 +149,7 @@ async fn nobody_slips_in_beside_a_revocation() {
 }
 
 /// `revocations/add.lua`, without the time that a process takes to start.
-async fn publish_revocation(redis: &Servers, jti: &str) {
+async fn publish_revocation(redis: &AnyRedis, jti: &str) {
     let mut add = redis::cmd("EVAL");
     add.arg((include_str!("../../lua/revocations/add.lua"), 2))
         .arg(&["rt:{nodes}:revocations", "rt:{nodes}:bus.all"])
@@ -182,7 +182,7 @@ async fn a_revocation_is_effective_on_every_node_within_a_second() {
 
 #[tokio::test]
 async fn what_is_to_be_revoked_must_be_said() {
-    let redis = Servers::start().await;
+    let redis = AnyRedis::start().await;
     for args in [&[][..], &["--user", "ann", "--token", "one"], &["--user", "a\u{7}"]] {
         assert_eq!(revoke(&redis, args).status.code(), Some(2), "{args:?}");
     }

@@ -12,7 +12,7 @@ use crate::model::{
 use crate::support::hosts::{Hosts, Line, PATIENCE, What};
 use crate::support::node::Node;
 use crate::support::raw::unique;
-use crate::support::redis::Redis;
+use crate::support::redis_any::AnyRedis;
 
 const HOSTS: usize = 4;
 pub const NODE_LEASE: Duration = Duration::from_millis(1_500);
@@ -33,7 +33,7 @@ const SETTINGS: &[(&str, &str)] = &[
 
 /// Everybody and everything.
 pub struct Crowd {
-    pub redis: Redis,
+    pub redis: AnyRedis,
     pub nodes: Vec<Node>,
     pub hosts: Hosts,
     pub model: Model,
@@ -48,9 +48,8 @@ pub fn now_ms() -> i64 {
 }
 
 impl Crowd {
-    pub async fn gather() -> Crowd {
-        let redis = Redis::start().await;
-        let nodes: Vec<Node> = (0..NODES).map(|n| spawn(&redis, &format!("node-{n}"))).collect();
+    pub async fn gather(redis: AnyRedis) -> Crowd {
+        let nodes: Vec<Node> = (0..NODES).map(|n| spawn(&redis.url(), &format!("node-{n}"))).collect();
         for node in &nodes {
             node.becomes("/readyz", 200).await;
         }
@@ -79,7 +78,7 @@ impl Crowd {
     /// Another process takes a dead node's place.
     pub async fn replace(&mut self, node: usize) {
         self.lives += 1;
-        self.nodes[node] = spawn(&self.redis, &format!("node-{node}-{}", self.lives));
+        self.nodes[node] = spawn(&self.redis.url(), &format!("node-{node}-{}", self.lives));
         self.nodes[node].becomes("/readyz", 200).await;
         self.tell_nodes();
     }
@@ -181,7 +180,6 @@ impl Crowd {
     /// undone, in Redis as it stands. From then on nobody can be declared gone any more.
     pub async fn settle(&self) {
         let keys = Keys::new("rt");
-        let mut redis = self.redis.connection().await;
         let deadline = Instant::now() + PATIENCE;
         loop {
             let mut pipeline = redis::pipe();
@@ -190,10 +188,7 @@ impl Crowd {
                 pipeline.zcard(keys.grace(partition));
                 pipeline.cmd("XLEN").arg(keys.todo(partition));
             }
-            let counts: Vec<u64> = pipeline
-                .query_async(&mut redis)
-                .await
-                .expect("the test's redis answers");
+            let counts: Vec<u64> = self.redis.read(&pipeline).await;
             let sum = |kind: usize| counts.iter().skip(kind).step_by(3).sum::<u64>();
             let found = [sum(0), sum(1), sum(2)];
             if found == [self.model.present().count() as u64, 0, 0] {
@@ -249,8 +244,8 @@ fn tally(lines: &[Line], listeners: &BTreeSet<usize>) -> Told {
     told
 }
 
-fn spawn(redis: &Redis, name: &str) -> Node {
+fn spawn(redis_url: &str, name: &str) -> Node {
     let mut settings = SETTINGS.to_vec();
     settings.push(("REALTIME_NODE_ID", name));
-    Node::spawn(&redis.url(), &settings)
+    Node::spawn(redis_url, &settings)
 }

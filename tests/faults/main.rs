@@ -8,3 +8,5 @@ mod support;
 mod crowd;
 mod faults;
 mod model;
+mod node_faults;
+mod redis_faults;

@@ -156,7 +156,7 @@ pub fn word(event: &str, payload: &Value) -> Option<String> {
     }
 }
 
-/// What differs, a few of it, for a failing test.
+/// What differs, a few of it, for a failing test. Each (client, word) → how often.
 pub fn difference(expected: &Told, came: &Told) -> String {
     let keys: BTreeSet<_> = expected.keys().chain(came.keys()).collect();
     let differing: Vec<String> = keys

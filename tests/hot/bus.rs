@@ -11,7 +11,7 @@ use crate::ear::{Ear, publish, words};
 use crate::stage::{ODD_NAMES, Stage, lease, node, room, user};
 use crate::support::eventually;
 use crate::support::redis::Redis;
-use crate::support::servers::Servers;
+use crate::support::redis_any::AnyRedis;
 
 fn count(number: u64) -> Vec<u8> {
     format!("c {number}\n").into_bytes()
@@ -139,7 +139,7 @@ async fn bad_frames_are_no_events_and_harm_no_good_ones() {
 
 #[tokio::test]
 async fn a_killed_connection_is_made_anew_with_every_subscription() {
-    let servers = Servers::start().await;
+    let servers = AnyRedis::start().await;
     let stage = Stage::of(&servers, |_| {}).await;
     let topics = [Topic::Room(room("lobby")), Topic::User(user("alice"))];
     let mut ear = Ear::open(&stage, &topics).await;
@@ -164,7 +164,7 @@ async fn a_killed_connection_is_made_anew_with_every_subscription() {
 
 #[tokio::test]
 async fn the_bus_itself_says_where_it_may_have_missed_something() {
-    let servers = Servers::start().await;
+    let servers = AnyRedis::start().await;
     let stage = Stage::of(&servers, |_| {}).await;
     let topic = Topic::Room(room("lobby"));
     let mut ear = Ear::open(&stage, slice::from_ref(&topic)).await;

@@ -9,10 +9,10 @@ use nself_realtime::hot::presence::{self, Choice};
 use nself_realtime::hot::revocations::Subject;
 use nself_realtime::hot::typing::{self, Mark};
 use nself_realtime::hot::{doctor, explain, healing, messages, nodes, revocations, rooms, script, sessions};
-use nself_realtime::types::{Rate, Role, RoomName, Status};
+use nself_realtime::types::{Presence, Rate, Role, RoomName, Status};
 
 use crate::stage::{GRACE, Stage, held, lease, now_ms, partition, room, user};
-use crate::support::servers::Servers;
+use crate::support::redis_any::AnyRedis;
 
 impl Stage {
     pub async fn forget_scripts(&self) {
@@ -36,7 +36,7 @@ impl Stage {
 
 #[tokio::test]
 async fn every_script_works_after_redis_forgot_it() {
-    let servers = Servers::start().await;
+    let servers = AnyRedis::start().await;
     call_every_script(&Stage::of(&servers, |_| {}).await, true).await;
 }
 
@@ -99,6 +99,13 @@ pub async fn call_every_script(stage: &Stage, forgetful: bool) {
     assert_eq!((explained.connections.len(), explained.rooms.len()), (1, 1));
     forget().await;
     assert!(presence::wake(hot, &alice.user).await.unwrap().is_none());
+    forget().await;
+    assert!(
+        presence::restore(hot, &alice.user, &Presence::UNKNOWN)
+            .await
+            .unwrap()
+            .is_none()
+    );
     forget().await;
     assert_eq!(
         presence::read_all(hot, &[user("alice"), user("bob")])
@@ -245,7 +252,7 @@ async fn call_moderation(stage: &Stage, room: &RoomName, forget: impl AsyncFn())
 
 #[tokio::test]
 async fn a_pipeline_keeps_its_order_when_scripts_are_forgotten() {
-    let servers = Servers::start().await;
+    let servers = AnyRedis::start().await;
     let stage = Stage::of(&servers, |_| {}).await;
     let leases: Vec<_> = (0..600).map(|number| lease(&format!("user{number}"), 1)).collect();
     for lease in &leases {
@@ -264,7 +271,7 @@ async fn a_pipeline_keeps_its_order_when_scripts_are_forgotten() {
 
 #[tokio::test]
 async fn a_join_shows_the_joiner_when_its_script_alone_was_forgotten() {
-    let servers = Servers::start().await;
+    let servers = AnyRedis::start().await;
     let stage = Stage::of(&servers, |_| {}).await;
     let (alice, lobby) = (lease("alice", 1), stage.room("lobby").await);
     stage.connect(&alice).await;

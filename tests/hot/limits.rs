@@ -116,8 +116,8 @@ async fn what_was_used_is_charged_and_a_debt_is_bounded() {
     }
     let deepest = stage.draw(&ann, rate, 0, 1).await;
     assert!(
-        deepest.wait <= 3 * interval,
-        "one bucket of debt, and the token: {deepest:?}"
+        deepest.wait <= 17 * interval,
+        "sixteen tokens of debt, and the token: {deepest:?}"
     );
 }
 
@@ -130,9 +130,12 @@ async fn a_clock_that_went_back_shuts_nobody_out() {
     let () = stage.ask("SET", (stage.bucket(&ann), next_year_us)).await;
     let drawn = stage.draw(&ann, rate, 0, 1).await;
     assert_eq!(drawn.granted, 0);
-    assert!(drawn.wait <= Duration::from_secs(4), "{drawn:?}");
+    assert!(drawn.wait <= Duration::from_secs(17), "{drawn:?}");
     let full_us = stage.full_us(&ann).await.unwrap();
-    assert!(full_us <= (now_ms() + 7_000) * 1_000, "from now on it fills: {full_us}");
+    assert!(
+        full_us <= (now_ms() + 20_000) * 1_000,
+        "from now on it fills: {full_us}"
+    );
     // A clock that went ahead finds a full bucket, not a fuller one.
     let () = stage.ask("SET", (stage.bucket(&ann), 1)).await;
     assert_eq!(stage.draw(&ann, rate, 0, 10).await.granted, 3);
@@ -252,7 +255,7 @@ async fn a_user_says_so_much_in_one_room() {
 /// What the script should answer, by whole microseconds.
 fn model(full_us: i128, now_us: i128, rate: Rate, draw: Draw) -> (i128, u32, i128) {
     let (interval, burst) = (i128::from(rate.interval_us()), i128::from(rate.burst()));
-    let farthest = now_us + 2 * interval * burst;
+    let farthest = now_us + interval * (burst + burst.max(16));
     let charged = (full_us.max(now_us).min(farthest) + i128::from(draw.owed) * interval).min(farthest);
     let room = ((now_us + interval * burst - charged).max(0) / interval).min(i128::from(draw.wanted));
     let full = charged + room * interval;

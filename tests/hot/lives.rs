@@ -12,7 +12,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use crate::again::assert_repeats_are_rare;
 use crate::lives_model::{ROOMS, TABS, Tab, USERS};
 use crate::lives_world::World;
-use crate::support::servers::Servers;
+use crate::support::redis_any::AnyRedis;
 
 /// Nothing ends by itself within a sequence, however slow the machine.
 pub const LONG: Duration = Duration::from_secs(3_600);
@@ -72,7 +72,7 @@ fn steps() -> impl Strategy<Value = (usize, Vec<Step>)> {
     (2..=NODES_MAX, proptest::collection::vec(step, 1..30))
 }
 
-async fn live(servers: &Servers, processes: usize, steps: &[Step]) {
+async fn live(servers: &AnyRedis, processes: usize, steps: &[Step]) {
     let mut world = World::new(servers, processes).await;
     for step in steps {
         world.take(*step).await;
@@ -110,7 +110,7 @@ fn nodes_may_die_and_sleep_and_nobody_is_told_wrongly() {
         .enable_all()
         .build()
         .unwrap();
-    let servers = runtime.block_on(Servers::start());
+    let servers = runtime.block_on(AnyRedis::start());
     drop(runtime);
     loop {
         bytes[..8].copy_from_slice(&seed.wrapping_add(sequences).to_le_bytes());

@@ -18,7 +18,7 @@ use crate::ear::Ear;
 use crate::lives::{LONG, Step};
 use crate::lives_model::{Model, Process, TABS, Tab, USERS, lease_of};
 use crate::stage::{Stage, held as held_now, node, partition, terms, user};
-use crate::support::servers::Servers;
+use crate::support::redis_any::AnyRedis;
 
 /// The product, put to the same steps.
 pub struct World {
@@ -31,7 +31,7 @@ pub struct World {
 }
 
 impl World {
-    pub async fn new(servers: &Servers, processes: usize) -> World {
+    pub async fn new(servers: &AnyRedis, processes: usize) -> World {
         let stage = Stage::of(servers, |_| {}).await;
         let mut rooms = Vec::new();
         for name in ["red", "red:{2}"] {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use nself_realtime::hot::nodes::{beat, bury, dead, ends, stop};
 
 use crate::stage::{GRACE, Stage, lease, node, now_ms, partition};
-use crate::support::servers::Servers;
+use crate::support::redis_any::AnyRedis;
 
 const LEASE: Duration = Duration::from_secs(6);
 
@@ -52,7 +52,7 @@ async fn a_check_writes_and_leaves_nothing_for_ever() {
 
 #[tokio::test]
 async fn a_check_fails_where_redis_takes_no_writes() {
-    let servers = Servers::start().await;
+    let servers = AnyRedis::start().await;
     let stage = Stage::of(&servers, |_| {}).await;
     stage.hot.check().await.unwrap();
     // A master without the replicas that it was told to wait for answers reads alone.

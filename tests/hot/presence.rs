@@ -3,7 +3,7 @@
 use std::slice;
 use std::time::Duration;
 
-use nself_realtime::domain::endings;
+use nself_realtime::domain::{endings, presence as domain_presence};
 use nself_realtime::hot::bus::Topic;
 use nself_realtime::hot::keys::Lease;
 use nself_realtime::hot::presence::{self, Connect, Enter, Facts};
@@ -471,14 +471,61 @@ async fn what_the_node_knows_of_a_user_is_put_back_where_redis_has_lost_it() {
     }
     assert_eq!(ear.heard_of(&stage, &first.user).await, [], "nobody was told of a loss");
 
-    let other = Presence {
-        version: 99,
+    let older = Presence {
+        version: 3,
         chosen: Some(Status::Away),
-        ..known
+        ..known.clone()
     };
-    presence::connect(&stage.hot, &lease("alice", 3), &Facts::default(), Some(&other))
+    presence::connect(&stage.hot, &lease("alice", 3), &Facts::default(), Some(&older))
         .await
         .unwrap();
-    let (now, _) = presence::read_all(&stage.hot, &[first.user]).await.unwrap().remove(0);
-    assert_eq!(now.status, Status::Busy, "what Redis knows counts");
+    assert!(
+        presence::restore(&stage.hot, &first.user, &older)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    let (now, _) = presence::read_all(&stage.hot, slice::from_ref(&first.user))
+        .await
+        .unwrap()
+        .remove(0);
+    assert_eq!(now.status, Status::Busy, "what Redis knows counts where it is newer");
+}
+
+/// A failover may take back what somebody has chosen last, and every node has heard of.
+#[tokio::test]
+async fn what_redis_knows_an_older_state_of_is_put_back_and_told_where_that_was_lost_too() {
+    let stage = Stage::new().await;
+    let (alice, lobby) = (lease("alice", 1), stage.room("lobby").await);
+    let before = stage.connect(&alice).await;
+    stage.join(&alice, &lobby).await;
+    let chosen = Presence {
+        version: before.version + 1,
+        status: Status::Busy,
+        chosen: Some(Status::Busy),
+        text: Some("Lunch".to_owned()),
+        ..Presence::UNKNOWN
+    };
+    let (mut of_user, mut of_room) = (
+        Ear::of_user(&stage, &alice.user).await,
+        Ear::of_room(&stage, &lobby).await,
+    );
+    for _ in 0..2 {
+        domain_presence::restore(&stage.hot, &alice.user, &chosen)
+            .await
+            .unwrap();
+    }
+    let (now, _) = presence::read_all(&stage.hot, slice::from_ref(&alice.user))
+        .await
+        .unwrap()
+        .remove(0);
+    assert_eq!(now, chosen);
+    assert_eq!(
+        of_user.heard_of(&stage, &alice.user).await,
+        [],
+        "who listens has heard it"
+    );
+    assert_eq!(words(&of_room.heard_in(&stage, &lobby).await), ["busy alice"], "once");
+    let nobody = lease("nobody", 1).user;
+    assert!(presence::restore(&stage.hot, &nobody, &chosen).await.unwrap().is_none());
 }

@@ -192,6 +192,31 @@ async fn a_leave_says_why_and_what_became_of_the_user() {
     assert!(with_presence, "{events:?}");
 }
 
+/// What follows from the end of a connection takes its way through every room; its user may be back before that.
+#[tokio::test]
+async fn the_end_of_an_earlier_connection_says_nothing_of_who_is_back() {
+    let stage = Stage::new().await;
+    let (before, after, lobby) = (lease("alice", 1), lease("alice", 2), stage.room("lobby").await);
+    stage.connect(&before).await;
+    stage.join(&before, &lobby).await;
+    let mut ear = Ear::of_room(&stage, &lobby).await;
+    let ended = presence::finish(&stage.hot, &before).await.unwrap().unwrap();
+    assert_eq!(ended.changed.as_ref().unwrap().status, Status::Offline);
+    stage.connect(&after).await;
+    stage.join(&after, &lobby).await;
+    let request = LeaveRequest {
+        lease: &before,
+        room: &lobby,
+        reason: LeaveReason::Disconnected,
+        presence: ended.changed.as_ref(),
+        ended: true,
+    };
+    rooms::leave_all(&stage.hot, &[request]).await.unwrap();
+    assert_eq!(words(&ear.heard_in(&stage, &lobby).await), ["online alice"]);
+    let page = rooms::page_of(&stage.hot, &lobby, None, 10).await.unwrap();
+    assert_eq!(page.members[0].status, Status::Online);
+}
+
 #[tokio::test]
 async fn members_come_in_pages_by_user_whatever_their_tabs() {
     let stage = Stage::new().await;

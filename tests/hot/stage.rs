@@ -16,8 +16,8 @@ use redis::{FromRedisValue, Pipeline, ToRedisArgs, Value};
 
 use crate::again::again;
 use crate::support::redis::Redis;
+use crate::support::redis_any::AnyRedis;
 use crate::support::redis_fleet::{RedisCluster, RedisSentinel};
-use crate::support::servers::Servers;
 
 /// The grace that tests give.
 pub const GRACE: Duration = Duration::from_secs(5);
@@ -66,11 +66,11 @@ impl Stage {
 
     /// The same, with other durations or bounds.
     pub async fn with(change: impl FnOnce(&mut Terms)) -> Self {
-        Self::of(Servers::shared().await, change).await
+        Self::of(AnyRedis::shared().await, change).await
     }
 
     /// On servers of the test's own, of the kind that the suite runs on.
-    pub async fn of(servers: &Servers, change: impl FnOnce(&mut Terms)) -> Self {
+    pub async fn of(servers: &AnyRedis, change: impl FnOnce(&mut Terms)) -> Self {
         Self::at(&servers.url(), servers.connections().await, change)
     }
 

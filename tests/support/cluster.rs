@@ -5,11 +5,11 @@ use std::process::Stdio;
 use tokio::sync::OnceCell;
 
 use super::node::{Node, binary};
-use super::servers::Servers;
+use super::redis_any::AnyRedis;
 
 /// Redis, as `REALTIME_TEST_REDIS` says, and gateway nodes.
 pub struct Cluster {
-    pub redis: Servers,
+    pub redis: AnyRedis,
     pub nodes: Vec<Node>,
 }
 
@@ -23,7 +23,7 @@ pub const BROADCAST_ROOM: &str = "made-broadcast";
 impl Cluster {
     /// `count` nodes of the same settings over servers of their own.
     pub async fn start(count: usize, settings: &[(&str, &str)]) -> Cluster {
-        let redis = Servers::start().await;
+        let redis = AnyRedis::start().await;
         let names: Vec<String> = (0..count).map(|node| format!("node-{node}")).collect();
         let nodes: Vec<Node> = names
             .iter()

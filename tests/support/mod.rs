@@ -15,8 +15,8 @@ pub mod port;
 pub mod process;
 pub mod raw;
 pub mod redis;
+pub mod redis_any;
 pub mod redis_fleet;
-pub mod servers;
 pub mod token;
 pub mod valve;
 

@@ -69,6 +69,10 @@ impl Redis {
         self.connect().await.expect("the test's redis-server answers")
     }
 
+    pub fn is_running(&self) -> bool {
+        self.server().is_some()
+    }
+
     /// SIGKILL: the data is gone, connections are reset.
     pub fn kill(&self) {
         self.server().take().expect("redis-server runs");

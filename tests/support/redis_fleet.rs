@@ -238,11 +238,6 @@ impl RedisSentinel {
         current().await.expect("they agreed a moment ago")
     }
 
-    /// Whichever server the Sentinels agree to be the master.
-    pub async fn master(&self) -> &Redis {
-        self.agreed().await.expect("nothing is failing over")
-    }
-
     async fn said_by(&self, sentinel: u16, question: &str) -> redis::RedisResult<Vec<String>> {
         self.asked(sentinel, question).await
     }
@@ -261,7 +256,8 @@ impl RedisSentinel {
             .await
     }
 
-    async fn agreed(&self) -> Option<&Redis> {
+    /// Whichever server the Sentinels agree to be the master.
+    pub async fn agreed(&self) -> Option<&Redis> {
         let mut named = Vec::new();
         for (port, _) in &self.sentinels {
             let said = self.said_by(*port, "GET-MASTER-ADDR-BY-NAME").await.ok()?;
@@ -301,7 +297,8 @@ fn sentinel(dir: &Path, master: u16, guarded: bool) -> (u16, Process) {
     (port, process)
 }
 
-async fn follows(replica: &Redis) {
+/// Waits until a replica has all that its master has.
+pub async fn follows(replica: &Redis) {
     eventually("the replica follows its master", async || {
         let info: String = ask(replica, "INFO", &["replication"]).await;
         info.contains("role:slave") && info.contains("master_link_status:up")

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use crate::support::servers::Servers;
+use crate::support::redis_any::AnyRedis;
 
 /// The records of a user's connections: `<prefix>:{p}:conn:<conn>` hashes. `prefix` is the default.
-pub async fn connections_of(redis: &Servers, user: &str) -> Vec<HashMap<String, String>> {
+pub async fn connections_of(redis: &AnyRedis, user: &str) -> Vec<HashMap<String, String>> {
     let mut records = Vec::new();
     for mut master in redis.connections().await {
         // KEYS, not SCAN: the test's own Redis holds a few hundred keys, and one call is one moment.
