@@ -9,7 +9,10 @@ SOAK_SECONDS ?= 600
 # Of a proof: messages that are said.
 PROVE_MESSAGES ?= 20000
 
-.PHONY: help dev test soak prove lint
+# Of fuzzing: seconds for each target.
+FUZZ_SECONDS ?= 60
+
+.PHONY: help dev test soak prove fuzz lint
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
@@ -33,9 +36,14 @@ prove: ## 20,000 messages to thirty clients of each kind, with faults in between
 	@scripts/need rust redis clients module
 	PROVE_MESSAGES=$(PROVE_MESSAGES) $(CARGO) test --release --locked --test delivery -- --nocapture --test-threads 1
 
+fuzz: ## Look for bytes that break a property, 60 seconds for each target; FUZZ_SECONDS=… for longer
+	@scripts/need rust fuzz
+	FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz
+
 lint: ## Hold the style: format, lints, documentation, licences, scripts
 	@scripts/need rust lint-tools module
 	$(CARGO) fmt --check
+	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
 	scripts/check-dependencies

@@ -10,8 +10,6 @@ use std::rc::Rc;
 
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use engineioxide_core::{ProtocolVersion, payload};
-use futures_util::StreamExt as _;
 use http::header::CONTENT_LENGTH;
 use http::{Method, Request, Response, request};
 use hyper::body::Incoming;
@@ -25,6 +23,7 @@ use super::answers::{self, Problem};
 use super::counters::add;
 use super::handshake::{Query, handshake};
 use super::id::Sid;
+use super::payload::{self, Limits, Packet, Unreadable};
 use super::polling::Posted;
 use super::server::Fallback;
 use super::session::Session;
@@ -205,7 +204,7 @@ impl Exchange<'_> {
         self,
         request: &request::Parts,
         incoming: Incoming,
-        packets: &mut VecDeque<engineioxide_core::Packet>,
+        packets: &mut VecDeque<Packet>,
     ) -> Result<(), (CloseReason, Problem)> {
         let too_large = (CloseReason::PayloadTooLarge, Problem::TooLarge);
         let settings = self.shard.settings();
@@ -214,23 +213,15 @@ impl Exchange<'_> {
         if declared.is_some_and(|len| len > settings.max_payload as u64) {
             return Err(too_large);
         }
-        let max_payload = settings.max_payload as u64;
-        let decoder = payload::decoder(incoming, None, ProtocolVersion::V4, max_payload);
-        let mut decoder = std::pin::pin!(decoder);
-        while let Some(packet) = decoder.next().await {
-            match packet {
-                Ok(_) if packets.len() >= settings.max_packets => return Err(too_large),
-                Ok(packet) => packets.push_back(packet),
-                Err(engineioxide_core::PacketParseError::PayloadTooLarge { .. }) => {
-                    return Err(too_large);
-                }
-                Err(_) => return Err((CloseReason::ParseError, Problem::BadRequest)),
-            }
-        }
-        if packets.is_empty() {
-            return Err((CloseReason::ParseError, Problem::BadRequest));
-        }
-        Ok(())
+        let limits = Limits {
+            bytes: settings.max_payload,
+            packets: settings.max_packets,
+        };
+        let read = payload::read(incoming, limits, packets).await;
+        read.map_err(|unreadable| match unreadable {
+            Unreadable::TooLarge => too_large,
+            Unreadable::Malformed => (CloseReason::ParseError, Problem::BadRequest),
+        })
     }
 }
 

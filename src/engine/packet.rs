@@ -1,5 +1,6 @@
-//! Socket.IO packets on the wire. Reading is the core crates' parser plus what it leaves open: whether an event's payload is an
-//! event's. Writing is ours, since frames are made finished, and CONNECT and CONNECT_ERROR carry more than the core's.
+//! Socket.IO packets on the wire. Reading is the core crates' parser plus what it leaves open: which attachments are awaited,
+//! and whether an event's payload is an event's. Writing is ours, since frames are made finished, and CONNECT and CONNECT_ERROR
+//! carry more than the core's.
 
 use std::fmt;
 use std::fmt::Write as _;
@@ -7,8 +8,12 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+use socketioxide_core::Value;
+pub use socketioxide_core::packet::{Packet, PacketData};
+use socketioxide_core::parser::{Parse as _, ParseConfig, ParseError, ParserState};
+use socketioxide_parser_common::CommonParser;
 
-use super::{ConnectError, Frame};
+use super::{ConnectError, Event, Frame, Message};
 
 /// The packets that a server sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +74,76 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
+/// Puts one client's packets together from its messages; between packets it is one empty pointer.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    /// A packet whose attachments are on their way.
+    partial: Option<Box<ParserState>>,
+}
+
+/// Bounds of one packet's attachments.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub attachments: usize,
+    /// Of all of them together.
+    pub attachment_bytes: usize,
+}
+
+/// Why a message is no packet, and no part of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Violation {
+    Malformed,
+    TooLarge,
+}
+
+impl Decoder {
+    /// Takes the next message. `None`: the packet's attachments are still to come.
+    pub fn next(&mut self, message: Message, limits: Limits) -> Result<Option<Packet>, Violation> {
+        let bounds = ParseConfig {
+            max_incoming_binary_buf_size: limits.attachment_bytes,
+            max_incoming_binaries: limits.attachments,
+            ..ParseConfig::default()
+        };
+        let decoded = match message {
+            Message::Binary(data) => match self.partial.as_deref() {
+                Some(state) => CommonParser.decode_bin(&bounds, state, data),
+                None => Err(ParseError::UnexpectedBinaryPacket),
+            },
+            Message::Text(_) if self.partial.is_some() => Err(ParseError::UnexpectedStringPacket),
+            Message::Text(text) => {
+                let state = ParserState::default();
+                let decoded = CommonParser.decode_str(&bounds, &state, text);
+                if matches!(decoded, Err(ParseError::NeedsMoreBinaryData)) {
+                    self.partial = Some(Box::new(state));
+                }
+                decoded
+            }
+        };
+        match decoded {
+            Ok(packet) => {
+                self.partial = None;
+                Ok(Some(packet))
+            }
+            Err(ParseError::NeedsMoreBinaryData) => Ok(None),
+            Err(ParseError::AttachmentsTooHeavy { .. }) => Err(Violation::TooLarge),
+            Err(_) => Err(Violation::Malformed),
+        }
+    }
+}
+
+/// The event that an EVENT's or a BINARY_EVENT's payload is; `None`: it is none.
+pub fn event(payload: Value, ack: Option<i64>) -> Option<Event> {
+    let Value::Str(args, attachments) = payload else {
+        return None;
+    };
+    let attachments: Vec<Bytes> = attachments.unwrap_or_default().into();
+    is_event(&args, &attachments).then(|| Event {
+        args: args.into(),
+        attachments,
+        ack: ack.and_then(|id| id.try_into().ok()),
+    })
+}
+
 /// Whether a CONNECT's payload is a JSON object.
 pub(super) fn is_object(json: &str) -> bool {
     let raw: Result<&RawValue, _> = serde_json::from_str(json);
@@ -76,7 +151,7 @@ pub(super) fn is_object(json: &str) -> bool {
 }
 
 /// Whether an EVENT's payload is a well-formed array that begins with a string, and each of its placeholders names an attachment.
-pub(super) fn is_event(json: &str, attachments: &[Bytes]) -> bool {
+fn is_event(json: &str, attachments: &[Bytes]) -> bool {
     let is_shaped = serde_json::from_str::<EventShape>(json).is_ok();
     is_shaped && (attachments.is_empty() || has_all_attachments(json, attachments.len()))
 }

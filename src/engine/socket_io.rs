@@ -6,27 +6,23 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use engineioxide_core::Str;
 use futures_util::future::LocalBoxFuture;
 use http::{HeaderMap, request};
 use socketioxide_core::Value;
-use socketioxide_core::packet::{Packet, PacketData};
-use socketioxide_core::parser::{Parse as _, ParseConfig, ParseError, ParserState};
-use socketioxide_parser_common::CommonParser;
 
 use super::counters::add;
-use super::packet::{self, Kind};
+use super::packet::{self, Decoder, Kind, Limits, Packet, PacketData, Violation};
 use super::protocol::{Connection, Message, Protocol, Work};
 use super::socket::{Socket, State};
-use super::{Application, CloseReason, ConnectError, Event, Handshake, Refusal, Settings};
+use super::{Application, CloseReason, ConnectError, Handshake, Refusal, Settings};
 
 const INVALID_NAMESPACE: &str = r#"{"message":"Invalid namespace"}"#;
 
 /// Socket.IO for one shard's application.
 pub(super) struct SocketIo {
     application: Rc<dyn Application>,
-    bounds: ParseConfig,
+    limits: Limits,
     connect_timeout: Duration,
 }
 
@@ -36,18 +32,16 @@ pub(super) struct Client {
     /// Kept until the first CONNECT was accepted.
     handshake: RefCell<Option<Rc<Handshake>>>,
     sockets: RefCell<Vec<Socket>>,
-    /// A packet whose attachments are on their way.
-    partial: RefCell<Option<Box<ParserState>>>,
+    decoder: RefCell<Decoder>,
 }
 
 impl SocketIo {
     pub(super) fn new(application: Rc<dyn Application>, settings: &Settings) -> Self {
         Self {
             application,
-            bounds: ParseConfig {
-                max_incoming_binary_buf_size: settings.max_payload,
-                max_incoming_binaries: settings.max_attachments,
-                ..ParseConfig::default()
+            limits: Limits {
+                attachments: settings.max_attachments,
+                attachment_bytes: settings.max_payload,
             },
             connect_timeout: settings.connect_timeout,
         }
@@ -69,14 +63,14 @@ impl Protocol for SocketIo {
 
     fn message(self: Rc<Self>, connection: Connection, message: Message) -> Work {
         let client = connection.data::<Client>()?;
-        match client.decode(&self.bounds, message) {
-            Ok(packet) => self.packet(connection, client, packet),
-            Err(ParseError::NeedsMoreBinaryData) => None,
-            Err(ParseError::AttachmentsTooHeavy { .. }) => {
+        let decoded = client.decoder.borrow_mut().next(message, self.limits);
+        match decoded {
+            Ok(packet) => self.packet(connection, client, packet?),
+            Err(Violation::TooLarge) => {
                 connection.reject(CloseReason::PayloadTooLarge);
                 None
             }
-            Err(_) => malformed(&connection),
+            Err(Violation::Malformed) => malformed(&connection),
         }
     }
 
@@ -171,20 +165,11 @@ impl SocketIo {
     }
 
     fn event(&self, connection: Connection, socket: Socket, args: Value, ack: Option<i64>) -> Work {
-        let Value::Str(args, attachments) = args else {
+        let Some(event) = packet::event(args, ack) else {
             return malformed(&connection);
         };
-        let attachments: Vec<Bytes> = attachments.unwrap_or_default().into();
-        if !packet::is_event(&args, &attachments) {
-            return malformed(&connection);
-        }
         add(connection.events_in(), 1);
         connection.heard();
-        let event = Event {
-            args: args.into(),
-            attachments,
-            ack: ack.and_then(|id| id.try_into().ok()),
-        };
         Some(self.application.clone().event(socket, event))
     }
 
@@ -204,29 +189,6 @@ impl Client {
     pub(super) fn has_living(&self) -> bool {
         let is_living = |socket: &Socket| matches!(socket.state(), State::Connecting | State::Accepted);
         self.sockets.borrow().iter().any(is_living)
-    }
-
-    fn decode(&self, bounds: &ParseConfig, message: Message) -> Result<Packet, ParseError> {
-        let mut partial = self.partial.borrow_mut();
-        let decoded = match message {
-            Message::Binary(data) => match partial.as_deref() {
-                Some(state) => CommonParser.decode_bin(bounds, state, data),
-                None => Err(ParseError::UnexpectedBinaryPacket),
-            },
-            Message::Text(_) if partial.is_some() => Err(ParseError::UnexpectedStringPacket),
-            Message::Text(text) => {
-                let state = ParserState::default();
-                let decoded = CommonParser.decode_str(bounds, &state, text);
-                if matches!(decoded, Err(ParseError::NeedsMoreBinaryData)) {
-                    *partial = Some(Box::new(state));
-                }
-                decoded
-            }
-        };
-        if decoded.is_ok() {
-            *partial = None;
-        }
-        decoded
     }
 
     fn find(&self, namespace: &str) -> Option<Socket> {

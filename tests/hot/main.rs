@@ -31,6 +31,7 @@ mod model;
 mod moderation;
 mod nodes;
 mod presence;
+mod put_back;
 mod revocations;
 mod rooms;
 mod sentinel;

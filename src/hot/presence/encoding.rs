@@ -23,7 +23,7 @@ struct Encoded {
 
 impl Encoded {
     fn presence(self, version: u64) -> Option<Presence> {
-        let instant = |ms: Option<f64>| ms.filter(|&ms| ms > 0.0).map(|ms| ms as i64);
+        let instant = |ms: Option<f64>| ms.map(|ms| ms as i64).filter(|&ms| ms > 0);
         Some(Presence {
             version,
             status: Status::parse(&self.status)?,
