@@ -69,17 +69,18 @@ impl AnyRedis {
 
     /// Those that are masters now; in a failover none may be.
     pub async fn masters(&self) -> Vec<&Redis> {
-        if let AnyRedis::Sentinel(sentinel) = self {
-            // One that has just been demoted does not know it for some seconds.
-            let agreed = sentinel.agreed().await.filter(|master| master.is_running());
-            return agreed.into_iter().collect();
-        }
         let mut masters = Vec::new();
         for server in self.servers().into_iter().filter(|server| server.is_running()) {
             let info: String = ask(server, "INFO", &["replication"]).await;
             if info.contains("role:master") {
                 masters.push(server);
             }
+        }
+        if let AnyRedis::Sentinel(sentinel) = self
+            && masters.len() > 1
+        {
+            // One that has just been demoted does not know it for some seconds.
+            masters = sentinel.agreed().await.into_iter().collect();
         }
         masters
     }
