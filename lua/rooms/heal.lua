@@ -15,7 +15,7 @@
 -- ARGV[8] replication id of the master that runs this, or ""
 -- RETURNS {"gone"}, {"closed", frame}, {"anew", epoch, seq, rev} where nothing leads from that epoch to this,
 --   {"reset", epoch, seq, rev, reason} or
---   {"ok", epoch, seq, rev, JSON list of the users whose presence was told meanwhile, frame...}
+--   {"ok", epoch, seq, rev, JSON list of [user, told_ms], whose presence was told meanwhile, frame...}
 --
 -- One script, because what is told and the numbers up to which it goes have to be of one moment.
 -- @include rooms/_state
@@ -58,7 +58,7 @@ for i = 1, #users, 2 do
   -- Whoever came meanwhile came with the presence of that moment.
   local told_ms = string.match(users[i + 1], "^%d+ %d+ %S+ (%d+)$")
   if told_ms and tonumber(told_ms) >= since_ms and #told < most then
-    told[#told + 1] = users[i]
+    told[#told + 1] = { users[i], tonumber(told_ms) }
   end
 end
 local reply = { "ok", room[1], seq, rev, #told == 0 and "[]" or cjson.encode(told) }

@@ -88,6 +88,16 @@ pub async fn note(hot: &Hot, lease: &Lease, transport: &str, latency_ms: Option<
     hot::presence::refresh(hot, lease, transport, latency_ms).await
 }
 
+/// Whether Redis has the connection's lease; asked as a heartbeat asks, and so it is extended.
+pub async fn is_registered(hot: &Hot, lease: &Lease) -> Result<bool, HotError> {
+    let held = Held {
+        lease: lease.clone(),
+        idle: None,
+    };
+    let missing = renew(hot, Partition::of_user(&lease.user), &[held]).await?;
+    Ok(missing.is_empty())
+}
+
 /// Extends leases of one partition; those that Redis does not have are returned.
 pub async fn renew(hot: &Hot, partition: Partition, held: &[Held]) -> Result<Vec<Lease>, HotError> {
     hot::presence::renew(hot, partition, held).await

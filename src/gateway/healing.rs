@@ -182,15 +182,17 @@ impl Shard {
     }
 
     /// Tells a room how users are whose presence changed while nothing was heard.
-    async fn tell_changed(&self, room: &RoomName, users: &[UserId]) {
+    async fn tell_changed(&self, room: &RoomName, told: &[(UserId, i64)]) {
+        let users: Vec<UserId> = told.iter().map(|(user, _)| user.clone()).collect();
         if users.is_empty() || self.node.settings.presence_to_all {
             return;
         }
-        match presence::look_up(&self.hot, users).await {
+        match presence::look_up(&self.hot, &users).await {
             Ok(found) => {
-                for (user, (presence, _)) in users.iter().zip(found) {
+                for ((user, told_ms), (presence, _)) in told.iter().zip(found) {
                     if let Some(news) = self.node.encoder().news(user, &presence) {
-                        self.tell_room(room, &news, None);
+                        let shown = self.rooms.borrow().shown_since(room, *told_ms);
+                        self.tell_room(room, &news, |client| !shown.contains(&client.key));
                     }
                 }
             }

@@ -14,7 +14,7 @@ use super::session::USER_CONNECTIONS;
 use super::shard::Shard;
 use crate::domain::presence::Connect;
 use crate::domain::rooms::{JoinOptions, JoinRefusal, Joined, Since};
-use crate::domain::{rooms, sessions};
+use crate::domain::{presence, rooms, sessions};
 use crate::engine::CloseReason;
 use crate::hot::HotError;
 use crate::hot::keys::Lease;
@@ -105,15 +105,9 @@ impl Shard {
             }
         };
         for index in strangers {
-            let client = &clients[index];
-            // A registration that is under way holds the turn, and comes to this room by itself.
-            let is_settled = client.turn.try_lock().is_ok() && client.lease() == leases[index];
-            if is_settled && !has_lost && client.rooms.borrow().contains(room) {
-                self.send_out(client, room, LeaveReason::Kicked);
-            } else {
-                let (shard, room, client) = (Rc::clone(self), room.clone(), Rc::clone(client));
-                tokio::task::spawn_local(async move { shard.look_at_member(&client, &room, has_lost).await });
-            }
+            // In its turn: its registration may be under way, and come to this room by itself.
+            let (shard, room, client) = (Rc::clone(self), room.clone(), Rc::clone(&clients[index]));
+            tokio::task::spawn_local(async move { shard.look_at_member(&client, &room, has_lost).await });
         }
     }
 
@@ -124,15 +118,7 @@ impl Shard {
                 if !client.rooms.borrow().contains(room) || !client.socket.is_open() {
                     return;
                 }
-                let looked = async {
-                    let strangers = rooms::strangers(&self.hot, room, &[client.lease()]).await?;
-                    match (strangers.is_empty(), has_lost) {
-                        (true, _) => {}
-                        (false, true) => self.put_back(client, room).await?,
-                        (false, false) => self.send_out(client, room, LeaveReason::Kicked),
-                    }
-                    Ok::<(), HotError>(())
-                };
+                let looked = self.find_its_place(client, room, has_lost);
                 match looked.await {
                     Ok(()) => return,
                     Err(error) => {
@@ -143,6 +129,28 @@ impl Shard {
             sleep(PAUSE).await;
         }
         tracing::warn!(user = %client.user, "a member that Redis may have lost is not put back");
+    }
+
+    async fn find_its_place(
+        self: &Rc<Self>,
+        client: &Rc<Client>,
+        room: &RoomName,
+        has_lost: bool,
+    ) -> Result<(), HotError> {
+        let lease = client.lease();
+        if rooms::strangers(&self.hot, room, std::slice::from_ref(&lease))
+            .await?
+            .is_empty()
+        {
+            return Ok(());
+        }
+        // Without a lease it is registered anew with the next beat, and joins again with that.
+        if has_lost {
+            self.put_back(client, room).await?;
+        } else if presence::is_registered(&self.hot, &lease).await? {
+            self.send_out(client, room, LeaveReason::Kicked);
+        }
+        Ok(())
     }
 
     /// From here on what is said in the room is the client's to hear, also when it comes back.

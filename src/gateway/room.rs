@@ -54,6 +54,8 @@ pub(super) struct Member {
     pub anew: Option<Position>,
     /// A join of this client is under way.
     pub joining: bool,
+    /// When its last join brought it the members, Unix ms of Redis's clock; 0: none did.
+    pub shown_ms: i64,
     /// The `rev` of its last join: what sent it out before is over.
     pub since: u64,
 }
@@ -78,6 +80,8 @@ pub struct Position {
     pub known: Known,
     pub seq: u64,
     pub rev: u64,
+    /// When the members came with it, Unix ms of Redis's clock; 0: they did not.
+    pub shown_ms: i64,
 }
 
 impl Position {
@@ -99,6 +103,7 @@ impl Position {
             known,
             seq: joined.seq,
             rev: joined.rev,
+            shown_ms: if joined.members.is_empty() { 0 } else { joined.now_ms },
         }
     }
 
@@ -154,6 +159,7 @@ impl Member {
             state: State::Joining(Vec::new()),
             anew: None,
             joining: false,
+            shown_ms: 0,
             since: 0,
         }
     }

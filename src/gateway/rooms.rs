@@ -117,6 +117,7 @@ impl Rooms {
         };
         let mut kept = Vec::new();
         member.since = position.rev;
+        member.shown_ms = member.shown_ms.max(position.shown_ms);
         match &mut member.state {
             State::Joining(parcels) => {
                 if parcels.len() >= JOINING_PARCELS_MAX {
@@ -345,6 +346,13 @@ impl Rooms {
     pub fn clients(&self, name: &RoomName) -> Vec<Rc<Client>> {
         let members = self.rooms.get(name).into_iter().flat_map(|room| room.members.values());
         members.map(|member| Rc::clone(&member.client)).collect()
+    }
+
+    /// Keys of the clients whose join brought them the members as they were at a time (Unix ms), or later.
+    pub fn shown_since(&self, name: &RoomName, at_ms: i64) -> AHashSet<u64> {
+        let members = self.rooms.get(name).into_iter().flat_map(|room| &room.members);
+        let shown = members.filter(|(_, member)| member.shown_ms >= at_ms);
+        shown.map(|(key, _)| *key).collect()
     }
 
     /// Hands something to everybody in the room whom `hears` allows; how many that were.

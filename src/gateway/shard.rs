@@ -240,7 +240,7 @@ impl Shard {
                     .map_or(0, |user| self.expel(room, order, user, parcel));
                 let hears = |client: &Client| except.as_ref() != Some(&client.user);
                 let delivered = self.rooms.borrow_mut().deliver(room, order, parcel, hears);
-                let told = |news| self.tell_room(room, news, except.as_ref());
+                let told = |news| self.tell_room(room, news, hears);
                 sent_out + delivered + news.as_ref().map_or(0, told)
             }
             Delivery::RoomClosed {
@@ -249,7 +249,7 @@ impl Shard {
                 rev,
                 at_ms,
             } => self.close_room(room, epoch, *rev, *at_ms),
-            Delivery::RoomPresence { room, news } => self.tell_room(room, news, None),
+            Delivery::RoomPresence { room, news } => self.tell_room(room, news, |_| true),
             Delivery::UserPresence { origin, rooms, news } => self.tell_listeners(origin.as_deref(), rooms, news),
             Delivery::Presence { origin, news } => self.tell_everybody(origin.as_deref(), news),
             Delivery::RoomInterrupted { room } => {
@@ -273,11 +273,10 @@ impl Shard {
         self.node.metrics.deliveries.inc_by(delivered as u64);
     }
 
-    pub(super) fn tell_room(&self, room: &RoomName, news: &News, except: Option<&UserId>) -> usize {
+    /// Tells a presence to those in a room who are to hear of it, and have not heard that version yet.
+    pub(super) fn tell_room(&self, room: &RoomName, news: &News, is_to_hear: impl Fn(&Client) -> bool) -> usize {
         let mut told = self.told.borrow_mut();
-        let hears = |client: &Client| {
-            except != Some(&client.user) && told.is_news(&news.user, news.presence.version, client.key)
-        };
+        let hears = |client: &Client| is_to_hear(client) && told.is_news(&news.user, news.presence.version, client.key);
         let parcel = Parcel::new(news.frame.clone(), Some(news.key));
         self.rooms.borrow_mut().deliver(room, &Order::None, &parcel, hears)
     }

@@ -36,11 +36,11 @@ pub enum Healed {
     Anew(Heard),
     /// It cannot be told one by one: members and history are to be read again.
     Reset { heard: Heard, reason: String },
-    /// Messages and changes, in their order, up to `heard`; and users whose presence was told meanwhile.
+    /// Messages and changes, in their order, up to `heard`; and users whose presence was told meanwhile, with when, Unix ms.
     Missed {
         heard: Heard,
         events: Vec<BusEvent>,
-        users: Vec<UserId>,
+        users: Vec<(UserId, i64)>,
     },
 }
 
@@ -74,13 +74,15 @@ pub async fn heal(hot: &Hot, room: &RoomName, known: &Heard, outage: Duration) -
             },
             _ => {
                 let heard = reply.heard()?;
-                let users: Vec<String> = reply.json()?;
+                let users: Vec<(String, i64)> = reply.json()?;
                 let mut events = Vec::new();
                 while !reply.is_empty() {
                     events.extend(frame::decode(reply.text()?.as_bytes()));
                 }
                 let events = merged(events);
-                let users = users.iter().filter_map(|user| UserId::parse(user).ok()).collect();
+                let users = users.iter();
+                let users = users.filter_map(|(user, told_ms)| Some((UserId::parse(user).ok()?, *told_ms)));
+                let users = users.collect();
                 Healed::Missed { heard, events, users }
             }
         })

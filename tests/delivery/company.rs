@@ -9,8 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::hosts::{Hosts, Line, PATIENCE, What};
 use crate::support::node::Node;
-use crate::support::redis::Redis;
-use crate::support::redis_fleet::RedisSentinel;
+use crate::support::redis_any::AnyRedis;
 use crate::verdict::{Heard, Verdict};
 
 const NODES: usize = 3;
@@ -57,9 +56,7 @@ impl Mode {
 /// Thirty clients on three nodes.
 pub struct Company {
     mode: Mode,
-    redis: Redis,
-    /// Of Redis, where it is not the company's own.
-    url: Option<String>,
+    redis: AnyRedis,
     nodes: Vec<Node>,
     hosts: Hosts,
     dice: StdRng,
@@ -71,23 +68,13 @@ pub struct Company {
 }
 
 impl Company {
-    pub async fn gather(mode: Mode) -> Company {
-        Company::meet(mode, Redis::start().await, None).await
-    }
-
-    /// Over a Redis that somebody else has started.
-    pub async fn under(mode: Mode, url: &str) -> Company {
-        Company::meet(mode, Redis::stopped(), Some(url.to_owned())).await
-    }
-
-    async fn meet(mode: Mode, redis: Redis, url: Option<String>) -> Company {
+    pub async fn gather(mode: Mode, redis: AnyRedis) -> Company {
         let seed: u64 =
             std::env::var("PROVE_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().expect("a number"));
         println!("PROVE_SEED={seed}");
         let mut company = Company {
             mode,
             redis,
-            url,
             nodes: Vec::new(),
             hosts: Hosts::start("delivery/host.mjs", HOSTS),
             dice: StdRng::seed_from_u64(seed),
@@ -122,8 +109,7 @@ impl Company {
         let name = format!("node-{number}-{}", self.lives);
         let mut settings = SETTINGS.to_vec();
         settings.push(("REALTIME_NODE_ID", &name));
-        let url = self.url.clone().unwrap_or_else(|| self.redis.url());
-        Node::spawn(&url, &settings)
+        Node::spawn(&self.redis.url(), &settings)
     }
 
     fn tell_nodes(&self) {
@@ -190,17 +176,21 @@ impl Company {
         }
     }
 
-    /// The master is killed in the middle of it, with transports cut around.
-    pub async fn fail_over(&mut self, sentinel: &RedisSentinel) {
+    /// The master is killed in the middle of it, with transports cut around; where it `loses`, what it took in the second
+    /// before has come to no replica.
+    pub async fn fail_over(&mut self, loses: bool) {
         let deadline = self.deadline();
         for round in 0.. {
             if !self.still_speaking() {
                 return;
             }
             assert!(Instant::now() < deadline, "the speakers do not come to an end");
-            if round == 5 {
-                sentinel.servers[0].kill();
-                sentinel.successor(&sentinel.servers[0]).await;
+            if round == 3 && loses {
+                self.redis.cut_replication().await;
+            }
+            if round == 8 {
+                let masters = self.redis.masters().await;
+                self.redis.lose(masters[0]).await;
                 *self.faults.entry("failover").or_default() += 1;
             }
             let client = self.dice.random_range(0..CLIENTS);
@@ -221,12 +211,7 @@ impl Company {
 
     async fn ask_redis(&mut self, what: &'static str, command: &[&str]) {
         *self.faults.entry(what).or_default() += 1;
-        let mut redis = self.redis.connection().await;
-        redis::cmd(command[0])
-            .arg(&command[1..])
-            .exec_async(&mut redis)
-            .await
-            .expect("the test's redis answers");
+        self.redis.tell(redis::cmd(command[0]).arg(&command[1..])).await;
     }
 
     /// Another process takes the place of one that is ended.

@@ -12,6 +12,8 @@ mod verdict;
 use std::time::Duration;
 
 use company::{Company, Mode};
+use support::redis::Redis;
+use support::redis_any::AnyRedis;
 use support::redis_fleet::RedisSentinel;
 use verdict::Verdict;
 
@@ -22,7 +24,7 @@ fn messages() -> usize {
 }
 
 async fn everything_arrives(mode: Mode) -> Verdict {
-    let mut company = Company::gather(mode).await;
+    let mut company = Company::gather(mode, AnyRedis::One(Redis::start().await)).await;
     company.speak(messages());
     company.disturb().await;
     let verdict = company.verdict().await;
@@ -46,20 +48,53 @@ async fn the_client_module_misses_nothing() {
 }
 
 /// Every client loses its transport for two seconds, again and again, under constant sending.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn jitter_loses_nothing() {
-    let mut company = Company::gather(Mode::Module).await;
+async fn jitter(mode: Mode) -> Verdict {
+    let mut company = Company::gather(mode, AnyRedis::One(Redis::start().await)).await;
     company.speak(messages() / 2);
     company.jitter(Duration::from_secs(2)).await;
-    company.verdict().await.assert_whole();
+    let verdict = company.verdict().await;
+    verdict.assert_whole();
+    verdict
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jitter_loses_nothing_for_a_plain_client_that_rejoins_by_hand() {
+    jitter(Mode::Rejoin).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jitter_loses_nothing_for_a_plain_client_that_asked_for_recovery() {
+    jitter(Mode::Recovery).await.assert_recovered();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jitter_loses_nothing_for_the_client_module() {
+    jitter(Mode::Module).await;
 }
 
 /// What the dead master had not passed on is lost to Redis, and then it is said: nothing is missed in silence.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_failover_loses_nothing_in_silence() {
-    let sentinel = RedisSentinel::start().await;
-    let mut company = Company::under(Mode::Module, &sentinel.url()).await;
+async fn failover(mode: Mode, loses: bool) -> Verdict {
+    let redis = AnyRedis::Sentinel(RedisSentinel::start().await);
+    let mut company = Company::gather(mode, redis).await;
     company.speak(messages());
-    company.fail_over(&sentinel).await;
-    company.verdict().await.assert_nothing_silent();
+    company.fail_over(loses).await;
+    company.verdict().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failover_loses_nothing_in_silence_for_a_plain_client_that_rejoins_by_hand() {
+    failover(Mode::Rejoin, false).await.assert_nothing_silent();
+    failover(Mode::Rejoin, true).await.assert_announced();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failover_loses_nothing_in_silence_for_a_plain_client_that_asked_for_recovery() {
+    failover(Mode::Recovery, false).await.assert_nothing_silent();
+    failover(Mode::Recovery, true).await.assert_announced();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failover_loses_nothing_in_silence_for_the_client_module() {
+    failover(Mode::Module, false).await.assert_nothing_silent();
+    failover(Mode::Module, true).await.assert_announced();
 }

@@ -121,6 +121,12 @@ impl Verdict {
         assert!(self.arrivals[0] > 0, "nobody recovered, {} rejoined", self.arrivals[1]);
     }
 
+    /// Something was lost, and everybody who had heard of it was told.
+    pub fn assert_announced(&self) {
+        assert!(self.announced > 0, "nothing was lost, so this shows nothing");
+        self.assert_nothing_silent();
+    }
+
     /// What is missing was said to be.
     pub fn assert_nothing_silent(&self) {
         let shown = &self.silent[..self.silent.len().min(20)];

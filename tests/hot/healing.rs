@@ -32,7 +32,7 @@ async fn missed(
         .await
         .unwrap()
     {
-        Healed::Missed { events, users, .. } => (events, users.iter().map(ToString::to_string).collect()),
+        Healed::Missed { events, users, .. } => (events, users.iter().map(|(user, _)| user.to_string()).collect()),
         other => panic!("{other:?}"),
     }
 }
