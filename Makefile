@@ -25,6 +25,7 @@ test: ## Run all tests, on real servers and with real clients
 	@scripts/need rust redis postgres clients module browser
 	npm test --silent --prefix clients/js
 	$(CARGO) test --locked
+	CARGO="$(CARGO)" scripts/test-topologies
 
 soak: ## All faults ten times, and random lives for ten minutes; SOAK_SEED=… repeats those
 	@scripts/need rust redis clients

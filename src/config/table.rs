@@ -112,7 +112,7 @@ pub const GROUPS: &[Group] = &[
             setting(
                 "REALTIME_REDIS_URL",
                 "",
-                "Redis, the one thing that is required: redis://, unix://, redis+sentinel://host:port,…/<master>[/db] or redis-cluster://host:port,…, each with [user:password@] before the host",
+                "Redis, the one thing that is required: redis://, unix://, redis+sentinel://host:port,…/<master>[/db][?sentinel_username=…&sentinel_password=…] or redis-cluster://host:port,…, each with [user:password@] of the data's servers before the host",
             )
             .also(&["REDIS_URL"])
             .parts(&["REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD"])

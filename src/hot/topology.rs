@@ -10,7 +10,7 @@ use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, FromRedisValue, IntoConnectionInfo as _,
-    RedisConnectionInfo, RedisError, Value,
+    RedisError, Value,
 };
 use tokio::time::timeout;
 
@@ -35,7 +35,8 @@ pub struct Topology {
 enum Kind {
     One,
     Sentinel {
-        sentinels: Vec<ConnectionAddr>,
+        /// With their own login.
+        sentinels: Vec<ConnectionInfo>,
         master: String,
     },
     Cluster {
@@ -81,10 +82,14 @@ impl Topology {
         };
         let (kind, model) = match url.servers() {
             RedisServers::One(url) => (Kind::One, info(url)?),
-            RedisServers::Sentinel { sentinels, master } => {
-                let model = info(sentinels.first().ok_or_else(invalid)?)?;
-                let (sentinels, master) = (addresses(sentinels)?, master.clone());
-                (Kind::Sentinel { sentinels, master }, model)
+            RedisServers::Sentinel {
+                sentinels,
+                master,
+                model,
+            } => {
+                let sentinels = sentinels.iter().map(info).collect::<Result<_, _>>()?;
+                let master = master.clone();
+                (Kind::Sentinel { sentinels, master }, info(model)?)
             }
             RedisServers::Cluster { seeds } => {
                 let model = info(seeds.first().ok_or_else(invalid)?)?;
@@ -136,13 +141,11 @@ impl Topology {
     }
 
     /// The server that most Sentinels call the master, and that says so itself.
-    async fn master(&self, sentinels: &[ConnectionAddr], name: &str) -> Result<ConnectionAddr, RedisError> {
+    async fn master(&self, sentinels: &[ConnectionInfo], name: &str) -> Result<ConnectionAddr, RedisError> {
         let named = join_all(sentinels.iter().map(async |sentinel| {
-            // The login is the data's.
-            let info = self.info(sentinel).set_redis_settings(RedisConnectionInfo::default());
             let mut query = redis::cmd("SENTINEL");
             query.arg("GET-MASTER-ADDR-BY-NAME").arg(name);
-            ask::<Option<(String, u16)>>(info, &query).await
+            ask::<Option<(String, u16)>>(sentinel.clone(), &query).await
         }))
         .await;
         let mut votes: HashMap<(String, u16), usize> = HashMap::new();
@@ -151,7 +154,7 @@ impl Topology {
             match answer {
                 Ok(Some(address)) => *votes.entry(address).or_default() += 1,
                 Ok(None) => {}
-                Err(error) => failure = error,
+                Err(error) => failure = refusal(error, "a Sentinel refuses sentinel_username or sentinel_password"),
             }
         }
         let mut candidates: Vec<_> = votes.into_iter().collect();
@@ -163,7 +166,7 @@ impl Topology {
                     return Ok(address);
                 }
                 Ok(_) => failure = RedisError::from((ErrorKind::Io, "the server that Sentinel names is no master")),
-                Err(error) => failure = error,
+                Err(error) => failure = refusal(error, "the master refuses the user or the password before the host"),
             }
         }
         Err(failure)
@@ -271,6 +274,16 @@ pub fn redirection(error: &RedisError, teller: &ConnectionAddr) -> Option<Connec
     let (address, _) = error.redirect_node()?;
     let (host, port) = address.rsplit_once(':')?;
     Some(resolved(host, port.parse().ok()?, teller))
+}
+
+/// An error about a login says which of the two was refused.
+fn refusal(error: RedisError, whose: &'static str) -> RedisError {
+    let denied = error.kind() == ErrorKind::AuthenticationFailed
+        || matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"));
+    match denied {
+        true => RedisError::from((ErrorKind::AuthenticationFailed, whose, error.to_string())),
+        false => error,
+    }
 }
 
 fn late() -> RedisError {

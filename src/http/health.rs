@@ -23,7 +23,8 @@ pub(super) async fn live() -> Answer {
 pub(super) async fn ready(Extract(state): Extract<Arc<State>>) -> Answer {
     let reason = if state.is_draining() {
         Some("draining")
-    } else if redis_latency(&state).await.is_none() {
+    } else if redis_latency(&state).await.is_none() || !state.hot.is_up() {
+        // One master has answered; a handshake is turned down until all of a Cluster's do.
         Some("redis")
     } else if !state.bus.is_up() {
         Some("bus")

@@ -91,12 +91,7 @@ async fn complaint_04_a_subscriber_reconnects_and_does_not_resubscribe() {
     let room = room();
     let ann = Raw::member(&cluster.nodes[0], "ann", &room).await;
     let bob = Raw::member(&cluster.nodes[1], "bob", &room).await;
-    let mut redis = cluster.redis.connection().await;
-    redis::cmd("CLIENT")
-        .arg(&["KILL", "TYPE", "pubsub"])
-        .exec_async(&mut redis)
-        .await
-        .unwrap();
+    cluster.redis.cut_bus().await;
     let deadline = Instant::now() + PATIENCE;
     loop {
         // What is told in the moment of the cut may be missed.

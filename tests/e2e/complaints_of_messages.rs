@@ -77,11 +77,11 @@ async fn complaint_03_a_bus_that_may_not_subscribe_is_not_ready() {
     let node = &cluster.nodes[0];
     let room = room();
     let ann = Raw::member(node, "ann", &room).await;
-    let () = ask(&cluster.redis, "ACL", &["SETUSER", "default", "-ssubscribe"]).await;
-    let _killed: u64 = ask(&cluster.redis, "CLIENT", &["KILL", "TYPE", "pubsub"]).await;
+    let () = ask(cluster.redis.one(), "ACL", &["SETUSER", "default", "-ssubscribe"]).await;
+    let _killed: u64 = ask(cluster.redis.one(), "CLIENT", &["KILL", "TYPE", "pubsub"]).await;
     unready_for(node, "bus").await;
     ann.done("room:members", json!({"roomName": room})).await;
-    let () = ask(&cluster.redis, "ACL", &["SETUSER", "default", "+ssubscribe"]).await;
+    let () = ask(cluster.redis.one(), "ACL", &["SETUSER", "default", "+ssubscribe"]).await;
     node.becomes("/readyz", 200).await;
     ann.marker(&room, &[]).await;
 }
@@ -178,12 +178,12 @@ async fn complaint_12_sockets_that_come_and_go_leave_no_memory_behind() {
         join_all(ends).await;
         eventually("all are gone, and their grace is over", async || {
             let sockets = node.metric("realtime_connections", "transport=\"websocket\"").await;
-            let records: Vec<String> = ask(&cluster.redis, "KEYS", &["rt:*:conn:*"]).await;
+            let records: Vec<String> = ask(cluster.redis.one(), "KEYS", &["rt:*:conn:*"]).await;
             sockets == Some(0.0) && records.is_empty()
         })
         .await;
         resident.push(node.resident_kb());
-        keys.push(lasting_keys(&cluster.redis).await);
+        keys.push(lasting_keys(cluster.redis.one()).await);
     }
     // Had 3,200 sockets left two and a half kilobytes each, it would be 8 MB; the allocator's own steps are up to 3 MB.
     let (before, after) = (resident[SETTLED - 1], resident[ROUNDS - 1]);
@@ -195,7 +195,7 @@ async fn complaint_12_sockets_that_come_and_go_leave_no_memory_behind() {
     // A sample may have met steps that were still under way.
     let fewest = keys.iter().min().copied().unwrap_or_default();
     eventually("Redis holds no more than after any round", async || {
-        lasting_keys(&cluster.redis).await <= fewest
+        lasting_keys(cluster.redis.one()).await <= fewest
     })
     .await;
 }

@@ -26,16 +26,11 @@ async fn complaint_04_what_a_cut_bus_drops_comes_from_the_history() {
     for (node, user) in ["ann", "bob", "cat", "dan"].iter().enumerate() {
         cast.push(Raw::member(&cluster.nodes[node % 2], user, &room).await);
     }
-    let mut redis = cluster.redis.connection().await;
     for _ in 0..CUTS {
         let said: Vec<u64> = (0..EACH)
             .map(|_| cast[0].pose("message:send", &[json!({"roomName": room, "content": "on and on"})]))
             .collect();
-        redis::cmd("CLIENT")
-            .arg(&["KILL", "TYPE", "pubsub"])
-            .exec_async(&mut redis)
-            .await
-            .unwrap();
+        cluster.redis.cut_bus().await;
         for id in said {
             let ack = cast[0].answer(id).await;
             assert_eq!(ack["success"], true, "{ack}");
@@ -56,27 +51,15 @@ async fn complaint_04_what_a_cut_bus_drops_comes_from_the_history() {
 async fn say_unheard(cluster: &Cluster, room: &str, epoch: &str) -> u64 {
     let keys = Keys::new("rt");
     let name = RoomName::parse(room).unwrap();
-    let mut redis = cluster.redis.connection().await;
-    let seq: u64 = redis::cmd("HINCRBY")
-        .arg(keys.room(&name))
-        .arg("seq")
-        .arg(1)
-        .query_async(&mut redis)
-        .await
-        .unwrap();
+    let raise = (keys.room(&name), "seq", 1);
+    let seq: u64 = cluster.redis.ask(redis::cmd("HINCRBY").arg(raise)).await;
     let body = json!({"roomName": room, "content": "unheard", "userId": "ann"}).to_string();
     let frame = format!(
         "m {epoch} {seq} 1700000000000 aa.1 lost/1\n{}",
         body.trim_end_matches('}')
     );
-    redis::cmd("XADD")
-        .arg(keys.room_history(&name))
-        .arg(format!("{seq}-0"))
-        .arg("m")
-        .arg(frame)
-        .exec_async(&mut redis)
-        .await
-        .unwrap();
+    let entry = (keys.room_history(&name), format!("{seq}-0"), "m", frame);
+    let _: String = cluster.redis.ask(redis::cmd("XADD").arg(entry)).await;
     seq
 }
 
@@ -136,13 +119,8 @@ async fn what_cannot_be_healed_is_a_reset() {
         .unwrap()
         .to_owned();
     let seq = say_unheard(&cluster, &room, &epoch).await;
-    let mut redis = cluster.redis.connection().await;
-    let name = RoomName::parse(&room).unwrap();
-    redis::cmd("DEL")
-        .arg(Keys::new("rt").room_history(&name))
-        .exec_async(&mut redis)
-        .await
-        .unwrap();
+    let history = Keys::new("rt").room_history(&RoomName::parse(&room).unwrap());
+    let () = cluster.redis.ask(redis::cmd("DEL").arg(history)).await;
     ann.pose(
         "message:send",
         &[json!({"roomName": room, "content": "after the hole"})],

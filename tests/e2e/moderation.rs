@@ -18,17 +18,12 @@ fn is_out(user: &str, reason: &str) -> impl Fn(&Value) -> bool {
 #[tokio::test]
 async fn a_kick_that_the_bus_dropped_is_healed() {
     let cluster = Cluster::start(2, &[]).await;
-    let mut redis = cluster.redis.connection().await;
     for round in 0..10 {
         let (room, user) = (room(), format!("bob-{round}"));
         let ada = Raw::member(&cluster.nodes[0], &format!("ada-{round}"), &room).await;
         let bob = Raw::member(&cluster.nodes[1], &user, &room).await;
         let eve = Raw::member(&cluster.nodes[1], &format!("eve-{round}"), &room).await;
-        redis::cmd("CLIENT")
-            .arg(&["KILL", "TYPE", "pubsub"])
-            .exec_async(&mut redis)
-            .await
-            .unwrap();
+        cluster.redis.cut_bus().await;
         ada.done("room:kick", json!({"roomName": room, "userId": user})).await;
         for witness in [&ada, &eve, &bob] {
             witness.heard("user:left", is_out(&user, "kicked")).await;
@@ -107,17 +102,12 @@ async fn the_administration_ranks_above_all() {
 #[tokio::test]
 async fn a_room_is_closed_for_everybody() {
     let cluster = Cluster::start(2, &[]).await;
-    let mut redis = cluster.redis.connection().await;
     for round in 0..6 {
         let room = room();
         let ada = Raw::member(&cluster.nodes[0], &format!("ada-{round}"), &room).await;
         let bob = Raw::member(&cluster.nodes[1], &format!("bob-{round}"), &room).await;
         if round % 2 == 1 {
-            redis::cmd("CLIENT")
-                .arg(&["KILL", "TYPE", "pubsub"])
-                .exec_async(&mut redis)
-                .await
-                .unwrap();
+            cluster.redis.cut_bus().await;
         }
         administer(&cluster, &["close", &room]);
         for raw in [&ada, &bob] {

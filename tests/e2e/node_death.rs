@@ -109,8 +109,7 @@ async fn an_emptied_redis_has_everybody_back_quietly() {
     dan.heard("presence:changed", is_now("ann", "busy")).await;
     let before = dan.log().len();
 
-    let mut redis = cluster.redis.connection().await;
-    redis::cmd("FLUSHALL").exec_async(&mut redis).await.unwrap();
+    cluster.redis.tell(&redis::cmd("FLUSHALL")).await;
 
     for raw in [&ann, &dan] {
         let reset = raw.heard("room:reset", |reset| reset["roomName"] == room).await;

@@ -85,7 +85,7 @@ async fn redis_paused_while_running() {
     let cluster = Cluster::start(2, &[]).await;
     let room = room();
     let cast = members(&cluster, &room, questions(&room).len()).await;
-    cluster.redis.pause();
+    cluster.redis.one().pause();
     answers_unavailable(&cast, &room).await;
     for node in &cluster.nodes {
         node.becomes("/readyz", 503).await;
@@ -97,7 +97,7 @@ async fn redis_paused_while_running() {
         json!({"success": true, "timestamp": 1})
     );
 
-    cluster.redis.resume();
+    cluster.redis.one().resume();
     for node in &cluster.nodes {
         node.becomes("/readyz", 200).await;
     }
@@ -117,7 +117,7 @@ async fn redis_paused_while_connecting() {
     let cluster = Cluster::start(1, &[]).await;
     let node = &cluster.nodes[0];
     let halfway = Raw::open(node).await;
-    cluster.redis.pause();
+    cluster.redis.one().pause();
     halfway.send(&format!("40{}", json!({"token": token("ann")})));
     halfway.closed().await;
     let refused = halfway
@@ -129,7 +129,7 @@ async fn redis_paused_while_connecting() {
     let url = format!("{}/socket.io/?EIO=4&transport=polling", node.url());
     let answer = reqwest::get(&url).await.expect("the node listens");
     assert_eq!(answer.status(), 503);
-    cluster.redis.resume();
+    cluster.redis.one().resume();
     node.becomes("/readyz", 200).await;
     let room = room();
     let ann = Raw::member(node, "ann", &room).await;
@@ -141,12 +141,12 @@ async fn redis_restarted_empty_while_running() {
     let cluster = Cluster::start(2, &[]).await;
     let room = room();
     let cast = members(&cluster, &room, questions(&room).len()).await;
-    cluster.redis.kill();
+    cluster.redis.one().kill();
     answers_unavailable(&cast, &room).await;
     for node in &cluster.nodes {
         node.becomes("/readyz", 503).await;
     }
-    cluster.redis.restart().await;
+    cluster.redis.one().restart().await;
     for node in &cluster.nodes {
         node.becomes("/readyz", 200).await;
     }
@@ -188,8 +188,7 @@ async fn scripts_that_redis_forgot_are_loaded_again() {
     let cluster = Cluster::start(2, &[]).await;
     let room = room();
     let cast = members(&cluster, &room, 2).await;
-    let mut redis = cluster.redis.connection().await;
-    redis::cmd("SCRIPT").arg("FLUSH").exec_async(&mut redis).await.unwrap();
+    cluster.redis.tell(redis::cmd("SCRIPT").arg("FLUSH")).await;
     sockets_work_again(&cast, &room).await;
 }
 
@@ -200,13 +199,8 @@ async fn a_cut_subscription_is_made_again() {
     let cluster = Cluster::start(2, &[]).await;
     let room = room();
     let cast = members(&cluster, &room, 4).await;
-    let mut redis = cluster.redis.connection().await;
     for _ in 0..5 {
-        redis::cmd("CLIENT")
-            .arg(&["KILL", "TYPE", "pubsub"])
-            .exec_async(&mut redis)
-            .await
-            .unwrap();
+        cluster.redis.cut_bus().await;
         let first = 1 + heard_again(&cast, &room).await;
         for _ in 0..EACH {
             cast[0]
@@ -252,14 +246,9 @@ async fn changes_of_membership_that_the_bus_dropped_are_healed() {
     let cluster = Cluster::start(2, &[]).await;
     let room = room();
     let witness = Raw::member(&cluster.nodes[0], "witness", &room).await;
-    let mut redis = cluster.redis.connection().await;
     const ROUNDS: usize = 10;
     for round in 0..ROUNDS {
-        redis::cmd("CLIENT")
-            .arg(&["KILL", "TYPE", "pubsub"])
-            .exec_async(&mut redis)
-            .await
-            .unwrap();
+        cluster.redis.cut_bus().await;
         let user = format!("guest-{round}");
         let guest = Raw::member(&cluster.nodes[1], &user, &room).await;
         guest.done("room:leave", json!({"roomName": room})).await;

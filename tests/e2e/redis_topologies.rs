@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 use crate::support::eventually;
 use crate::support::node::Node;
 use crate::support::raw::{Raw, room, unique};
-use crate::support::redis_fleet::{RedisCluster, RedisSentinel};
+use crate::support::redis_fleet::{
+    DATA_PASSWORD, DATA_USER, RedisCluster, RedisSentinel, SENTINEL_PASSWORD, SENTINEL_USER,
+};
 
 async fn nodes(url: &str) -> [Node; 2] {
     [
@@ -62,9 +64,67 @@ async fn on_a_cluster() {
 #[tokio::test]
 async fn under_sentinels_and_after_a_failover() {
     let sentinel = RedisSentinel::start().await;
-    users_meet_across_nodes(&sentinel.url()).await;
+    meet_before_and_after_a_failover(&sentinel, &sentinel.url()).await;
+}
 
-    let nodes = nodes(&sentinel.url()).await;
+#[tokio::test]
+async fn under_sentinels_that_have_passwords() {
+    let sentinel = RedisSentinel::guarded().await;
+    let (data, watch) = (DATA_PASSWORD.replace('@', "%40"), SENTINEL_PASSWORD);
+    let everybody = sentinel.url_with(&format!(":{data}@"), &format!("?sentinel_password={watch}"));
+    users_meet_across_nodes(&everybody).await;
+    let users = sentinel.url_with(
+        &format!("{DATA_USER}:{data}@"),
+        &format!("?sentinel_username={SENTINEL_USER}&sentinel_password={watch}"),
+    );
+    meet_before_and_after_a_failover(&sentinel, &users).await;
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_said_and_not_shown() {
+    let sentinel = RedisSentinel::guarded().await;
+    let right = format!(":{}@", DATA_PASSWORD.replace('@', "%40"));
+    let watch = format!("?sentinel_password={SENTINEL_PASSWORD}");
+    let cases = [
+        (
+            right.as_str(),
+            "",
+            "a Sentinel refuses sentinel_username or sentinel_password",
+        ),
+        (
+            &right,
+            "?sentinel_password=hush",
+            "a Sentinel refuses sentinel_username or sentinel_password",
+        ),
+        (
+            "",
+            &watch,
+            "the master refuses the user or the password before the host",
+        ),
+        (
+            ":hush@",
+            &watch,
+            "the master refuses the user or the password before the host",
+        ),
+    ];
+    for (login, query, complaint) in cases {
+        let url = sentinel.url_with(login, query);
+        let node = Node::spawn(&url, &[]);
+        node.logs(&["nobody says who the masters of Redis are", complaint])
+            .await;
+        node.becomes("/readyz", 503).await;
+        let log = node.log_text();
+        for secret in ["hush", DATA_PASSWORD, "d%40ta", SENTINEL_PASSWORD] {
+            assert!(!log.contains(secret), "{secret} is in the log:\n{log}");
+        }
+    }
+}
+
+/// The master is killed, and its successor serves all that the nodes want.
+async fn meet_before_and_after_a_failover(sentinel: &RedisSentinel, url: &str) {
+    users_meet_across_nodes(url).await;
+
+    let nodes = nodes(url).await;
     let room = room();
     let ann = Raw::member(&nodes[0], &unique("ann"), &room).await;
     let bob = Raw::member(&nodes[1], &unique("bob"), &room).await;

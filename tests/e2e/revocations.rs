@@ -1,20 +1,20 @@
 //! Tokens that are revoked while their sockets are connected, and what is left of them afterwards.
 
 use std::process::{Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
 use crate::support::cluster::Cluster;
 use crate::support::node::{Node, binary};
 use crate::support::raw::Raw;
-use crate::support::redis::Redis;
+use crate::support::redis_any::AnyRedis;
 use crate::support::token::{seconds_from_now, signed};
 
 /// Promised: on every node within a second.
 const EFFECTIVE_WITHIN: Duration = Duration::from_secs(1);
 
-fn revoke(redis: &Redis, args: &[&str]) -> Output {
+fn revoke(redis: &AnyRedis, args: &[&str]) -> Output {
     binary()
         .arg("revoke")
         .args(args)
@@ -24,7 +24,7 @@ fn revoke(redis: &Redis, args: &[&str]) -> Output {
         .expect("the binary starts")
 }
 
-fn revoked(redis: &Redis, args: &[&str]) -> String {
+fn revoked(redis: &AnyRedis, args: &[&str]) -> String {
     let output = revoke(redis, args);
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).expect("text")
@@ -116,21 +116,14 @@ async fn a_revocation_that_the_bus_dropped_is_not_lost() {
     let node = &cluster.nodes[0];
     let ann = enter(node, &auth("ann", "one", 0)).await;
     let bob = enter(node, &auth("bob", "two", 0)).await;
-    let mut redis = cluster.redis.connection().await;
     // Added behind the bus's back: as if the connection had broken at this very moment.
-    let (seconds, micros): (i64, i64) = redis::cmd("TIME").query_async(&mut redis).await.expect("a clock");
-    let () = redis::cmd("ZADD")
-        .arg("rt:{nodes}:revocations")
-        .arg(seconds * 1_000 + micros / 1_000)
-        .arg("token\0one")
-        .query_async(&mut redis)
-        .await
-        .expect("a write");
-    let () = redis::cmd("CLIENT")
-        .arg(&["KILL", "TYPE", "pubsub"])
-        .query_async(&mut redis)
-        .await
-        .expect("an answer");
+    let at = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("a clock")
+        .as_millis();
+    let entry = ("rt:{nodes}:revocations", at.to_string(), "token\0one");
+    let () = cluster.redis.ask(redis::cmd("ZADD").arg(entry)).await;
+    cluster.redis.cut_bus().await;
     is_sent_away(&ann).await;
     bob.done("ping", json!({})).await;
 }
@@ -156,16 +149,12 @@ async fn nobody_slips_in_beside_a_revocation() {
 }
 
 /// `revocations/add.lua`, without the time that a process takes to start.
-async fn publish_revocation(redis: &Redis, jti: &str) {
-    let mut connection = redis.connection().await;
-    let script = redis::Script::new(include_str!("../../lua/revocations/add.lua"));
-    let (added, _at_ms): (i64, String) = script
-        .key("rt:{nodes}:revocations")
-        .key("rt:{nodes}:bus.all")
-        .arg(&["token", jti, "3600000", "1000", "100"])
-        .invoke_async(&mut connection)
-        .await
-        .expect("an answer");
+async fn publish_revocation(redis: &AnyRedis, jti: &str) {
+    let mut add = redis::cmd("EVAL");
+    add.arg((include_str!("../../lua/revocations/add.lua"), 2))
+        .arg(&["rt:{nodes}:revocations", "rt:{nodes}:bus.all"])
+        .arg(&["token", jti, "3600000", "1000", "100"]);
+    let (added, _at_ms): (i64, String) = redis.ask(&add).await;
     assert_eq!(added, 1);
 }
 
@@ -193,7 +182,7 @@ async fn a_revocation_is_effective_on_every_node_within_a_second() {
 
 #[tokio::test]
 async fn what_is_to_be_revoked_must_be_said() {
-    let redis = Redis::start().await;
+    let redis = AnyRedis::start().await;
     for args in [&[][..], &["--user", "ann", "--token", "one"], &["--user", "a\u{7}"]] {
         assert_eq!(revoke(&redis, args).status.code(), Some(2), "{args:?}");
     }

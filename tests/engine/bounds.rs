@@ -1,5 +1,5 @@
 //! Every bound of the engine has a test that exceeds it: the offender is refused or closed, counted, and nobody else is
-//! disturbed. Servers of their own, with bounds small enough to reach. Not here: what the protocol forbids (`scripts`).
+//! disturbed. AnyRedis of their own, with bounds small enough to reach. Not here: what the protocol forbids (`scripts`).
 
 use std::time::{Duration, Instant};
 

@@ -75,7 +75,7 @@ impl Cluster {
     }
 
     fn stage(&self) -> Stage {
-        Stage::at(&self.url, self.redis.clone(), |_| {})
+        Stage::at(&self.url, vec![self.redis.clone()], |_| {})
     }
 }
 

@@ -150,8 +150,8 @@ async fn calls_and_the_bus_follow_a_masters_death() {
     assert!(stage.hot.is_up());
     eventually("the bus is up again", async || ear.bus.is_up()).await;
     let again = Stage {
-        redis: cluster.replicas[victim].connection().await,
-        others: vec![
+        masters: vec![
+            cluster.replicas[victim].connection().await,
             cluster.masters[0].connection().await,
             cluster.masters[2].connection().await,
         ],

@@ -12,11 +12,11 @@ use nself_realtime::hot::{doctor, explain, healing, messages, nodes, revocations
 use nself_realtime::types::{Presence, Rate, Role, RoomName, Status};
 
 use crate::stage::{GRACE, Stage, held, lease, now_ms, partition, room, user};
-use crate::support::redis::Redis;
+use crate::support::redis_any::AnyRedis;
 
 impl Stage {
-    async fn forget_scripts(&self) {
-        let _: String = self.ask("SCRIPT", "FLUSH").await;
+    pub async fn forget_scripts(&self) {
+        let _: Vec<String> = self.ask_all("SCRIPT", "FLUSH").await;
     }
 
     /// How often each script came back with a valid reply, and how often without.
@@ -36,15 +36,15 @@ impl Stage {
 
 #[tokio::test]
 async fn every_script_works_after_redis_forgot_it() {
-    let redis = Redis::start().await;
-    call_every_script(&Stage::on(&redis, |_| {}).await, true).await;
+    let servers = AnyRedis::start().await;
+    call_every_script(&Stage::of(&servers, |_| {}).await, true).await;
 }
 
 /// A short life in which every script is called; where `forgetful`, Redis has just forgotten it each time.
 pub async fn call_every_script(stage: &Stage, forgetful: bool) {
     let forget = async || {
         if forgetful {
-            let _: Vec<String> = stage.ask_all("SCRIPT", "FLUSH").await;
+            stage.forget_scripts().await;
         }
     };
     let (hot, alice, lobby) = (&stage.hot, lease("alice", 1), stage.room("lobby").await);
@@ -252,8 +252,8 @@ async fn call_moderation(stage: &Stage, room: &RoomName, forget: impl AsyncFn())
 
 #[tokio::test]
 async fn a_pipeline_keeps_its_order_when_scripts_are_forgotten() {
-    let redis = Redis::start().await;
-    let stage = Stage::on(&redis, |_| {}).await;
+    let servers = AnyRedis::start().await;
+    let stage = Stage::of(&servers, |_| {}).await;
     let leases: Vec<_> = (0..600).map(|number| lease(&format!("user{number}"), 1)).collect();
     for lease in &leases {
         stage.connect(lease).await;
@@ -271,8 +271,8 @@ async fn a_pipeline_keeps_its_order_when_scripts_are_forgotten() {
 
 #[tokio::test]
 async fn a_join_shows_the_joiner_when_its_script_alone_was_forgotten() {
-    let redis = Redis::start().await;
-    let stage = Stage::on(&redis, |_| {}).await;
+    let servers = AnyRedis::start().await;
+    let stage = Stage::of(&servers, |_| {}).await;
     let (alice, lobby) = (lease("alice", 1), stage.room("lobby").await);
     stage.connect(&alice).await;
     let nowhere: RoomName = room("nowhere");

@@ -12,7 +12,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use crate::again::assert_repeats_are_rare;
 use crate::lives_model::{ROOMS, TABS, Tab, USERS};
 use crate::lives_world::World;
-use crate::support::redis::Redis;
+use crate::support::redis_any::AnyRedis;
 
 /// Nothing ends by itself within a sequence, however slow the machine.
 pub const LONG: Duration = Duration::from_secs(3_600);
@@ -72,8 +72,8 @@ fn steps() -> impl Strategy<Value = (usize, Vec<Step>)> {
     (2..=NODES_MAX, proptest::collection::vec(step, 1..30))
 }
 
-async fn live(redis: &Redis, processes: usize, steps: &[Step]) {
-    let mut world = World::new(redis, processes).await;
+async fn live(servers: &AnyRedis, processes: usize, steps: &[Step]) {
+    let mut world = World::new(servers, processes).await;
     for step in steps {
         world.take(*step).await;
         world.assert_equals().await;
@@ -92,7 +92,7 @@ async fn live(redis: &Redis, processes: usize, steps: &[Step]) {
     assert!(world.model.connections.is_empty());
     world.assert_told().await;
     world.stage.assert_only_lasting_keys_last().await;
-    let () = world.stage.ask("FLUSHALL", "ASYNC").await; // thousands of sequences follow each other
+    let _: Vec<String> = world.stage.ask_all("FLUSHALL", "ASYNC").await; // thousands of sequences follow each other
 }
 
 fn number(variable: &str) -> Option<u64> {
@@ -110,7 +110,7 @@ fn nodes_may_die_and_sleep_and_nobody_is_told_wrongly() {
         .enable_all()
         .build()
         .unwrap();
-    let redis = runtime.block_on(Redis::start());
+    let servers = runtime.block_on(AnyRedis::start());
     drop(runtime);
     loop {
         bytes[..8].copy_from_slice(&seed.wrapping_add(sequences).to_le_bytes());
@@ -126,7 +126,7 @@ fn nodes_may_die_and_sleep_and_nobody_is_told_wrongly() {
                 .enable_all()
                 .build()
                 .unwrap();
-            runtime.block_on(live(&redis, processes, &steps));
+            runtime.block_on(live(&servers, processes, &steps));
             Ok(())
         });
         if let Err(failure) = outcome {

@@ -18,7 +18,7 @@ use crate::ear::Ear;
 use crate::lives::{LONG, Step};
 use crate::lives_model::{Model, Process, TABS, Tab, USERS, lease_of};
 use crate::stage::{Stage, held as held_now, node, partition, terms, user};
-use crate::support::redis::Redis;
+use crate::support::redis_any::AnyRedis;
 
 /// The product, put to the same steps.
 pub struct World {
@@ -31,8 +31,8 @@ pub struct World {
 }
 
 impl World {
-    pub async fn new(redis: &Redis, processes: usize) -> World {
-        let stage = Stage::on(redis, |_| {}).await;
+    pub async fn new(servers: &AnyRedis, processes: usize) -> World {
+        let stage = Stage::of(servers, |_| {}).await;
         let mut rooms = Vec::new();
         for name in ["red", "red:{2}"] {
             rooms.push(stage.room(name).await);
@@ -136,7 +136,7 @@ impl World {
                 self.run_out(&ended).await;
             }
             Step::ForgetScripts => {
-                let _: String = self.stage.ask("SCRIPT", "FLUSH").await;
+                self.stage.forget_scripts().await;
             }
         }
     }
@@ -358,7 +358,7 @@ impl World {
             pipeline.zrange(stage.keys().leases(partition), 0, -1);
             pipeline.zrange(stage.keys().grace(partition), 0, -1);
         }
-        let found: Vec<Vec<String>> = pipeline.query_async(&mut stage.redis.clone()).await.unwrap();
+        let found: Vec<Vec<String>> = stage.ask_many(&pipeline).await;
         let names = |from: usize| {
             found
                 .iter()

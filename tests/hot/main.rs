@@ -1,4 +1,4 @@
-//! The hot state below the gateway: every script, the bus and the connection, on a real Redis that the tests start.
+//! The hot state below the gateway: every script, the bus and the connection, on real Redis servers that the tests start.
 //! Not here: what clients see of it (`tests/e2e`).
 
 #[path = "../support/mod.rs"]
@@ -14,6 +14,7 @@ mod again;
 mod away;
 mod bus;
 mod cluster;
+mod cluster_commands;
 mod cluster_masters;
 mod doctor;
 mod explain;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use nself_realtime::hot::nodes::{beat, bury, dead, ends, stop};
 
 use crate::stage::{GRACE, Stage, lease, node, now_ms, partition};
+use crate::support::redis_any::AnyRedis;
 
 const LEASE: Duration = Duration::from_secs(6);
 
@@ -51,14 +52,14 @@ async fn a_check_writes_and_leaves_nothing_for_ever() {
 
 #[tokio::test]
 async fn a_check_fails_where_redis_takes_no_writes() {
-    let redis = crate::support::redis::Redis::start().await;
-    let stage = Stage::on(&redis, |_| {}).await;
+    let servers = AnyRedis::start().await;
+    let stage = Stage::of(&servers, |_| {}).await;
     stage.hot.check().await.unwrap();
     // A master without the replicas that it was told to wait for answers reads alone.
-    let () = stage.ask("CONFIG", ("SET", "min-replicas-to-write", "1")).await;
+    let _: Vec<String> = stage.ask_all("CONFIG", ("SET", "min-replicas-to-write", "9")).await;
     let error = stage.hot.check().await.unwrap_err().to_string();
     assert!(error.starts_with("nodes/check: "), "{error}");
-    let () = stage.ask("CONFIG", ("SET", "min-replicas-to-write", "0")).await;
+    let _: Vec<String> = stage.ask_all("CONFIG", ("SET", "min-replicas-to-write", "0")).await;
     stage.hot.check().await.unwrap();
 }
 

@@ -60,7 +60,7 @@ async fn follows_a_failover(strike: impl Fn(&Redis)) {
     assert!(stage.hot.is_up());
     let successor = sentinel.successor(master).await;
     let again = Stage {
-        redis: successor.connection().await,
+        masters: vec![successor.connection().await],
         ..stage
     };
     let leases: u64 = again
@@ -90,7 +90,7 @@ async fn a_master_that_is_demoted_is_left() {
     let successor = sentinel.successor(&sentinel.servers[0]).await;
     eventually("calls succeed again", async || stage.hot.check().await.is_ok()).await;
     let again = Stage {
-        redis: successor.connection().await,
+        masters: vec![successor.connection().await],
         ..stage
     };
     let checked: u64 = again.ask("EXISTS", again.keys().check()).await;

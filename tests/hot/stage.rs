@@ -12,29 +12,26 @@ use nself_realtime::hot::{HistoryTerms, Hot, Metrics, Settings, Terms};
 use nself_realtime::types::{ConnectionId, NodeId, Presence, RoomName, RoomType, UserId, Visibility};
 use prometheus::Registry;
 use redis::aio::MultiplexedConnection;
-use redis::{FromRedisValue, ToRedisArgs};
-use tokio::sync::OnceCell;
+use redis::{FromRedisValue, Pipeline, ToRedisArgs, Value};
 
 use crate::again::again;
 use crate::support::redis::Redis;
+use crate::support::redis_any::AnyRedis;
 use crate::support::redis_fleet::{RedisCluster, RedisSentinel};
 
 /// The grace that tests give.
 pub const GRACE: Duration = Duration::from_secs(5);
 
-static SHARED: OnceCell<Redis> = OnceCell::const_new();
 static STAGES: AtomicU32 = AtomicU32::new(0);
 
-/// One test's part of a Redis.
+/// One test's part of whatever the suite runs on.
 pub struct Stage {
     pub url: String,
     pub prefix: String,
     pub hot: Hot,
     pub registry: Registry,
-    /// To look beside the product, and to put there what other nodes would.
-    pub redis: MultiplexedConnection,
-    /// Masters of a Cluster beside the one of `redis`.
-    pub others: Vec<MultiplexedConnection>,
+    /// One to each master: to look beside the product, and to put there what other nodes would.
+    pub masters: Vec<MultiplexedConnection>,
 }
 
 pub fn terms() -> Terms {
@@ -62,23 +59,28 @@ pub fn terms() -> Terms {
 }
 
 impl Stage {
-    /// On the Redis that the tests share.
+    /// On the servers that the tests share.
     pub async fn new() -> Self {
         Self::with(|_| {}).await
     }
 
     /// The same, with other durations or bounds.
     pub async fn with(change: impl FnOnce(&mut Terms)) -> Self {
-        let redis = SHARED.get_or_init(Redis::start).await;
-        Self::on(redis, change).await
+        Self::of(AnyRedis::shared().await, change).await
     }
 
-    /// On a Redis of the test's own.
+    /// On servers of the test's own, of the kind that the suite runs on.
+    pub async fn of(servers: &AnyRedis, change: impl FnOnce(&mut Terms)) -> Self {
+        Self::at(&servers.url(), servers.connections().await, change)
+    }
+
+    /// On one Redis, whatever the suite runs on: for a test that kills or pauses it, and is on the list in
+    /// `scripts/test-topologies`.
     pub async fn on(redis: &Redis, change: impl FnOnce(&mut Terms)) -> Self {
-        Self::at(&redis.url(), redis.connection().await, change)
+        Self::at(&redis.url(), vec![redis.connection().await], change)
     }
 
-    pub fn at(url: &str, redis: MultiplexedConnection, change: impl FnOnce(&mut Terms)) -> Self {
+    pub fn at(url: &str, masters: Vec<MultiplexedConnection>, change: impl FnOnce(&mut Terms)) -> Self {
         let mut terms = terms();
         change(&mut terms);
         let prefix = format!("test{}", STAGES.fetch_add(1, Ordering::Relaxed));
@@ -95,8 +97,7 @@ impl Stage {
             prefix,
             hot: hot.unwrap(),
             registry,
-            redis,
-            others: Vec::new(),
+            masters,
         }
     }
 
@@ -113,21 +114,12 @@ impl Stage {
 
     /// On a Cluster.
     pub async fn on_cluster(cluster: &RedisCluster) -> Self {
-        let mut connections = Vec::new();
-        for master in &cluster.masters {
-            connections.push(master.connection().await);
-        }
-        let others = connections.split_off(1);
-        let redis = connections.remove(0);
-        Self {
-            others,
-            ..Self::at(&cluster.url(), redis, |_| {})
-        }
+        Self::at(&cluster.url(), cluster.connections().await, |_| {})
     }
 
-    /// On a master that Sentinels watch.
+    /// On the first master that Sentinels watch.
     pub async fn on_sentinel(sentinel: &RedisSentinel) -> Self {
-        Self::at(&sentinel.url(), sentinel.servers[0].connection().await, |_| {})
+        Self::at(&sentinel.url(), vec![sentinel.servers[0].connection().await], |_| {})
     }
 
     pub fn keys(&self) -> &Keys {
@@ -139,7 +131,7 @@ impl Stage {
         let mut command = redis::cmd(verb);
         command.arg(args);
         let mut moved = None;
-        for mut connection in self.masters() {
+        for mut connection in self.masters.clone() {
             match command.query_async(&mut connection).await {
                 Err(error) if error.code() == Some("MOVED") => moved = Some(error),
                 other => return other.unwrap(),
@@ -148,19 +140,32 @@ impl Stage {
         panic!("no master of the Cluster takes {verb}: {moved:?}")
     }
 
-    /// The same, on each master of a Cluster.
+    /// Many commands in one round trip to each master: of each the answer of the master that has its key.
+    pub async fn ask_many<T: FromRedisValue>(&self, commands: &Pipeline) -> Vec<T> {
+        let mut answers: Vec<Option<T>> = std::iter::repeat_with(|| None).take(commands.len()).collect();
+        for mut connection in self.masters.clone() {
+            let said = connection.send_packed_commands(commands, 0, answers.len()).await;
+            for (answer, value) in answers.iter_mut().zip(said.unwrap()) {
+                if !matches!(&value, Value::ServerError(error) if error.code() == "MOVED") {
+                    *answer = Some(T::from_redis_value(value).unwrap());
+                }
+            }
+        }
+        answers
+            .into_iter()
+            .map(|answer| answer.expect("somebody has the slot"))
+            .collect()
+    }
+
+    /// The same, on each master.
     pub async fn ask_all<T: FromRedisValue>(&self, verb: &str, args: impl ToRedisArgs) -> Vec<T> {
         let mut command = redis::cmd(verb);
         command.arg(args);
         let mut answers = Vec::new();
-        for mut connection in self.masters() {
+        for mut connection in self.masters.clone() {
             answers.push(command.query_async(&mut connection).await.unwrap());
         }
         answers
-    }
-
-    fn masters(&self) -> impl Iterator<Item = MultiplexedConnection> {
-        std::iter::once(&self.redis).chain(&self.others).cloned()
     }
 
     pub async fn score(&self, key: String, member: &str) -> Option<i64> {

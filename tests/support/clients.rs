@@ -57,11 +57,14 @@ pub async fn module(cluster: &Cluster, program: &str) {
 }
 
 async fn run(cluster: &Cluster, mut command: tokio::process::Command, home: &Path, scenario: &str, transport: &str) {
+    let ports = cluster.redis.masters().await;
+    let ports: Vec<String> = ports.iter().map(|master| master.port().to_string()).collect();
     command
         .current_dir(home)
         .env("NODES", cluster.urls())
         .env("PIDS", cluster.pids())
-        .env("REDIS_PORT", cluster.redis.port().to_string())
+        .env("REDIS_URL", cluster.redis.url())
+        .env("REDIS_PORTS", ports.join(","))
         .env("TRANSPORT", transport)
         .env("JWT_SECRET", SECRET)
         .env("GATEWAY", env!("CARGO_BIN_EXE_nself-realtime"))

@@ -1,15 +1,15 @@
-//! Two nodes over one Redis, as most tests want them; and a shared one for tests that leave it as they found it.
+//! Two nodes over one Redis, or what stands for it, as most tests want them; and a shared one for tests that leave it as they found it.
 
 use std::process::Stdio;
 
 use tokio::sync::OnceCell;
 
 use super::node::{Node, binary};
-use super::redis::Redis;
+use super::redis_any::AnyRedis;
 
-/// A redis-server and gateway nodes.
+/// Redis, as `REALTIME_TEST_REDIS` says, and gateway nodes.
 pub struct Cluster {
-    pub redis: Redis,
+    pub redis: AnyRedis,
     pub nodes: Vec<Node>,
 }
 
@@ -21,9 +21,9 @@ pub const SECRET_ROOM: &str = "made-secret";
 pub const BROADCAST_ROOM: &str = "made-broadcast";
 
 impl Cluster {
-    /// `count` nodes of the same settings over a Redis of their own.
+    /// `count` nodes of the same settings over servers of their own.
     pub async fn start(count: usize, settings: &[(&str, &str)]) -> Cluster {
-        let redis = Redis::start().await;
+        let redis = AnyRedis::start().await;
         let names: Vec<String> = (0..count).map(|node| format!("node-{node}")).collect();
         let nodes: Vec<Node> = names
             .iter()

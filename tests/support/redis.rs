@@ -54,9 +54,14 @@ impl Redis {
         self.port
     }
 
-    /// `redis://127.0.0.1:<port>/0`
+    /// `redis://127.0.0.1:<port>/0`, with the password that the server was started with.
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}/0", self.port)
+        let mut arguments = self.arguments.iter();
+        let password = arguments
+            .find(|argument| *argument == "--requirepass")
+            .and(arguments.next());
+        let login = password.map(|password| format!(":{password}@")).unwrap_or_default();
+        format!("redis://{login}127.0.0.1:{}/0", self.port)
     }
 
     /// A connection of its own, that waits longer than the product would.

@@ -1,10 +1,12 @@
 //! The Redis of a test in any of its three forms: one server, a master with replicas under Sentinels, a Cluster. What a test
 //! asks beside the product goes to every master that there is at that moment, each of which answers for what it has.
+//! `REALTIME_TEST_REDIS` says which form the suites run on; `scripts/test-topologies` runs them on the latter two.
 
 use std::time::Instant;
 
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, FromRedisValue, Pipeline, Value};
+use tokio::sync::OnceCell;
 
 use super::eventually;
 use super::raw::PATIENCE;
@@ -18,6 +20,28 @@ pub enum AnyRedis {
 }
 
 impl AnyRedis {
+    /// Empty servers of the form that was asked for. Under Sentinels the first master has been replaced, though it lives:
+    /// whatever follows runs on its successor.
+    pub async fn start() -> AnyRedis {
+        match std::env::var("REALTIME_TEST_REDIS").as_deref() {
+            Err(_) | Ok("one") => AnyRedis::One(Redis::start().await),
+            Ok("cluster") => AnyRedis::Cluster(RedisCluster::start().await),
+            Ok("sentinel") => {
+                let sentinel = RedisSentinel::start().await;
+                sentinel.fail_over().await;
+                sentinel.successor(&sentinel.servers[0]).await;
+                AnyRedis::Sentinel(sentinel)
+            }
+            Ok(other) => panic!("REALTIME_TEST_REDIS takes one, cluster or sentinel, not {other:?}"),
+        }
+    }
+
+    /// Those that most tests of a binary share.
+    pub async fn shared() -> &'static AnyRedis {
+        static SHARED: OnceCell<AnyRedis> = OnceCell::const_new();
+        SHARED.get_or_init(AnyRedis::start).await
+    }
+
     /// As `REALTIME_REDIS_URL` takes it.
     pub fn url(&self) -> String {
         match self {
@@ -27,11 +51,11 @@ impl AnyRedis {
         }
     }
 
-    /// The server that is alone.
+    /// The server that is alone, for a test that holds on to one.
     pub fn one(&self) -> &Redis {
         match self {
             AnyRedis::One(redis) => redis,
-            _ => panic!("there are several servers"),
+            _ => panic!("a test that holds on to one Redis belongs on the list in scripts/test-topologies"),
         }
     }
 
@@ -52,10 +76,17 @@ impl AnyRedis {
                 masters.push(server);
             }
         }
+        if let AnyRedis::Sentinel(sentinel) = self
+            && masters.len() > 1
+        {
+            // One that has just been demoted does not know it for some seconds.
+            masters = sentinel.agreed().await.into_iter().collect();
+        }
         masters
     }
 
-    async fn connections(&self) -> Vec<MultiplexedConnection> {
+    /// One to each master.
+    pub async fn connections(&self) -> Vec<MultiplexedConnection> {
         let mut connections = Vec::new();
         for master in self.masters().await {
             connections.push(master.connection().await);
@@ -71,6 +102,23 @@ impl AnyRedis {
                 .await
                 .expect("the test's redis answers");
         }
+    }
+
+    /// Ends the connections of all who subscribe.
+    pub async fn cut_bus(&self) {
+        self.tell(redis::cmd("CLIENT").arg(&["KILL", "TYPE", "pubsub"])).await;
+    }
+
+    /// Has the master that has the key do it.
+    pub async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> T {
+        let mut moved = None;
+        for mut connection in self.connections().await {
+            match command.query_async(&mut connection).await {
+                Err(error) if error.code() == Some("MOVED") => moved = Some(error),
+                other => return other.expect("the test's redis answers"),
+            }
+        }
+        panic!("no master takes it: {moved:?}")
     }
 
     /// The answers to a pipeline of reads, each by the master that has the key; `T`'s of nil where none has it.

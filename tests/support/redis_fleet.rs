@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use redis::IntoConnectionInfo as _;
 use redis::aio::MultiplexedConnection;
 use tempfile::TempDir;
 
@@ -116,6 +117,11 @@ impl RedisCluster {
         format!("redis-cluster://{}", seeds.join(","))
     }
 
+    /// One to each master.
+    pub async fn connections(&self) -> Vec<MultiplexedConnection> {
+        futures_util::future::join_all(self.masters.iter().map(Redis::connection)).await
+    }
+
     /// Moves a slot, with all that is in it, from one master to another.
     pub async fn move_slot(&self, slot: u16, from: usize, to: usize) {
         let (source, target) = (&self.masters[from], &self.masters[to]);
@@ -145,14 +151,38 @@ pub struct RedisSentinel {
     /// The first is the master to begin with.
     pub servers: Vec<Redis>,
     sentinels: Vec<(u16, Process)>,
+    guarded: bool,
     _dir: TempDir,
 }
 
+/// Of the servers that hold data, and of the Sentinels: the password of everybody, and that of [`DATA_USER`] and
+/// [`SENTINEL_USER`].
+pub const DATA_PASSWORD: &str = "d@ta-pass";
+pub const SENTINEL_PASSWORD: &str = "watch+pass/";
+pub const DATA_USER: &str = "gateway";
+pub const SENTINEL_USER: &str = "eye";
+
 impl RedisSentinel {
+    /// Without any password.
     pub async fn start() -> RedisSentinel {
+        RedisSentinel::with(false).await
+    }
+
+    /// With passwords for everything; the users have no others.
+    pub async fn guarded() -> RedisSentinel {
+        RedisSentinel::with(true).await
+    }
+
+    async fn with(guarded: bool) -> RedisSentinel {
+        let mut arguments = vec!["--repl-diskless-sync-delay", "0"];
+        let user = format!(">{DATA_PASSWORD}");
+        if guarded {
+            arguments.extend(["--requirepass", DATA_PASSWORD, "--masterauth", DATA_PASSWORD]);
+            arguments.extend(["--user", DATA_USER, "on", &user, "~*", "&*", "+@all"]);
+        }
         let mut servers = Vec::new();
         for _ in 0..3 {
-            let server = Redis::configured(&["--repl-diskless-sync-delay", "0"]);
+            let server = Redis::configured(&arguments);
             server.restart().await;
             servers.push(server);
         }
@@ -162,15 +192,16 @@ impl RedisSentinel {
             follows(replica).await;
         }
         let dir = TempDir::with_prefix_in("sentinel-", env!("CARGO_TARGET_TMPDIR")).expect("cargo made its directory");
-        let sentinels = (0..3).map(|_| sentinel(dir.path(), master)).collect();
+        let sentinels = (0..3).map(|_| sentinel(dir.path(), master, guarded)).collect();
         let sentinel = RedisSentinel {
             servers,
             sentinels,
+            guarded,
             _dir: dir,
         };
         for (port, _) in &sentinel.sentinels {
             eventually("a Sentinel knows the others and the replicas", async || {
-                let facts = sentinel_says(*port, "MASTER").await.unwrap_or_default();
+                let facts = sentinel.said_by(*port, "MASTER").await.unwrap_or_default();
                 let is = |name: &str, value: &str| facts.chunks(2).any(|fact| fact[0] == name && fact[1] == value);
                 is("num-slaves", "2") && is("num-other-sentinels", "2") && is("flags", "master")
             })
@@ -179,51 +210,81 @@ impl RedisSentinel {
         sentinel
     }
 
-    /// `redis+sentinel://127.0.0.1:<port>,…/main`
+    /// `redis+sentinel://127.0.0.1:<port>,…/main`, without any login.
     pub fn url(&self) -> String {
+        self.url_with("", "")
+    }
+
+    /// The same with `user:password@` before the hosts, and `?…` at the end.
+    pub fn url_with(&self, login: &str, query: &str) -> String {
         let hosts: Vec<String> = self
             .sentinels
             .iter()
             .map(|(port, _)| format!("127.0.0.1:{port}"))
             .collect();
-        format!("redis+sentinel://{}/main", hosts.join(","))
+        format!("redis+sentinel://{login}{}/main{query}", hosts.join(","))
     }
 
     /// Has the Sentinels choose another master, though the present one lives: it becomes a replica.
     pub async fn fail_over(&self) {
-        let said = sentinel_asked(self.sentinels[0].0, "FAILOVER").await;
+        let said = self.asked(self.sentinels[0].0, "FAILOVER").await;
         let () = said.expect("the Sentinel finds a replica to promote");
     }
 
     /// Whichever server the Sentinels agree to be the master, and that is no longer `former`.
     pub async fn successor(&self, former: &Redis) -> &Redis {
-        let current = async || {
-            let mut named = Vec::new();
-            for (port, _) in &self.sentinels {
-                let said = sentinel_says(*port, "GET-MASTER-ADDR-BY-NAME").await.ok()?;
-                named.push(said.get(1)?.parse::<u16>().ok()?);
-            }
-            named.dedup();
-            let [port] = named[..] else { return None };
-            self.servers
-                .iter()
-                .find(|server| server.port() == port && server.port() != former.port())
-        };
+        let current = async || self.agreed().await.filter(|server| server.port() != former.port());
         eventually("the Sentinels have another master", async || current().await.is_some()).await;
         current().await.expect("they agreed a moment ago")
     }
+
+    async fn said_by(&self, sentinel: u16, question: &str) -> redis::RedisResult<Vec<String>> {
+        self.asked(sentinel, question).await
+    }
+
+    async fn asked<T: redis::FromRedisValue>(&self, sentinel: u16, question: &str) -> redis::RedisResult<T> {
+        let mut info = format!("redis://127.0.0.1:{sentinel}").into_connection_info()?;
+        if self.guarded {
+            let login = info.redis_settings().clone().set_password(SENTINEL_PASSWORD);
+            info = info.set_redis_settings(login);
+        }
+        let mut connection = redis::Client::open(info)?.get_multiplexed_async_connection().await?;
+        redis::cmd("SENTINEL")
+            .arg(question)
+            .arg("main")
+            .query_async(&mut connection)
+            .await
+    }
+
+    /// Whichever server the Sentinels agree to be the master.
+    pub async fn agreed(&self) -> Option<&Redis> {
+        let mut named = Vec::new();
+        for (port, _) in &self.sentinels {
+            let said = self.said_by(*port, "GET-MASTER-ADDR-BY-NAME").await.ok()?;
+            named.push(said.get(1)?.parse::<u16>().ok()?);
+        }
+        named.dedup();
+        let [port] = named[..] else { return None };
+        self.servers.iter().find(|server| server.port() == port)
+    }
 }
 
-fn sentinel(dir: &Path, master: u16) -> (u16, Process) {
+fn sentinel(dir: &Path, master: u16, guarded: bool) -> (u16, Process) {
     let port = free_port();
     let file = dir.join(format!("{port}.conf"));
-    let settings = format!(
+    let mut settings = format!(
         "port {port}\nbind 127.0.0.1\ndir {}\nloglevel warning\n\
          sentinel monitor main 127.0.0.1 {master} 2\n\
          sentinel down-after-milliseconds main 500\n\
          sentinel failover-timeout main 3000\n",
         dir.display()
     );
+    if guarded {
+        settings += &format!(
+            "sentinel auth-pass main {DATA_PASSWORD}\nrequirepass {SENTINEL_PASSWORD}\n\
+             sentinel sentinel-pass {SENTINEL_PASSWORD}\nuser {SENTINEL_USER} on >{SENTINEL_PASSWORD} allchannels +@all\n"
+        );
+    }
     std::fs::write(&file, settings).expect("the directory is ours");
     let process = Process::spawn(
         "redis-sentinel",
@@ -234,20 +295,6 @@ fn sentinel(dir: &Path, master: u16) -> (u16, Process) {
             .stdout(Stdio::null()),
     );
     (port, process)
-}
-
-async fn sentinel_says(port: u16, question: &str) -> redis::RedisResult<Vec<String>> {
-    sentinel_asked(port, question).await
-}
-
-async fn sentinel_asked<T: redis::FromRedisValue>(port: u16, question: &str) -> redis::RedisResult<T> {
-    let client = redis::Client::open(format!("redis://127.0.0.1:{port}"))?;
-    let mut connection = client.get_multiplexed_async_connection().await?;
-    redis::cmd("SENTINEL")
-        .arg(question)
-        .arg("main")
-        .query_async(&mut connection)
-        .await
 }
 
 /// Waits until a replica has all that its master has.

@@ -52,9 +52,8 @@ async fn defect_10_a_disconnect_during_connect_is_not_missed() {
         raw.emit("room:join", json!({"roomName": room})); // not connected yet: may be ignored, must not be half done
         raw.lose();
     }
-    let redis = cluster.redis.connection().await;
     eventually("no connection is left", async || {
-        connections_of(&redis, &user).await.is_empty()
+        connections_of(&cluster.redis, &user).await.is_empty()
     })
     .await;
     let presences = witness.done("presence:get", json!({"userIds": [user]})).await;
@@ -207,8 +206,7 @@ async fn defect_18_transport_and_latency_are_true() {
     .await;
     let node = &cluster.nodes[0];
     let ann = Raw::enter(node, "ann").await;
-    let redis = cluster.redis.connection().await;
-    let record = &connections_of(&redis, "ann").await[0];
+    let record = &connections_of(&cluster.redis, "ann").await[0];
     assert_eq!(
         (record["transport"].as_str(), record["node"].as_str()),
         ("websocket", "node-0"),
@@ -217,7 +215,7 @@ async fn defect_18_transport_and_latency_are_true() {
 
     let _bob = upgraded_session(node, "bob").await;
     eventually("the record says websocket", async || {
-        let records = connections_of(&redis, "bob").await;
+        let records = connections_of(&cluster.redis, "bob").await;
         records.first().is_some_and(|record| record["transport"] == "websocket")
     })
     .await;
@@ -227,7 +225,7 @@ async fn defect_18_transport_and_latency_are_true() {
     ann.done("pong", pong).await;
     for user in ["ann", "bob"] {
         eventually("the record says a latency", async || {
-            let records = connections_of(&redis, user).await;
+            let records = connections_of(&cluster.redis, user).await;
             records
                 .first()
                 .is_some_and(|record| record.get("latency").is_some_and(|ms| ms.parse::<u32>().is_ok()))
@@ -244,7 +242,6 @@ async fn defect_18_transport_and_latency_are_true() {
 async fn defect_18_the_address_is_the_clients() {
     let cluster = Cluster::start(1, &[("REALTIME_TRUSTED_PROXIES", "loopback")]).await;
     let careful = Node::start(&cluster.redis.url(), &[("REALTIME_TRUSTED_PROXIES", "192.0.2.1")]).await;
-    let redis = cluster.redis.connection().await;
     let said = [("x-forwarded-for", "198.51.100.9, 203.0.113.7")]; // the first is whatever the client wrote itself
     for (node, user, address) in [
         (&cluster.nodes[0], "ann", "203.0.113.7"),
@@ -253,11 +250,11 @@ async fn defect_18_the_address_is_the_clients() {
         let raw = Raw::open_with(node, &said).await;
         raw.connect(&json!({"token": token(user)})).await.expect("a good token");
         raw.heard("authenticated", |_| true).await;
-        let record = &connections_of(&redis, user).await[0];
+        let record = &connections_of(&cluster.redis, user).await[0];
         assert_eq!(record["ip"], address, "{record:?}");
     }
     let plain = Raw::enter(&cluster.nodes[0], "cat").await;
-    let record = &connections_of(&redis, "cat").await[0];
+    let record = &connections_of(&cluster.redis, "cat").await[0];
     assert_eq!(record["ip"], "127.0.0.1", "{record:?}");
     drop(plain);
 }

@@ -160,13 +160,13 @@ async fn defect_04_redis_loss_does_not_end_the_process() {
     let node = &cluster.nodes[0];
     let ann = Raw::enter(node, "ann").await;
     for _ in 0..3 {
-        cluster.redis.kill();
+        cluster.redis.one().kill();
         node.becomes("/readyz", 503).await;
         assert_eq!(
             ann.ask("ping", json!({"timestamp": 7})).await,
             json!({"success": true, "timestamp": 7})
         );
-        cluster.redis.restart().await;
+        cluster.redis.one().restart().await;
         node.becomes("/readyz", 200).await;
     }
     assert!(node.is_running());

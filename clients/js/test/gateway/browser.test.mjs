@@ -64,8 +64,8 @@ test('a page in Chromium misses nothing', { timeout: 60_000 }, async (t) => {
   const told = await page.evaluate(
     async ({ urls, tokens, room }) => {
       const told = { ann: [], bob: [], resets: [] };
-      const bobHeard = async (seq) => {
-        while (told.bob.length < seq) await new Promise((resolve) => setTimeout(resolve, 10));
+      const heard = async (who, seq) => {
+        while (told[who].length < seq) await new Promise((resolve) => setTimeout(resolve, 10));
       };
       const [ann, bob] = ['ann', 'bob'].map((name, n) => {
         const client = new window.RealtimeClient({ url: urls[n], getToken: () => tokens[n], reconnectionDelayMs: 50, reconnectionDelayMaxMs: 200 });
@@ -81,10 +81,10 @@ test('a page in Chromium misses nothing', { timeout: 60_000 }, async (t) => {
         bob.socket.io.engine.close();
         await gone;
         for (let i = 0; i < 5; i += 1) await ann.send(room, { content: `${round}.${i}` });
-        await bobHeard(1 + 5 * (round + 1));
+        await heard('bob', 1 + 5 * (round + 1));
       }
       const last = await bob.send(room, { content: 'after' });
-      await bobHeard(last.seq);
+      for (const who of ['ann', 'bob']) await heard(who, last.seq);
       ann.close();
       bob.close();
       return told;

@@ -1,13 +1,13 @@
 // A room whose data Redis lost: its sockets are told to read it again, and it goes on.
-// Environment: REDIS_PORT; this scenario empties that Redis.
+// Environment: REDIS_PORTS (comma list, of each master); this scenario empties them.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { describe } from 'node:test';
 import { assertMatches, marker, scene } from '../stage.mjs';
 
-async function emptyRedis() {
-  const redis = connect(Number(process.env.REDIS_PORT), '127.0.0.1');
+async function emptyRedis(port) {
+  const redis = connect(Number(port), '127.0.0.1');
   redis.write('FLUSHALL\r\n');
   const [answer] = await once(redis, 'data');
   redis.destroy();
@@ -20,7 +20,7 @@ describe('reset', () => {
     const ann = await stage.member('ann', room);
     const bob = await stage.member('bob', room, { node: 1 });
     for (let i = 0; i < 3; i += 1) await marker(room, ann, bob);
-    await emptyRedis();
+    await Promise.all(process.env.REDIS_PORTS.split(',').map(emptyRedis));
     for (const actor of [ann, bob]) {
       const reset = await actor.heard('room:reset', { roomName: room });
       assertMatches(reset, { epoch: (epoch) => typeof epoch === 'string' && epoch !== ann.joined.epoch, seq: Number.isInteger, rev: Number.isInteger });

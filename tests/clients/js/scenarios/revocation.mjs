@@ -6,7 +6,7 @@ import { scene, together, TRANSPORT, unique } from '../stage.mjs';
 import { nowSeconds, token } from '../token.mjs';
 
 const revoke = (...args) =>
-  execFileSync(process.env.GATEWAY, ['revoke', ...args], { env: { REALTIME_REDIS_URL: `redis://127.0.0.1:${process.env.REDIS_PORT}` } });
+  execFileSync(process.env.GATEWAY, ['revoke', ...args], { env: { REALTIME_REDIS_URL: process.env.REDIS_URL } });
 
 const ERROR = { code: 'UNAUTHENTICATED', message: 'Token revoked' };
 const REFUSED = { message: 'Invalid token', data: { code: 'UNAUTHENTICATED' } };
