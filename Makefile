@@ -29,7 +29,7 @@ test: ## Run all tests, on real servers and with real clients
 
 soak: ## All faults ten times, and random lives for ten minutes; SOAK_SEED=… repeats those
 	@scripts/need rust redis clients
-	SOAK_ROUNDS=$(SOAK_ROUNDS) $(CARGO) test --locked --test faults -- --nocapture
+	SOAK_ROUNDS=$(SOAK_ROUNDS) $(CARGO) test --locked --test faults -- --nocapture --test-threads 1
 	SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO) test --locked --test hot lives:: -- --nocapture
 
 prove: ## 20,000 messages to thirty clients of each kind, with faults in between; PROVE_SEED=… repeats those
