@@ -144,6 +144,8 @@ impl Shard {
                 }
                 self.tell_changed(room, &users).await;
                 if has_turned {
+                    // A join of one more connection of a user has no number that could be missing.
+                    self.look_at_members(room, true).await;
                     self.tell_own(room).await;
                 }
                 Some(heard)

@@ -76,7 +76,7 @@ async fn jitter_loses_nothing_for_the_client_module() {
 async fn failover(mode: Mode, loses: bool) -> Verdict {
     let redis = AnyRedis::Sentinel(RedisSentinel::start().await);
     let mut company = Company::gather(mode, redis).await;
-    company.speak(messages());
+    company.speak(if loses { SHORT } else { messages() });
     company.fail_over(loses).await;
     company.verdict().await
 }
