@@ -30,6 +30,7 @@ impl AnyRedis {
                 let sentinel = RedisSentinel::start().await;
                 sentinel.fail_over().await;
                 sentinel.successor(&sentinel.servers[0]).await;
+                sentinel.settle().await;
                 AnyRedis::Sentinel(sentinel)
             }
             Ok(other) => panic!("REALTIME_TEST_REDIS takes one, cluster or sentinel, not {other:?}"),

@@ -227,8 +227,18 @@ impl RedisSentinel {
 
     /// Has the Sentinels choose another master, though the present one lives: it becomes a replica.
     pub async fn fail_over(&self) {
-        let said = self.asked(self.sentinels[0].0, "FAILOVER").await;
+        let said = self.ask_sentinel(self.sentinels[0].0, &["FAILOVER", "main"]).await;
         let () = said.expect("the Sentinel finds a replica to promote");
+    }
+
+    /// No further failover, however busy the machine is: a master counts as down after half a minute.
+    pub async fn settle(&self) {
+        for (port, _) in &self.sentinels {
+            let () = self
+                .ask_sentinel(*port, &["SET", "main", "down-after-milliseconds", "30000"])
+                .await
+                .expect("the Sentinel answers");
+        }
     }
 
     /// Whichever server the Sentinels agree to be the master, and that is no longer `former`.
@@ -239,21 +249,17 @@ impl RedisSentinel {
     }
 
     async fn said_by(&self, sentinel: u16, question: &str) -> redis::RedisResult<Vec<String>> {
-        self.asked(sentinel, question).await
+        self.ask_sentinel(sentinel, &[question, "main"]).await
     }
 
-    async fn asked<T: redis::FromRedisValue>(&self, sentinel: u16, question: &str) -> redis::RedisResult<T> {
+    async fn ask_sentinel<T: redis::FromRedisValue>(&self, sentinel: u16, words: &[&str]) -> redis::RedisResult<T> {
         let mut info = format!("redis://127.0.0.1:{sentinel}").into_connection_info()?;
         if self.guarded {
             let login = info.redis_settings().clone().set_password(SENTINEL_PASSWORD);
             info = info.set_redis_settings(login);
         }
         let mut connection = redis::Client::open(info)?.get_multiplexed_async_connection().await?;
-        redis::cmd("SENTINEL")
-            .arg(question)
-            .arg("main")
-            .query_async(&mut connection)
-            .await
+        redis::cmd("SENTINEL").arg(words).query_async(&mut connection).await
     }
 
     /// Whichever server the Sentinels agree to be the master.
