@@ -78,10 +78,11 @@ impl Verdict {
                 if missing > 0 {
                     wrong.push(format!("misses {missing} of {}", wanted.len()));
                 }
-                if came.len() != sequence.len() {
+                let mut met = BTreeSet::new();
+                if let Some(twice) = sequence.iter().find(|(_, _, id)| !met.insert(id)) {
                     verdict
                         .silent
-                        .push(format!("client {number} in {room} heard something twice"));
+                        .push(format!("client {number} in {room} heard {twice:?} twice"));
                 }
                 if let Some(hole) = sequence.windows(2).find(|pair| pair[1].1 != pair[0].1 + 1) {
                     wrong.push(format!("has a hole or a turn at {hole:?}"));

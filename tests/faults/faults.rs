@@ -2,11 +2,16 @@
 
 use std::time::Instant;
 
+use tokio::sync::Mutex;
+
 use crate::crowd::Crowd;
 use crate::node_faults::Ghosts;
 use crate::support::redis::Redis;
 use crate::support::redis_any::AnyRedis;
 use crate::support::redis_fleet::{RedisCluster, RedisSentinel};
+
+/// One crowd at a time: three of them on two cores starve each other's heartbeats.
+static TURN: Mutex<()> = Mutex::const_new(());
 
 /// How many rounds of everything `make soak` wants.
 fn soak_rounds() -> Option<u32> {
@@ -16,6 +21,7 @@ fn soak_rounds() -> Option<u32> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_haunts_nobody_is_lost_and_everybody_is_told_once() {
+    let _turn = TURN.lock().await;
     let mut crowd = Crowd::gather(AnyRedis::One(Redis::start().await)).await;
     let mut ghosts = Ghosts::default();
     let Some(rounds) = soak_rounds() else {
@@ -68,10 +74,12 @@ async fn fail_over_again_and_again(redis: AnyRedis) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failover_under_sentinels_loses_nobody_and_says_what_it_lost() {
+    let _turn = TURN.lock().await;
     fail_over_again_and_again(AnyRedis::Sentinel(RedisSentinel::start().await)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failover_of_a_cluster_loses_nobody_and_says_what_it_lost() {
+    let _turn = TURN.lock().await;
     fail_over_again_and_again(AnyRedis::Cluster(RedisCluster::with_replicas(1).await)).await;
 }
