@@ -13,6 +13,7 @@
 -- ARGV[6] most messages
 -- ARGV[7] most bytes of messages
 -- ARGV[8] replication id of the master that runs this, or ""
+-- ARGV[9..] epochs that the node knows to lead to that of ARGV[1]
 -- RETURNS {"gone"}, {"closed", frame}, {"anew", epoch, seq, rev} where nothing leads from that epoch to this,
 --   {"reset", epoch, seq, rev, reason} or
 --   {"ok", epoch, seq, rev, JSON list of [user, told_ms], whose presence was told meanwhile, frame...}
@@ -31,6 +32,12 @@ local seq, rev = tonumber(room[2]), tonumber(room[3])
 local known_seq, known_rev, most = tonumber(ARGV[5]), tonumber(ARGV[2]), tonumber(ARGV[4])
 local end_seq, end_rev = end_of_epoch(KEYS[1], ARGV[1])
 if not end_seq then
+  -- An epoch that a failover has lost, of a room that it has not: what was heard in it is lost.
+  for i = 9, #ARGV do
+    if end_of_epoch(KEYS[1], ARGV[i]) then
+      return { "reset", write_epoch(KEYS[1], ARGV[8]), seq, rev, "epoch_changed" }
+    end
+  end
   return { "anew", room[1], seq, rev }
 end
 -- Under another master what was heard may be lost, and its numbers given again: they must not be taken for the same.

@@ -133,9 +133,16 @@ pub async fn leave(hot: &Hot, lease: &Lease, room: &RoomName) -> Result<Option<L
     Ok(left)
 }
 
-/// What a node has missed of a room behind a place; `outage`: how long it may have heard nothing.
-pub async fn heal(hot: &Hot, room: &RoomName, known: &Heard, outage: Duration) -> Result<Healed, HotError> {
-    hot::healing::heal(hot, room, known, outage).await
+/// What a node has missed of a room behind a place; `former`: epochs that led to that of the place; `outage`: how long it may
+/// have heard nothing.
+pub async fn heal(
+    hot: &Hot,
+    room: &RoomName,
+    known: &Heard,
+    former: &[String],
+    outage: Duration,
+) -> Result<Healed, HotError> {
+    hot::healing::heal(hot, room, known, former, outage).await
 }
 
 /// How far each of these rooms is; `None` of those that are no more.

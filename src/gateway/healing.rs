@@ -97,8 +97,8 @@ impl Shard {
 
     async fn read_missed(&self, room: &RoomName, outage: Duration) -> Option<Healed> {
         for tries in 1..=TRIES {
-            let heard = self.rooms.borrow().heard_so_far(room)?;
-            match rooms::heal(&self.hot, room, &heard, outage).await {
+            let (heard, former) = self.rooms.borrow().heard_from(room)?;
+            match rooms::heal(&self.hot, room, &heard, &former, outage).await {
                 // Redis may have lost it, and get it back from the nodes in this moment.
                 Ok(Healed::Gone) if tries < TRIES_GONE => {}
                 Ok(healed) => return Some(healed),

@@ -20,6 +20,8 @@ use crate::types::UserId;
 pub(super) const JOINING_PARCELS_MAX: usize = 1_000;
 /// Events that are kept while a room is being healed.
 const HEALING_EVENTS_MAX: usize = 1_000;
+/// Former epochs of a room that are remembered; Redis remembers as many.
+const FORMER_MAX: usize = 8;
 
 /// A room in which this shard has clients.
 #[derive(Default)]
@@ -29,6 +31,8 @@ pub(super) struct Room {
     pub joining: u32,
     /// How far the bus has brought the room.
     pub heard: Option<Heard>,
+    /// Epochs that led to the one in which it was heard, oldest first: a failover may lose the latest of them.
+    pub former: Vec<String>,
     /// While what was missed is being read: what comes meanwhile.
     pub healing: Option<VecDeque<Arc<Delivery>>>,
     waiting: VecDeque<Waiting>,
@@ -332,6 +336,7 @@ impl Room {
             return false;
         };
         let last = std::mem::replace(&mut heard.epoch, epoch.to_owned());
+        self.note_former(&last);
         for member in self.members.values_mut() {
             if let State::Live(position) = &mut member.state
                 && position.known.epoch == last
@@ -341,6 +346,22 @@ impl Room {
             }
         }
         true
+    }
+
+    /// The room has been heard this far, in the epoch in which it was or in one that followed.
+    pub fn go_on_from(&mut self, heard: Heard) {
+        if let Some(last) = self.heard.replace(heard)
+            && self.is_elsewhere(&last.epoch)
+        {
+            self.note_former(&last.epoch);
+        }
+    }
+
+    fn note_former(&mut self, epoch: &str) {
+        if self.former.len() == FORMER_MAX {
+            self.former.remove(0);
+        }
+        self.former.push(epoch.to_owned());
     }
 
     /// What was missed cannot be told one by one: those whom this moves, to be told so.
@@ -359,6 +380,7 @@ impl Room {
     /// there, or, where it has turned since, from its beginning. The others do when they are registered; until then they
     /// hear whatever comes.
     pub fn begin_anew(&mut self, epoch: &str) -> Vec<(Rc<Client>, Position)> {
+        self.former.clear();
         self.heard = Some(Heard {
             epoch: epoch.to_owned(),
             seq: 0,

@@ -311,14 +311,20 @@ impl Rooms {
         self.rooms.get(name)?.heard.clone()
     }
 
+    /// The same, with the epochs that led there.
+    pub fn heard_from(&self, name: &RoomName) -> Option<(Heard, Vec<String>)> {
+        let room = self.rooms.get(name)?;
+        Some((room.heard.clone()?, room.former.clone()))
+    }
+
     /// Healing is over: the room is this far, and this came meanwhile.
     pub fn end_healing(&mut self, name: &RoomName, heard: Option<Heard>) -> VecDeque<Arc<Delivery>> {
         self.lagging.remove(name);
         let Some(room) = self.rooms.get_mut(name) else {
             return VecDeque::new();
         };
-        if heard.is_some() {
-            room.heard = heard;
+        if let Some(heard) = heard {
+            room.go_on_from(heard);
         }
         room.release_heard();
         room.healing.take().unwrap_or_default()

@@ -44,8 +44,15 @@ pub enum Healed {
     },
 }
 
-/// What happened in a room behind a place; `outage`: how long the node may have heard nothing.
-pub async fn heal(hot: &Hot, room: &RoomName, known: &Heard, outage: Duration) -> Result<Healed, HotError> {
+/// What happened in a room behind a place; `former`: epochs that led to that of the place; `outage`: how long the node may
+/// have heard nothing.
+pub async fn heal(
+    hot: &Hot,
+    room: &RoomName,
+    known: &Heard,
+    former: &[String],
+    outage: Duration,
+) -> Result<Healed, HotError> {
     let history = &hot.terms().history;
     let mut reply = HEAL
         .call()
@@ -61,6 +68,7 @@ pub async fn heal(hot: &Hot, room: &RoomName, known: &Heard, outage: Duration) -
         .number(history.size)
         .number(history.bytes)
         .master()
+        .args(former.iter().cloned())
         .run(hot)
         .await?;
     HEAL.read(|| {

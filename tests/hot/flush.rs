@@ -133,7 +133,7 @@ pub async fn call_every_script(stage: &Stage, forgetful: bool) {
         seq: 0,
         rev: 0,
     };
-    healing::heal(hot, &lobby, &heard, GRACE).await.unwrap();
+    healing::heal(hot, &lobby, &heard, &[], GRACE).await.unwrap();
     forget().await;
     assert!(healing::positions(hot, slice::from_ref(&lobby)).await.unwrap()[0].is_some());
     forget().await;

@@ -28,7 +28,7 @@ async fn missed(
     rev: u64,
     outage: Duration,
 ) -> (Vec<BusEvent>, Vec<String>) {
-    match healing::heal(&stage.hot, room, &heard(epoch, 0, rev), outage)
+    match healing::heal(&stage.hot, room, &heard(epoch, 0, rev), &[], outage)
         .await
         .unwrap()
     {
@@ -60,19 +60,19 @@ async fn changes_behind_a_rev_are_told_in_their_order_and_again() {
 async fn what_cannot_be_told_one_by_one_is_a_reset() {
     let stage = Stage::new().await;
     let (alice, lobby) = (lease("alice", 1), stage.room("lobby").await);
-    let gone = healing::heal(&stage.hot, &room("nowhere"), &heard("e", 0, 0), MINUTE).await;
+    let gone = healing::heal(&stage.hot, &room("nowhere"), &heard("e", 0, 0), &[], MINUTE).await;
     assert_eq!(gone.unwrap(), Healed::Gone);
     stage.connect(&alice).await;
     let joined = stage.join(&alice, &lobby).await;
     let now = heard(&joined.epoch, 0, 1);
-    let anew = healing::heal(&stage.hot, &lobby, &heard("another", 0, 0), MINUTE).await;
+    let anew = healing::heal(&stage.hot, &lobby, &heard("another", 0, 0), &[], MINUTE).await;
     assert_eq!(
         anew.unwrap(),
         Healed::Anew(now.clone()),
         "nothing leads from there to here"
     );
     for (seq, rev) in [(1, 0), (0, 2)] {
-        let ahead = healing::heal(&stage.hot, &lobby, &heard(&joined.epoch, seq, rev), MINUTE).await;
+        let ahead = healing::heal(&stage.hot, &lobby, &heard(&joined.epoch, seq, rev), &[], MINUTE).await;
         let reset = Healed::Reset {
             heard: now.clone(),
             reason: "epoch_changed".to_owned(),
@@ -80,7 +80,7 @@ async fn what_cannot_be_told_one_by_one_is_a_reset() {
         assert_eq!(ahead.unwrap(), reset, "what was heard and is not there is lost");
     }
     let () = stage.ask("DEL", stage.keys().room_changes(&lobby)).await;
-    let trimmed = healing::heal(&stage.hot, &lobby, &heard(&joined.epoch, 0, 0), MINUTE).await;
+    let trimmed = healing::heal(&stage.hot, &lobby, &heard(&joined.epoch, 0, 0), &[], MINUTE).await;
     let reset = Healed::Reset {
         heard: now,
         reason: "changes_trimmed".to_owned(),

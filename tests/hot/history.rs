@@ -257,7 +257,10 @@ async fn under_another_master_a_room_goes_on_in_a_new_epoch() {
         seq: 3,
         rev: 1,
     };
-    match healing::heal(&stage.hot, &lobby, &heard, Duration::ZERO).await.unwrap() {
+    match healing::heal(&stage.hot, &lobby, &heard, &[], Duration::ZERO)
+        .await
+        .unwrap()
+    {
         Healed::Missed { heard, events, .. } => {
             assert_eq!((heard.epoch, heard.seq), (sent.epoch, 5));
             assert_eq!(events.len(), 2);
@@ -283,13 +286,28 @@ async fn a_failover_that_lost_something_says_so_to_those_who_heard_it() {
         assert_eq!(missed, outcome, "since {seq}");
     }
     let heard = Heard {
-        epoch: joined.epoch,
+        epoch: joined.epoch.clone(),
         seq: 5,
         rev: 1,
     };
-    let healed = healing::heal(&stage.hot, &lobby, &heard, Duration::ZERO).await.unwrap();
+    let healed = healing::heal(&stage.hot, &lobby, &heard, &[], Duration::ZERO)
+        .await
+        .unwrap();
     assert!(
         matches!(&healed, Healed::Reset { reason, .. } if reason == "epoch_changed"),
         "{healed:?}"
     );
+    // A second failover may lose the very epoch: the room has not begun anew for that.
+    let heard = Heard {
+        epoch: "lost".to_owned(),
+        seq: 4,
+        rev: 1,
+    };
+    let heal = async |former: &[String]| {
+        let healed = healing::heal(&stage.hot, &lobby, &heard, former, Duration::ZERO).await;
+        healed.unwrap()
+    };
+    let led = [joined.epoch.clone()];
+    assert!(matches!(heal(&led).await, Healed::Reset { reason, .. } if reason == "epoch_changed"));
+    assert!(matches!(heal(&[]).await, Healed::Anew(_)));
 }

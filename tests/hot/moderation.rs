@@ -308,7 +308,9 @@ async fn a_large_room_is_told_of_kicks_and_of_no_other_leave() {
     assert_eq!(heard, ["left bob kicked"]);
     let epoch: String = stage.ask("HGET", (stage.keys().room(&lobby), "epoch")).await;
     let known = Heard { epoch, seq: 0, rev };
-    let healed = healing::heal(&stage.hot, &lobby, &known, Duration::ZERO).await.unwrap();
+    let healed = healing::heal(&stage.hot, &lobby, &known, &[], Duration::ZERO)
+        .await
+        .unwrap();
     let Healed::Missed { events, .. } = healed else {
         panic!("{healed:?}");
     };
@@ -464,7 +466,11 @@ async fn a_closed_room_leaves_nothing_but_the_word_of_it() {
     assert_eq!(moderation::close(&stage.hot, &lobby).await.unwrap(), None, "a repeat");
     assert_eq!(words(&ear.heard_in(&stage, &lobby).await), ["closed"]);
     let known = Heard { epoch, seq: 1, rev: 2 };
-    let heal = async || healing::heal(&stage.hot, &lobby, &known, Duration::ZERO).await.unwrap();
+    let heal = async || {
+        healing::heal(&stage.hot, &lobby, &known, &[], Duration::ZERO)
+            .await
+            .unwrap()
+    };
     assert!(matches!(heal().await, Healed::Closed(_)), "whoever missed it is told");
     assert!(matches!(say(&stage, &cast[0], &lobby).await, Send::Missing));
     assert_eq!(stage.try_join(&cast[1], &lobby, true).await.unwrap().member_count, 1);
