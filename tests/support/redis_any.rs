@@ -166,6 +166,14 @@ impl AnyRedis {
         }
     }
 
+    /// How many failovers there were; of a Cluster those are not counted.
+    pub async fn failovers(&self) -> u32 {
+        match self {
+            AnyRedis::Sentinel(sentinel) => sentinel.failovers().await,
+            _ => 0,
+        }
+    }
+
     /// Brings servers back that were lost: they follow whoever is master now.
     pub async fn complete(&self) {
         for lost in self.servers().into_iter().filter(|server| !server.is_running()) {

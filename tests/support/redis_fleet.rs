@@ -225,6 +225,18 @@ impl RedisSentinel {
         format!("redis+sentinel://{login}{}/main{query}", hosts.join(","))
     }
 
+    /// How often the Sentinels have begun a failover.
+    pub async fn failovers(&self) -> u32 {
+        let mut latest = 0;
+        for (port, _) in &self.sentinels {
+            let facts = self.said_by(*port, "MASTER").await.unwrap_or_default();
+            let epoch = facts.chunks(2).find(|fact| fact[0] == "config-epoch");
+            let epoch = epoch.map_or(0, |fact| fact[1].parse().expect("an epoch is a number"));
+            latest = latest.max(epoch);
+        }
+        latest
+    }
+
     /// Has the Sentinels choose another master, though the present one lives: it becomes a replica.
     pub async fn fail_over(&self) {
         let said = self.ask_sentinel(self.sentinels[0].0, &["FAILOVER", "main"]).await;
