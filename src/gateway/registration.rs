@@ -56,7 +56,11 @@ impl Shard {
         }
         let joined: Vec<RoomName> = client.rooms.borrow().iter().cloned().collect();
         for room in joined {
-            self.put_back(client, &room).await?;
+            if let Err(error) = self.put_back(client, &room).await {
+                // The lease is there by now, so no beat would come back to this.
+                tracing::debug!(error = %error, "a room is joined again a little later");
+                self.look_at_member_soon(client, &room, true);
+            }
         }
         tracing::info!(connection = %client.lease().connection, user = %client.user, "registered anew");
         Ok(())
@@ -105,10 +109,14 @@ impl Shard {
             }
         };
         for index in strangers {
-            // In its turn: its registration may be under way, and come to this room by itself.
-            let (shard, room, client) = (Rc::clone(self), room.clone(), Rc::clone(&clients[index]));
-            tokio::task::spawn_local(async move { shard.look_at_member(&client, &room, has_lost).await });
+            self.look_at_member_soon(&clients[index], room, has_lost);
         }
+    }
+
+    /// In the client's turn: its registration may be under way, and come to this room by itself.
+    fn look_at_member_soon(self: &Rc<Self>, client: &Rc<Client>, room: &RoomName, has_lost: bool) {
+        let (shard, room, client) = (Rc::clone(self), room.clone(), Rc::clone(client));
+        tokio::task::spawn_local(async move { shard.look_at_member(&client, &room, has_lost).await });
     }
 
     async fn look_at_member(self: &Rc<Self>, client: &Rc<Client>, room: &RoomName, has_lost: bool) {
