@@ -388,6 +388,8 @@ fn hot_settings_in(config: &Config, registry: &Registry) -> Result<hot::Settings
                 bytes: HISTORY_BYTES,
                 ttl: config.history_ttl,
             },
+            outbox: config.database_url.as_ref().map_or(0, |_| config.outbox_max),
+            keeps_messages: config.database_url.is_some() && config.persist_messages,
             recovery_window: config.recovery_window,
         },
         metrics: hot::Metrics::new(registry)?,

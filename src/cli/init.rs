@@ -17,7 +17,7 @@ pub(super) async fn run(hot: &Hot) -> Result<(), Error> {
             max_members: None,
             owner: None,
         };
-        let note = match rooms::create(hot, &room).await? {
+        let note = match rooms::create(hot, &room).await?.0 {
             Created::New(_) => "",
             Created::Existing(_) => " (was there)",
         };

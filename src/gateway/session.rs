@@ -143,7 +143,10 @@ impl Shard {
         if is_revoked() {
             if registered.is_ok() {
                 // Where even that fails, the lease runs out: nobody extends it.
-                endings::finish(&self.hot, &client.lease()).await.unwrap_or_default();
+                let cause = CloseReason::TokenExpired.as_str();
+                endings::finish(&self.hot, &client.lease(), cause)
+                    .await
+                    .unwrap_or_default();
             }
             self.listening(&client.user);
             tracing::info!(user = %client.user, "revoked token refused");
@@ -213,6 +216,7 @@ impl Shard {
             agent: client.about.agent.clone(),
             device: client.about.device.clone(),
             session: client.about.session.clone().unwrap_or_default(),
+            socket: client.socket.id().to_string(),
             idle: client.active.get().elapsed(),
             recovers: client.recovers,
         };
@@ -328,7 +332,7 @@ impl Shard {
         let lease = client.lease();
         tracing::info!(connection = %lease.connection, user = %lease.user, reason = %reason, "disconnected");
         let ended = if is_explicit(reason) {
-            endings::finish(&self.hot, &lease).await.map(drop)
+            endings::finish(&self.hot, &lease, reason.as_str()).await.map(drop)
         } else {
             let grace = match reason {
                 CloseReason::Shutdown | CloseReason::Draining => self.node.settings.drain_grace,

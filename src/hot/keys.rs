@@ -170,6 +170,16 @@ impl Keys {
         self.plain(partition, "todo")
     }
 
+    /// What Postgres must hear of; there as long as the partition is open.
+    pub fn outbox(&self, partition: Partition) -> String {
+        self.plain(partition, "outbox")
+    }
+
+    /// Which life of the partition's data this is.
+    pub fn restored(&self, partition: Partition) -> String {
+        self.plain(partition, "restored")
+    }
+
     pub fn swept(&self, partition: Partition) -> String {
         self.plain(partition, "swept")
     }
@@ -321,6 +331,11 @@ impl Keys {
     /// Whose tokens are no longer good.
     pub fn revocations(&self) -> String {
         format!("{}:{{nodes}}:revocations", self.prefix)
+    }
+
+    /// Partitions that were opened without the archive.
+    pub fn owed(&self) -> String {
+        format!("{}:{{nodes}}:owed", self.prefix)
     }
 
     /// What every node hears, in the slot of `{nodes}`.

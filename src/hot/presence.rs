@@ -39,6 +39,8 @@ pub struct Facts {
     /// JSON text.
     pub device: String,
     pub session: String,
+    /// The socket's id, as the client knows it.
+    pub socket: String,
     /// Since its last activity.
     pub idle: Duration,
     /// Its session is kept, so that the client can come back to it.
@@ -101,6 +103,8 @@ pub async fn connect(hot: &Hot, lease: &Lease, facts: &Facts, known: Option<&Pre
             true => "keep",
         })
         .flag(hot.terms().only_counted)
+        .arg(&facts.socket[..])
+        .outbox(hot, partition)
         .run(hot)
         .await?;
     CONNECT.read(|| {
@@ -182,13 +186,24 @@ pub async fn lose(hot: &Hot, lease: &Lease, grace: Duration, cause: &str) -> Res
         .key(hot.keys().user(&lease.user))
         .key(hot.keys().user_connections(&lease.user))
         .key(hot.keys().user_log(&lease.user))
+        .key(hot.keys().connection(&lease.user, &lease.connection))
         .arg(lease.encode())
         .arg(lease.connection.as_str())
         .number(millis(grace))
         .arg(cause)
+        .arg(lease.user.as_str())
+        .outbox(hot, partition)
         .run(hot)
         .await?;
     LOSE.read(|| reply.flag())
+}
+
+/// Why a connection ends.
+enum End<'a> {
+    /// Somebody wants it to, and why.
+    Asked(&'a str),
+    /// The sweep saw that it ended at this time, Unix ms.
+    Due(i64),
 }
 
 /// What the end of a connection leaves to be done.
@@ -202,9 +217,13 @@ pub struct Finished {
     pub todo: Option<String>,
 }
 
-fn finish_call(hot: &Hot, lease: &Lease, seen_end_ms: Option<i64>) -> Call {
+fn finish_call(hot: &Hot, lease: &Lease, why: &End<'_>) -> Call {
     let (keys, user) = (hot.keys(), &lease.user);
     let partition = Partition::of_user(user);
+    let (seen_end_ms, cause) = match why {
+        End::Asked(cause) => (String::new(), *cause),
+        End::Due(end_ms) => (end_ms.to_string(), ""),
+    };
     // Nobody comes back as the same anonymous user.
     let keep_ms = if user.is_anonymous() {
         0
@@ -228,9 +247,11 @@ fn finish_call(hot: &Hot, lease: &Lease, seen_end_ms: Option<i64>) -> Call {
         .arg(lease.encode())
         .arg(lease.connection.as_str())
         .arg(user.as_str())
-        .arg(seen_end_ms.map(|ms| ms.to_string()).unwrap_or_default())
+        .arg(seen_end_ms)
         .number(keep_ms)
         .number(millis(hot.terms().recovery_window))
+        .arg(cause)
+        .outbox(hot, partition)
 }
 
 fn finished(mut reply: Reply) -> Result<Option<Finished>, HotError> {
@@ -251,15 +272,15 @@ fn finished(mut reply: Reply) -> Result<Option<Finished>, HotError> {
 }
 
 /// Ends a connection now. `None`: it had ended.
-pub async fn finish(hot: &Hot, lease: &Lease) -> Result<Option<Finished>, HotError> {
-    finished(finish_call(hot, lease, None).run(hot).await?)
+pub async fn finish(hot: &Hot, lease: &Lease, cause: &str) -> Result<Option<Finished>, HotError> {
+    finished(finish_call(hot, lease, &End::Asked(cause)).run(hot).await?)
 }
 
 /// Ends connections whose leases end as the sweep saw them end (ms); in the order given, `None` where another was first.
 pub async fn finish_due(hot: &Hot, due: &[(Lease, i64)]) -> Result<Vec<Result<Option<Finished>, HotError>>, HotError> {
     let calls = due
         .iter()
-        .map(|(lease, end_ms)| finish_call(hot, lease, Some(*end_ms)))
+        .map(|(lease, end_ms)| finish_call(hot, lease, &End::Due(*end_ms)))
         .collect();
     Ok(script::run_all(hot, calls)
         .await?
@@ -353,6 +374,7 @@ pub async fn update(hot: &Hot, lease: &Lease, choice: &Choice) -> Result<Option<
         .arg(choice.emoji.as_deref().unwrap_or_default())
         .number(choice.until_ms.unwrap_or(0))
         .number(away_ms(hot))
+        .outbox(hot, Partition::of_user(&lease.user))
         .run(hot)
         .await?;
     UPDATE.read(|| {
@@ -368,6 +390,7 @@ pub async fn update(hot: &Hot, lease: &Lease, choice: &Choice) -> Result<Option<
 pub async fn expire(hot: &Hot, user: &UserId) -> Result<Option<Told>, HotError> {
     let reply = change_call(&EXPIRE, hot, user)
         .number(millis(hot.terms().keep))
+        .outbox(hot, Partition::of_user(user))
         .run(hot)
         .await?;
     told_or_none(&EXPIRE, reply)
@@ -375,13 +398,20 @@ pub async fn expire(hot: &Hot, user: &UserId) -> Result<Option<Told>, HotError> 
 
 /// Turns a user away whom no device was active for; `None` where there is nothing to tell.
 pub async fn idle(hot: &Hot, user: &UserId) -> Result<Option<Told>, HotError> {
-    let reply = change_call(&IDLE, hot, user).run(hot).await?;
+    let reply = change_call(&IDLE, hot, user)
+        .outbox(hot, Partition::of_user(user))
+        .run(hot)
+        .await?;
     told_or_none(&IDLE, reply)
 }
 
 /// Notes an activity of a user who is away; `None` where there is nothing to tell.
 pub async fn wake(hot: &Hot, user: &UserId) -> Result<Option<Told>, HotError> {
-    let reply = change_call(&WAKE, hot, user).number(away_ms(hot)).run(hot).await?;
+    let reply = change_call(&WAKE, hot, user)
+        .number(away_ms(hot))
+        .outbox(hot, Partition::of_user(user))
+        .run(hot)
+        .await?;
     told_or_none(&WAKE, reply)
 }
 
@@ -395,6 +425,7 @@ pub async fn restore(hot: &Hot, user: &UserId, known: &Presence) -> Result<Optio
         .key(hot.keys().due(Partition::of_user(user)))
         .arg(user.as_str())
         .known(known)
+        .outbox(hot, Partition::of_user(user))
         .run(hot)
         .await?;
     told_or_none(&RESTORE, reply)

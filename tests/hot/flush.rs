@@ -183,7 +183,7 @@ pub async fn call_every_script(stage: &Stage, forgetful: bool) {
     forget().await;
     stage.sweep().await;
     forget().await;
-    assert!(presence::finish(hot, &alice).await.unwrap().is_some());
+    assert!(presence::finish(hot, &alice, "asked").await.unwrap().is_some());
     forget().await;
     assert!(
         nodes::beat(hot, &alice.node, "{}", Duration::from_secs(6))
@@ -227,6 +227,7 @@ async fn call_moderation(stage: &Stage, room: &RoomName, forget: impl AsyncFn())
         actor: Actor::Administration,
         room,
         user: &nobody,
+        reason: None,
     };
     moderation::expel(hot, &act, Some(Term::Forever))
         .await
@@ -281,5 +282,5 @@ async fn a_join_shows_the_joiner_when_its_script_alone_was_forgotten() {
     rooms::members(&stage.hot, &nowhere, None, 10, &alice).await.unwrap();
     let joined = stage.join(&alice, &lobby).await;
     assert_eq!(joined.members.len(), 1);
-    endings::finish(&stage.hot, &alice).await.unwrap();
+    endings::finish(&stage.hot, &alice, "asked").await.unwrap();
 }

@@ -172,9 +172,12 @@ impl Postgres {
             .open(self.log())
             .expect("the directory is ours");
         let mut command = Command::new(self.programs.join("postgres"));
-        command
-            .args(["-p", &self.port.to_string()])
-            .args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]);
+        command.args(["-p", &self.port.to_string()]).args([
+            "-c",
+            "listen_addresses=127.0.0.1",
+            "-c",
+            "unix_socket_directories=",
+        ]);
         for setting in &self.settings {
             command.args(["-c", setting]);
         }
@@ -296,7 +299,8 @@ fn programs() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let newest_of_debian = || {
         let versions = std::fs::read_dir(DEBIAN).ok()?.filter_map(Result::ok);
-        let numbered = versions.filter_map(|entry| Some((entry.file_name().to_str()?.parse::<u32>().ok()?, entry.path())));
+        let numbered =
+            versions.filter_map(|entry| Some((entry.file_name().to_str()?.parse::<u32>().ok()?, entry.path())));
         numbered
             .map(|(version, path)| (version, path.join("bin")))
             .filter(|(_, path)| complete(path))
