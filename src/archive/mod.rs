@@ -2,6 +2,8 @@
 //!
 //! Nothing here is on a client's path: a Postgres that is away is a line in `/health`, never an error of an event.
 
+pub mod restore;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -45,6 +47,7 @@ pub struct ArchiveError {
 #[derive(Clone)]
 pub struct Archive {
     pool: Option<Pool>,
+    url: Option<SecretUrl>,
     last: Arc<Mutex<Option<(Instant, PostgresHealth)>>>,
 }
 
@@ -55,6 +58,7 @@ impl Archive {
         let pool = url.map(pool).transpose()?;
         Ok(Self {
             pool,
+            url: url.cloned(),
             last: Arc::default(),
         })
     }
@@ -93,15 +97,20 @@ fn pool(url: &SecretUrl) -> Result<Pool, ArchiveError> {
         url: url.clone(),
         cause,
     };
-    let mut settings: tokio_postgres::Config = url.expose().parse().map_err(error)?;
-    settings
-        .connect_timeout(CHECK_TIMEOUT)
-        .application_name("nself-realtime");
+    let settings = settings(url, CHECK_TIMEOUT).map_err(error)?;
     let manager = PostgresConnectionManager::new(settings, NoTls);
     Ok(bb8::Pool::builder()
         .max_size(MAX_CONNECTIONS)
         .connection_timeout(CHECK_TIMEOUT)
         .build_unchecked(manager))
+}
+
+fn settings(url: &SecretUrl, connect_timeout: Duration) -> Result<tokio_postgres::Config, tokio_postgres::Error> {
+    let mut settings: tokio_postgres::Config = url.expose().parse()?;
+    settings
+        .connect_timeout(connect_timeout)
+        .application_name("nself-realtime");
+    Ok(settings)
 }
 
 async fn has_schema(pool: &Pool) -> Result<bool, bb8::RunError<tokio_postgres::Error>> {

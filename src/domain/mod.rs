@@ -10,6 +10,7 @@ pub mod messages;
 pub mod moderation;
 pub mod offset;
 pub mod presence;
+pub mod restore;
 pub mod revocations;
 pub mod rooms;
 pub mod sessions;

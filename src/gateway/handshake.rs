@@ -51,6 +51,9 @@ pub async fn admit(shard: &Shard, request: &Parts, remote: SocketAddr) -> Result
     if !node.hot.is_up() {
         return refuse("redis", "Try again in a moment", RETRY_SOON);
     }
+    if !node.gate.is_open() {
+        return refuse("restoring", "Try again in a moment", RETRY_SOON);
+    }
     if node.verifier.is_waiting() && !node.settings.allow_anonymous {
         return refuse("key_set", "Try again in a moment", RETRY_SOON);
     }

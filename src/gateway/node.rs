@@ -9,6 +9,7 @@ use super::limits::Rates;
 use super::metrics::Metrics;
 use crate::config::{CustomStatusShape, Limits, NamePatterns, Networks, Recovery};
 use crate::domain::identity::Verifier;
+use crate::domain::restore::Gate;
 use crate::hot::Hot;
 use crate::hot::bus::Bus;
 use crate::hot::keys::Lease;
@@ -53,6 +54,8 @@ pub struct Node {
     /// The node's own connection, which readiness asks too: whoever is told that the node is ready is let in.
     pub hot: Hot,
     pub metrics: Metrics,
+    /// Nobody is let in before what Redis has lost is back.
+    pub gate: Gate,
     /// Newcomers are turned away once it is set.
     pub draining: Arc<AtomicBool>,
     pub connections: AtomicU64,

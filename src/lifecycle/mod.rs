@@ -7,6 +7,7 @@ mod fetch;
 pub mod heartbeat;
 pub mod key_set;
 mod metrics;
+pub mod restore;
 pub mod sweep;
 
 pub use self::metrics::Metrics;
