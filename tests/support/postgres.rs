@@ -172,9 +172,12 @@ impl Postgres {
             .open(self.log())
             .expect("the directory is ours");
         let mut command = Command::new(self.programs.join("postgres"));
-        command
-            .args(["-p", &self.port.to_string()])
-            .args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]);
+        command.args(["-p", &self.port.to_string()]).args([
+            "-c",
+            "listen_addresses=127.0.0.1",
+            "-c",
+            "unix_socket_directories=",
+        ]);
         for setting in &self.settings {
             command.args(["-c", setting]);
         }
@@ -251,16 +254,16 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        let Some(process) = self.server().take() else { return };
-        // At once, but with its children; what is left of it then, `Process` kills.
-        if process.exited().is_none() {
-            process.signal("CONT");
-            process.signal("QUIT");
+        let runs = self.server().as_ref().is_some_and(|process| process.exited().is_none());
+        if !runs {
+            return;
         }
-        let deadline = Instant::now() + END_LIMIT;
-        while process.exited().is_none() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(5)); // std has no event for a child's end
-        }
+        // One that is paused would not hear of its end; and its children have to end before its directory goes.
+        self.signal_all("CONT");
+        let server = self.server();
+        let process = server.as_ref().expect("it runs");
+        process.signal("QUIT");
+        let _status = process.child().wait();
     }
 }
 
@@ -296,7 +299,8 @@ fn programs() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let newest_of_debian = || {
         let versions = std::fs::read_dir(DEBIAN).ok()?.filter_map(Result::ok);
-        let numbered = versions.filter_map(|entry| Some((entry.file_name().to_str()?.parse::<u32>().ok()?, entry.path())));
+        let numbered =
+            versions.filter_map(|entry| Some((entry.file_name().to_str()?.parse::<u32>().ok()?, entry.path())));
         numbered
             .map(|(version, path)| (version, path.join("bin")))
             .filter(|(_, path)| complete(path))
