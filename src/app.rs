@@ -201,6 +201,9 @@ fn start_lifecycle(
         AbortOnDropHandle::new(tokio::spawn(looking)),
     ];
     if config.database_url.is_some() {
+        let (preparing, must_migrate) = (archive.clone(), config.migrate);
+        let preparing = async move { preparing.prepare(must_migrate).await };
+        tasks.push(AbortOnDropHandle::new(tokio::spawn(preparing)));
         let restoring = Restorer {
             hot: hot.clone(),
             archive: archive.clone(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_postgres::{Client, NoTls, Row};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::Archive;
+use super::{Archive, schema};
 
 /// How long a question may take. Ten thousand rooms are answered in a small part of it.
 const QUESTION: Duration = Duration::from_secs(10);
@@ -113,7 +113,7 @@ impl Archive {
             client,
             _driver: driver,
         };
-        if !restore.has_schema().await? {
+        if !within(schema::is_current(&restore.client)).await? {
             return Ok(Beginning::NoSchema);
         }
         let locked: bool = restore
@@ -129,13 +129,6 @@ impl Archive {
 }
 
 impl Restore {
-    /// Whether the gateway's own columns are there, which the existing plugin's tables do not have.
-    async fn has_schema(&self) -> Result<bool, RestoreError> {
-        let question = "SELECT count(*) = 2 FROM pg_attribute
-            WHERE (attrelid, attname) IN ((to_regclass('realtime_rooms'), 'auto_created'), (to_regclass('realtime_presence'), 'chosen'))";
-        Ok(self.ask_one(question, &[]).await?.try_get(0)?)
-    }
-
     async fn ask_one(
         &self,
         question: &str,

@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
+use crate::archive::{ArchiveError, MigrateError};
 use crate::config::{Config, ConfigError, Flags};
 use crate::hot::{self, Hot, HotError};
 
@@ -47,7 +48,7 @@ enum Command {
     Dev(dev::Options),
     /// Print a token for a user, signed with the configured secret
     Token(token::Options),
-    /// Create the default rooms
+    /// Bring the database's schema up to date, and create the default rooms
     Init,
     /// Create a room
     CreateRoom(create_room::Options),
@@ -68,6 +69,10 @@ enum Error {
     Config(#[from] ConfigError),
     #[error("Redis: {0}")]
     Hot(#[from] HotError),
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
     #[error("{0}")]
     Usage(String),
     #[error("{0}")]
@@ -81,7 +86,7 @@ impl Error {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Config(_) | Self::Usage(_) => ExitCode::from(2),
-            Self::Hot(_) | Self::Failed(_) | Self::Io(..) => ExitCode::FAILURE,
+            Self::Hot(_) | Self::Archive(_) | Self::Migrate(_) | Self::Failed(_) | Self::Io(..) => ExitCode::FAILURE,
         }
     }
 }
@@ -101,7 +106,7 @@ pub fn run<E: Display, F: Future<Output = Result<(), E>>>(
             Command::Serve => serve::run(&flags, serve).await,
             Command::Dev(options) => dev::run(&flags, &options).await,
             Command::Token(options) => token::run(&flags, &options),
-            Command::Init => init::run(&connect(&flags, hot_settings)?).await,
+            Command::Init => init::run(&Config::load(&flags)?, hot_settings).await,
             Command::CreateRoom(options) => create_room::run(&connect(&flags, hot_settings)?, options).await,
             Command::Doctor(options) => return doctor::run(&connect(&flags, hot_settings)?, &options).await,
             Command::Explain(options) => explain::run(&connect(&flags, hot_settings)?, &options).await,

@@ -48,6 +48,8 @@ pub struct Config {
     pub redis_prefix: String,
     /// Postgres; `None` = the archive is off.
     pub database_url: Option<SecretUrl>,
+    /// Run the migrations at start.
+    pub migrate: bool,
 
     /// Entries that wait for Postgres in each partition, at most.
     pub outbox_max: u32,

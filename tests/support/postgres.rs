@@ -254,16 +254,16 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        let Some(process) = self.server().take() else { return };
-        // At once, but with its children; what is left of it then, `Process` kills.
-        if process.exited().is_none() {
-            process.signal("CONT");
-            process.signal("QUIT");
+        let runs = self.server().as_ref().is_some_and(|process| process.exited().is_none());
+        if !runs {
+            return;
         }
-        let deadline = Instant::now() + END_LIMIT;
-        while process.exited().is_none() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(5)); // std has no event for a child's end
-        }
+        // One that is paused would not hear of its end; and its children have to end before its directory goes.
+        self.signal_all("CONT");
+        let server = self.server();
+        let process = server.as_ref().expect("it runs");
+        process.signal("QUIT");
+        let _status = process.child().wait();
     }
 }
 
