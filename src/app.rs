@@ -15,6 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::archive::{Archive, ArchiveError};
 use crate::config::{Config, Limits, PresenceAudience, Recovery, RoomOwnership};
 use crate::domain::identity::{BadKey, KeySet, TokenRules, Verifier};
+use crate::domain::journal::Journal;
 use crate::domain::restore::Gate;
 use crate::domain::revocations::REVOCATIONS_MAX;
 use crate::engine::{self, Application, Server};
@@ -106,6 +107,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     };
     let archive = Archive::new(config.database_url.as_ref())?;
     let gate = Gate::new(config.database_url.is_some());
+    let (journal, noted) = Journal::new(config.database_url.is_some());
     let node = Arc::new(Node {
         id: config.node_id.clone(),
         settings: gateway_settings(&config),
@@ -114,6 +116,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         hot: hot.clone(),
         metrics,
         gate: gate.clone(),
+        journal,
         draining: Arc::clone(&draining),
         connections: AtomicU64::new(0),
         latest_us,
@@ -144,6 +147,10 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     tracing::info!(address = %server.local_addr(), shards, version = env!("CARGO_PKG_VERSION"), "listening");
 
     let tasks = start_lifecycle(&config, &hot, &archive, &node, asks.clone(), works, loader);
+    let _journal = noted.map(|noted| {
+        let writing = lifecycle::journal::run(hot.clone(), config.node_id.clone(), noted);
+        AbortOnDropHandle::new(tokio::spawn(writing))
+    });
     stop.cancelled().await;
 
     tracing::info!("stopping");

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Error, say};
 use crate::archive::Archive;
 use crate::config::Config;
+use crate::domain::restore;
 use crate::domain::rooms::{self, Created, NewRoom};
 use crate::hot::{self, Hot};
 use crate::types::{RoomName, RoomType, Visibility};
@@ -16,15 +17,19 @@ const DEFAULT_ROOMS: &[&str] = &["general", "announcements"];
 const LOCK_WAIT: Duration = Duration::from_secs(60);
 
 pub(super) async fn run(config: &Config, hot_settings: fn(&Config) -> hot::Settings) -> Result<(), Error> {
-    migrate(config).await?;
-    create_rooms(&Hot::open(hot_settings(config))?).await?;
+    let archive = Archive::new(config.database_url.as_ref())?;
+    migrate(&archive).await?;
+    let hot = Hot::open(hot_settings(config))?;
+    if config.database_url.is_some() {
+        restore::ensure_open(&hot, &archive).await?;
+    }
+    create_rooms(&hot).await?;
     say!("✓ Initialization complete");
     Ok(())
 }
 
-async fn migrate(config: &Config) -> Result<(), Error> {
+async fn migrate(archive: &Archive) -> Result<(), Error> {
     say!("Migrating the database...");
-    let archive = Archive::new(config.database_url.as_ref())?;
     let Some(done) = archive.migrate(LOCK_WAIT).await? else {
         say!("  none is configured: the archive is off");
         return Ok(());

@@ -5,6 +5,7 @@ pub mod doctor;
 pub mod endings;
 pub mod explain;
 pub mod identity;
+pub mod journal;
 pub mod limits;
 pub mod messages;
 pub mod moderation;

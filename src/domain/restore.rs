@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::archive::Archive;
 use crate::archive::restore::{Beginning, Restore, RestoreError, RoomRow, StatusRow};
@@ -43,6 +44,8 @@ pub enum Failure {
     Hot(#[from] HotError),
     #[error(transparent)]
     Archive(#[from] RestoreError),
+    #[error("another process is bringing back what Redis has lost; try again in a moment")]
+    Taken,
 }
 
 /// What was brought back.
@@ -73,6 +76,23 @@ pub async fn bring_back(hot: &Hot, archive: &Archive, partitions: &[Partition]) 
     outbox::open(hot, partitions).await?;
     outbox::owe(hot, partitions, false).await?;
     Ok(Some(restored))
+}
+
+/// Tries of [`ensure_open`], and what lies between two.
+const TRIES: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// For a command that acts where no node may be running: brings back what is closed, or waits until whoever is at it has.
+pub async fn ensure_open(hot: &Hot, archive: &Archive) -> Result<(), Failure> {
+    for _ in 0..TRIES {
+        let lives = outbox::lives(hot).await?.into_iter();
+        let closed: Vec<Partition> = lives.filter(|life| !life.is_open).map(|life| life.partition).collect();
+        if closed.is_empty() || bring_back(hot, archive, &closed).await?.is_some() {
+            return Ok(());
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Err(Failure::Taken)
 }
 
 /// Opens partitions without what Postgres knows, which is away, or has no schema yet; it is asked later.

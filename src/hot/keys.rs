@@ -35,6 +35,10 @@ impl Partition {
         Self::of(room.as_str())
     }
 
+    pub fn of_address(address: std::net::IpAddr) -> Self {
+        Self::of(&address.to_string())
+    }
+
     pub fn index(self) -> usize {
         usize::from(self.0)
     }

@@ -5,6 +5,7 @@ pub mod beat;
 pub mod drift;
 mod fetch;
 pub mod heartbeat;
+pub mod journal;
 pub mod key_set;
 mod metrics;
 pub mod restore;

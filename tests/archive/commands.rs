@@ -133,7 +133,11 @@ async fn a_postgres_that_is_away_at_the_start_is_migrated_when_it_comes() {
     let redis = Redis::start().await;
     let postgres = Postgres::stopped(&["fsync=off"]);
     let url = postgres.url();
-    let settings = [("REALTIME_DATABASE_URL", url.as_str()), ("REALTIME_MIGRATE", "true")];
+    let settings = [
+        ("REALTIME_DATABASE_URL", url.as_str()),
+        ("REALTIME_MIGRATE", "true"),
+        ("REALTIME_RESTORE", "best-effort"),
+    ];
     let node = Node::start(&redis.url(), &settings).await;
     node.logs(&["WARN", "the migrations did not run"]).await;
     becomes(&node, "degraded", "disconnected").await;

@@ -3,6 +3,7 @@
 mod commands;
 mod days;
 mod functions;
+mod restore;
 mod schema;
 #[path = "../support/mod.rs"]
 mod support;
