@@ -15,6 +15,8 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::archive::{Archive, ArchiveError};
 use crate::config::{Config, Limits, PresenceAudience, Recovery, RoomOwnership};
 use crate::domain::identity::{BadKey, KeySet, TokenRules, Verifier};
+use crate::domain::journal::Journal;
+use crate::domain::restore::Gate;
 use crate::domain::revocations::REVOCATIONS_MAX;
 use crate::engine::{self, Application, Server};
 use crate::gateway::{self, Ask, Dispatcher, Encoder, Node, Shard};
@@ -26,6 +28,7 @@ use crate::http::{self, EngineCollector, Routes};
 use crate::lifecycle::beat::Beats;
 use crate::lifecycle::heartbeat::Holders;
 use crate::lifecycle::key_set::{LoadError, Loader, Source};
+use crate::lifecycle::restore::Restorer;
 use crate::lifecycle::sweep::Sweeper;
 use crate::lifecycle::{self, heartbeat};
 
@@ -102,6 +105,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         Some(set) => key_set_loader(&config, set, works.clone()).await?,
         None => None,
     };
+    let archive = Archive::new(config.database_url.as_ref())?;
+    let gate = Gate::new(config.database_url.is_some());
+    let (journal, noted) = Journal::new(config.database_url.is_some());
     let node = Arc::new(Node {
         id: config.node_id.clone(),
         settings: gateway_settings(&config),
@@ -109,6 +115,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         bus: bus.clone(),
         hot: hot.clone(),
         metrics,
+        gate: gate.clone(),
+        journal,
         draining: Arc::clone(&draining),
         connections: AtomicU64::new(0),
         latest_us,
@@ -121,7 +129,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let state = Arc::new(http::State {
         hot: hot.clone(),
         bus,
-        archive: Archive::new(config.database_url.as_ref())?,
+        archive: archive.clone(),
+        gate,
         registry: registry.clone(),
         node: config.node_id.clone(),
         version: env!("CARGO_PKG_VERSION"),
@@ -137,7 +146,11 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     registry.register(Box::new(EngineCollector::new(server.counters())))?;
     tracing::info!(address = %server.local_addr(), shards, version = env!("CARGO_PKG_VERSION"), "listening");
 
-    let tasks = start_lifecycle(&config, &hot, &node, asks.clone(), works, loader);
+    let tasks = start_lifecycle(&config, &hot, &archive, &node, asks.clone(), works, loader);
+    let _journal = noted.map(|noted| {
+        let writing = lifecycle::journal::run(hot.clone(), config.node_id.clone(), noted);
+        AbortOnDropHandle::new(tokio::spawn(writing))
+    });
     stop.cancelled().await;
 
     tracing::info!("stopping");
@@ -156,6 +169,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
 fn start_lifecycle(
     config: &Config,
     hot: &Hot,
+    archive: &Archive,
     node: &Arc<Node>,
     asks: Vec<mpsc::Sender<Ask>>,
     metrics: lifecycle::Metrics,
@@ -177,7 +191,7 @@ fn start_lifecycle(
     }
     .run(connections, move |at| bus.has_beaten(at));
     let every = config.presence_heartbeat;
-    let renewing = heartbeat::run(hot.clone(), every, holders(asks), revived, metrics.clone());
+    let renewing = heartbeat::run(hot.clone(), every, holders(asks), Arc::clone(&revived), metrics.clone());
     let looking = lifecycle::drift::run(hot.clone(), metrics.clone());
     let (every, grace) = (config.sweep_interval, config.presence_grace);
     let sweeping = Sweeper {
@@ -193,6 +207,19 @@ fn start_lifecycle(
         AbortOnDropHandle::new(tokio::spawn(sweeping)),
         AbortOnDropHandle::new(tokio::spawn(looking)),
     ];
+    if config.database_url.is_some() {
+        let (preparing, must_migrate) = (archive.clone(), config.migrate);
+        let preparing = async move { preparing.prepare(must_migrate).await };
+        tasks.push(AbortOnDropHandle::new(tokio::spawn(preparing)));
+        let restoring = Restorer {
+            hot: hot.clone(),
+            archive: archive.clone(),
+            mode: config.restore,
+            gate: node.gate.clone(),
+            revived,
+        };
+        tasks.push(AbortOnDropHandle::new(tokio::spawn(restoring.run())));
+    }
     tasks.extend(loader.map(|loader| AbortOnDropHandle::new(tokio::spawn(loader.run()))));
     tasks
 }
@@ -388,6 +415,8 @@ fn hot_settings_in(config: &Config, registry: &Registry) -> Result<hot::Settings
                 bytes: HISTORY_BYTES,
                 ttl: config.history_ttl,
             },
+            outbox: config.database_url.as_ref().map_or(0, |_| config.outbox_max),
+            keeps_messages: config.database_url.is_some() && config.persist_messages,
             recovery_window: config.recovery_window,
         },
         metrics: hot::Metrics::new(registry)?,

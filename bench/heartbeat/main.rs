@@ -40,6 +40,8 @@ fn terms(lease: Duration) -> Terms {
             bytes: 1024 * 1024,
             ttl: Duration::from_secs(3_600),
         },
+        outbox: 0,
+        keeps_messages: false,
         recovery_window: Duration::from_secs(120),
     }
 }

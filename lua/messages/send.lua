@@ -9,6 +9,7 @@
 -- KEYS[6] room.history  stream  what was said, by seq
 -- KEYS[7] limit         string  when this user's bucket in this room is full again, µs
 -- KEYS[8] said          hash    master -> position of the last message that it wrote in the partition
+-- KEYS[9] outbox        stream  what Postgres must hear of
 -- ARGV[1] user
 -- ARGV[2] member
 -- ARGV[3] the event's JSON object without its end: what the server adds comes behind
@@ -24,15 +25,23 @@
 -- ARGV[13] interval_us between two messages of one user in one room, 0 for no rate
 -- ARGV[14] burst of that rate
 -- ARGV[15] a message over the rate is let through, and told of: 0|1
+-- ARGV[16] most entries of the outbox, 0 where there is no archive
+-- ARGV[17] what is said is kept in Postgres: 0|1
+-- ARGV[18] room
 -- RETURNS {"missing"|"banned"|"stranger"|"muted"|"forbidden"} or {"limited", µs until one may be said} or
 --   {"ok", duplicate: 0|1, epoch, seq, now_ms, over: 0|1}
 --
 -- One script, because a number that is drawn and not published is a gap, and a message that
 -- is published before the check of a ban that came first is one too many.
+-- @include archive/_outbox
 -- @include rooms/_state
 -- @include messages/_state
 -- @include limits/_gcra
 
+local outbox = outbox_of(KEYS[9], ARGV[16])
+if is_closed(outbox) then
+  return RESTORING
+end
 local room = redis.call("HMGET", KEYS[1], "type", "visibility", "pos")
 if not room[1] then
   return { "missing" }
@@ -100,4 +109,9 @@ local place = by .. "." .. at_us
 local frame = "m " .. stamp .. " " .. place .. " " .. ARGV[11] .. "\n" .. ARGV[3]
 keep_message(KEYS[6], KEYS[1], seq, frame, tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9])
 redis.call("SPUBLISH", KEYS[5], frame)
+if ARGV[17] == "1" then
+  record(outbox, "message", now_ms, {
+    room = ARGV[18], user = ARGV[1], epoch = epoch, seq = seq, token = ARGV[11], json = ARGV[3],
+  })
+end
 return { "ok", 0, epoch, seq, string.format("%.0f", now_ms), over and 1 or 0 }

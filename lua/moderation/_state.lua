@@ -76,9 +76,17 @@ local function connections_of(live_key, user)
   return redis.call("ZRANGEBYLEX", live_key, "[" .. user .. "\0", "(" .. user .. "\1")
 end
 
--- The reply of an act that was carried out: where it takes effect.
-local function receipt(connections)
-  local reply = { "ok" }
+-- Writes an act down for the archive: its id there. by "" is the administration.
+local function record_act(outbox, kind, now_ms, room, user, by, why, policy)
+  return record(outbox, kind, now_ms, {
+    room = room, user = user, by = by ~= "" and by or nil, why = why ~= "" and why or nil,
+    policy = policy and next(policy) and policy or nil,
+  })
+end
+
+-- The reply of an act that was carried out: its id in the outbox, and where it takes effect.
+local function receipt(id, connections)
+  local reply = { "ok", id }
   for _, member in ipairs(connections) do
     reply[#reply + 1] = member
   end

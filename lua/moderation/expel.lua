@@ -9,6 +9,7 @@
 -- KEYS[6] due          zset    what else ends by time
 -- KEYS[7] channel      pubsub  who is in the room
 -- KEYS[8] room.changes stream  changes of membership, by rev
+-- KEYS[9] outbox       stream  what Postgres must hear of
 -- ARGV[1] room
 -- ARGV[2] actor, "" for the administration
 -- ARGV[3] the actor's member (<user>\0<conn>@<node>)
@@ -19,15 +20,23 @@
 -- ARGV[8] count_every_ms
 -- ARGV[9] keep_ms of an empty room that was made by joining it
 -- ARGV[10] replication id of the master that runs this, or ""
--- RETURNS {"past"|"missing"|"banned"|"stranger"|"forbidden"|"full"} or {"ok", member...}: the connections that were in
+-- ARGV[11] most entries of the outbox, 0 where there is no archive
+-- ARGV[12] why, in the words of whoever acts, or ""
+-- RETURNS {"past"|"missing"|"banned"|"stranger"|"forbidden"|"full"} or
+--   {"ok", id in the outbox or "", member...}: the connections that were in
 --
 -- One script, because a banned user could join again between the removal and the ban, and a connection that joins
 -- between a look at the members and their removal would stay.
+-- @include archive/_outbox
 -- @include rooms/_state
 -- @include typing/_state
 -- @include rooms/_departure
 -- @include moderation/_state
 
+local outbox = outbox_of(KEYS[9], ARGV[11])
+if is_closed(outbox) then
+  return RESTORING
+end
 local now_ms = clock_ms()
 local end_ms = tonumber(ARGV[5])
 if end_ms and not holds(end_ms, now_ms) then
@@ -49,13 +58,23 @@ if end_ms then
   policy.ban = end_ms
   write_policy(KEYS[4], ARGV[4], policy, now_ms)
 end
-local connections = connections_of(KEYS[2], ARGV[4])
+local connections, ends_ms, _ = connections_of(KEYS[2], ARGV[4]), nil, nil
 if #connections > 0 then
   redis.call("ZREMRANGEBYLEX", KEYS[2], "[" .. ARGV[4] .. "\0", "(" .. ARGV[4] .. "\1")
-  depart({
+  _, _, ends_ms = depart({
     room = KEYS[1], users = KEYS[3], policy = KEYS[4], typing = KEYS[5], due = KEYS[6], channel = KEYS[7],
     changes = KEYS[8],
   }, ARGV[1], ARGV[4], { version = "0", json = "" }, end_ms and "banned" or "kicked", now_ms,
     { limit = ARGV[7], every_ms = ARGV[8], keep_ms = ARGV[9] }, ARGV[10])
 end
-return receipt(connections)
+local policy = read_policy(KEYS[4], ARGV[4])
+for index, member in ipairs(connections) do
+  local conn, node = whereabouts(member)
+  local is_last = index == #connections
+  record(outbox, "leave", now_ms, {
+    room = ARGV[1], user = ARGV[4], conn = conn, node = node, reason = end_ms and "banned" or "kicked", last = is_last,
+    ends = is_last and ends_ms or nil, policy = is_last and next(policy) and policy or nil,
+  })
+end
+local kind = end_ms and "ban" or "kick"
+return receipt(record_act(outbox, kind, now_ms, ARGV[1], ARGV[4], ARGV[2], ARGV[12], policy), connections)

@@ -22,12 +22,18 @@ local function read_presence(user_key, conns_key, now_ms)
   return presence
 end
 
--- The JSON that travels in replies and on the bus.
-local function encode_presence(presence)
-  return cjson.encode({
+local function presence_fields(presence)
+  return {
     status = presence.status, chosen = presence.chosen, text = presence.text, emoji = presence.emoji,
-    ["until"] = presence.until_ms, seen = presence.seen,
-  })
+    ["until"] = presence.until_ms, seen = presence.seen, version = string.format("%.0f", presence.version),
+  }
+end
+
+-- The JSON that travels in replies and on the bus, beside the version.
+local function encode_presence(presence)
+  local fields = presence_fields(presence)
+  fields.version = nil
+  return cjson.encode(fields)
 end
 
 -- Where Redis has lost what a node knows of the user, that is put back: its record is gone, or older. known: version,

@@ -12,6 +12,7 @@
 -- KEYS[9] due         zset    what else ends by time
 -- KEYS[10] user.log   list    the last transitions of the user
 -- KEYS[11] session    hash    user, conn, and the rooms that it has joined
+-- KEYS[12] outbox     stream  what Postgres must hear of
 -- ARGV[1] lease (<conn>\0<node>\0<user>)
 -- ARGV[2] connection
 -- ARGV[3] node
@@ -35,13 +36,20 @@
 -- ARGV[20] away_ms: without activity for this long a user is away
 -- ARGV[21] whether it can be recovered: "" no, "take" its session, or "keep" it unless another connection has taken it
 -- ARGV[22] one connection too many is let through, and told of: 0|1
+-- ARGV[23] the socket's id, as the client knows it
+-- ARGV[24] most entries of the outbox, 0 where there is no archive
 -- RETURNS {"full"} or {"ok", appeared: 0|1, version, presence JSON, now_ms, rooms JSON, returned: 0|1, over: 0|1}; returned
 --   where the user has something in grace, which others therefore do not see go
 --
 -- One script, because a lease without its record could not be explained, and two first
 -- connections at once would both tell that the user appeared.
+-- @include archive/_outbox
 -- @include presence/_state
 
+local outbox = outbox_of(KEYS[12], ARGV[24])
+if is_closed(outbox) then
+  return RESTORING
+end
 local now_us = clock_us()
 local now_ms = math.floor(now_us / 1000)
 local known = redis.call("HEXISTS", KEYS[5], ARGV[2]) == 1
@@ -83,7 +91,8 @@ redis.call("ZADD", KEYS[1], now_ms + ARGV[5], ARGV[1])
 redis.call("SADD", KEYS[7], ARGV[1])
 redis.call("HSET", KEYS[5], ARGV[2], "0 " .. ARGV[1])
 redis.call("HSET", KEYS[3], "user", ARGV[4], "node", ARGV[3], "transport", ARGV[7], "ip", ARGV[8], "agent", ARGV[9],
-  "device", ARGV[10], "session", ARGV[11])
+  "device", ARGV[10], "session", ARGV[11], "socket", ARGV[23])
+redis.call("HDEL", KEYS[3], "lost")
 redis.call("HSETNX", KEYS[3], "connected", string.format("%.0f", now_ms))
 local holder = ARGV[21] == "keep" and redis.call("HGET", KEYS[11], "conn")
 if ARGV[21] ~= "" and not (holder and redis.call("HEXISTS", KEYS[5], holder) == 1) then
@@ -107,6 +116,13 @@ local appeared = before.status ~= after.status and not is_back
 if appeared then
   raise_version(KEYS[4], after, now_us)
   publish_presence(KEYS[8], ARGV[4], after, rooms, ARGV[2])
+end
+if not leased then
+  record(outbox, known and "regained" or "connect", now_ms, {
+    user = ARGV[4], conn = ARGV[2], socket = ARGV[23], node = ARGV[3], transport = ARGV[7], ip = ARGV[8], agent = ARGV[9],
+    device = ARGV[10], session = ARGV[11], anew = ARGV[13] ~= "0" or nil, presence = presence_fields(after),
+    conns = redis.call("HLEN", KEYS[5]),
+  })
 end
 return {
   "ok", appeared and 1 or 0, string.format("%.0f", after.version), encode_presence(after), string.format("%.0f", now_ms),

@@ -13,16 +13,20 @@
 -- KEYS[10] due        zset    what else ends by time
 -- KEYS[11] user.log   list    the last transitions of the user
 -- KEYS[12] session    hash    user, conn, and the rooms that it has joined
+-- KEYS[13] outbox     stream  what Postgres must hear of
 -- ARGV[1] lease
 -- ARGV[2] connection
 -- ARGV[3] user
 -- ARGV[4] end_ms that the sweep saw, or "" to end it now
 -- ARGV[5] keep_ms of a record that says nothing special, 0 to keep none whatever it says
 -- ARGV[6] recovery_window_ms: how long its session can be recovered, where its end was not asked for
+-- ARGV[7] who or what asked for the end, where it was asked for
+-- ARGV[8] most entries of the outbox, 0 where there is no archive
 -- RETURNS {0} or {1, last: 0|1, changed: 0|1, version, presence JSON, todo id or "", rooms JSON}
 --
 -- One script, because a connection without a lease would never be swept, a lease that two
 -- sweeps end would be announced twice, and rooms without a todo entry would keep a ghost.
+-- @include archive/_outbox
 -- @include presence/_state
 
 local ends_ms = redis.call("ZSCORE", KEYS[1], ARGV[1]) or redis.call("ZSCORE", KEYS[2], ARGV[1])
@@ -48,6 +52,7 @@ end
 redis.call("ZREMRANGEBYLEX", KEYS[6], first, last_member)
 redis.call("ZREM", KEYS[1], ARGV[1])
 redis.call("ZREM", KEYS[2], ARGV[1])
+local what = redis.call("HMGET", KEYS[3], "socket", "node", "ip", "lost")
 redis.call("DEL", KEYS[3])
 redis.call("HDEL", KEYS[5], ARGV[2])
 redis.call("SREM", KEYS[7], ARGV[1])
@@ -77,6 +82,12 @@ if redis.call("HGET", KEYS[12], "conn") == ARGV[2] then
   end
 end
 note(KEYS[11], after, ARGV[5], now_ms, "ended", cause, ARGV[2])
+-- A node that dies says nothing of its transports.
+local reason = ARGV[4] == "" and ARGV[7] or what[4] or cause == "lease ran out" and "lease_expired" or "node_lost"
+record(outbox_of(KEYS[13], ARGV[8]), "disconnect", now_ms, {
+  user = ARGV[3], conn = ARGV[2], socket = what[1] or nil, node = what[2] or nil, ip = what[3] or nil, cause = reason,
+  presence = presence_fields(after), conns = redis.call("HLEN", KEYS[5]),
+})
 
 local version, presence, todo = string.format("%.0f", after.version), encode_presence(after), ""
 if #own > 0 then

@@ -8,6 +8,7 @@
 -- KEYS[5] todo        stream  rooms that must still be told
 -- KEYS[6] channel     pubsub  who listens to this user
 -- KEYS[7] user.log    list    the last transitions of the user
+-- KEYS[8] outbox      stream  what Postgres must hear of
 -- ARGV[1] user
 -- ARGV[2] connection
 -- ARGV[3] status
@@ -15,15 +16,18 @@
 -- ARGV[5] custom emoji or ""
 -- ARGV[6] end_ms of the custom text and emoji, 0 for none
 -- ARGV[7] away_ms: without activity for this long a user is away
+-- ARGV[8] most entries of the outbox, 0 where there is no archive
 -- RETURNS {"gone"} or {"ok", changed: 0|1, version, presence JSON, todo id or "", rooms JSON}
 --
 -- One script, because a change that is stored and not published would be seen by some, and
 -- a version that two changes share could not be ordered.
+-- @include archive/_outbox
 -- @include presence/_state
 
 if redis.call("HEXISTS", KEYS[2], ARGV[2]) == 0 then
   return { "gone" }
 end
+local outbox = outbox_of(KEYS[8], ARGV[8])
 local now_us = clock_us()
 local now_ms = math.floor(now_us / 1000)
 local before = read_presence(KEYS[1], KEYS[2], now_ms)
@@ -49,7 +53,16 @@ end
 
 local after = read_presence(KEYS[1], KEYS[2], now_ms)
 if before.status == after.status and before.text == after.text and before.emoji == after.emoji then
+  if before.chosen ~= after.chosen or before.until_ms ~= after.until_ms then
+    record(outbox, "presence", now_ms, {
+      user = ARGV[1], presence = presence_fields(after), conns = redis.call("HLEN", KEYS[2]),
+    })
+  end
   return { "ok", 0, string.format("%.0f", after.version), encode_presence(after), "", "[]" }
 end
 note(KEYS[7], after, "0", now_ms, "chose " .. ARGV[3], "presence:update", ARGV[2])
-return { "ok", 1, announce(KEYS[1], KEYS[3], KEYS[5], KEYS[6], ARGV[1], after, now_us) }
+local version, presence, todo, rooms = announce(KEYS[1], KEYS[3], KEYS[5], KEYS[6], ARGV[1], after, now_us)
+record(outbox, "status", now_ms, {
+  user = ARGV[1], conn = ARGV[2], cause = "chosen", presence = presence_fields(after), conns = redis.call("HLEN", KEYS[2]),
+})
+return { "ok", 1, version, presence, todo, rooms }

@@ -3,8 +3,8 @@
 
 -- The user's last connection here has been removed: marks go, the change is kept and told, and an empty room that was made
 -- by joining runs out, with its policy where that says only who made it. A large room hears a count; yet whoever was sent
--- out must hear it, and so everybody does. Keys: room, users, policy, typing, due, channel, changes. The new rev, and the
--- epoch.
+-- out must hear it, and so everybody does. Keys: room, users, policy, typing, due, channel, changes. The new rev, the epoch,
+-- and when the room runs out, where it does.
 local function depart(keys, room, user, presence, reason, now_ms, terms, master)
   local epoch = write_epoch(keys.room, master)
   local field = redis.call("HMGET", keys.room, "auto", "owner")
@@ -22,12 +22,14 @@ local function depart(keys, room, user, presence, reason, now_ms, terms, master)
   if large then
     publish_count(keys.room, keys.users, keys.due, keys.channel, room, now_ms, tonumber(terms.every_ms))
   end
+  local ends_ms
   if field[1] and count == 1 then
+    ends_ms = now_ms + terms.keep_ms
     redis.call("PEXPIRE", keys.room, terms.keep_ms)
     if redis.call("HLEN", keys.policy) == 1 and field[2]
       and redis.call("HGET", keys.policy, field[2]) == '{"role":"admin"}' then
       redis.call("PEXPIRE", keys.policy, terms.keep_ms)
     end
   end
-  return rev, epoch
+  return rev, epoch, ends_ms
 end

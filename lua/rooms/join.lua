@@ -10,6 +10,7 @@
 -- KEYS[7] channel      pubsub  who is in the room
 -- KEYS[8] room.changes stream  changes of membership, by rev
 -- KEYS[9] room.history stream  what was said, by seq
+-- KEYS[10] outbox      stream  what Postgres must hear of
 -- ARGV[1] room
 -- ARGV[2] user
 -- ARGV[3] connection
@@ -33,12 +34,14 @@
 -- ARGV[20] the seq up to which it has heard
 -- ARGV[21] most messages that it is given
 -- ARGV[22] most bytes of them
+-- ARGV[23] most entries of the outbox, 0 where there is no archive
 -- RETURNS {"gone"|"missing"|"banned"|"forbidden"|"full"|"kicked"} or
 --   {"ok", first: 0|1, type, role, member count, epoch, seq, rev, now_ms, visibility, most members,
 --   "" or why what was missed cannot be told, frame...}
 --
 -- One script, because a ban that lands between the check and the membership would not hold,
 -- the count that is answered has to be the one that the room was told, and what was missed ends where the membership begins.
+-- @include archive/_outbox
 -- @include rooms/_state
 -- @include messages/_state
 
@@ -52,6 +55,10 @@ local function last_leave(changes_key, user)
   end
 end
 
+local outbox = outbox_of(KEYS[10], ARGV[23])
+if is_closed(outbox) then
+  return RESTORING
+end
 if redis.call("EXISTS", KEYS[5]) == 1 then
   return { "gone" }
 end
@@ -98,18 +105,30 @@ if missing then
     redis.call("HSET", KEYS[1], "auto", "1")
   end
   -- What an earlier room of the name left of a policy says whose it is.
+  local owns
   if ARGV[11] == "2" and not lost and redis.call("EXISTS", KEYS[4]) == 0 then
     redis.call("HSET", KEYS[1], "owner", ARGV[2])
     redis.call("HSET", KEYS[4], ARGV[2], '{"role":"admin"}')
-    policy.role = "admin"
+    policy.role, owns = "admin", true
   end
+  record(outbox, "room_created", now_ms, {
+    room = ARGV[1], id = ARGV[12], type = kind, visibility = visibility, max = tonumber(limit),
+    auto = ARGV[11] ~= "0" or nil, by = ARGV[2], owner = owns, policy = owns and policy or nil,
+    anew = lost or nil,
+  })
   room = { kind, visibility, limit, ARGV[13], "0", "0", ARGV[11] ~= "0" }
 elseif room[7] then
   redis.call("PERSIST", KEYS[1])
   redis.call("PERSIST", KEYS[4])
 end
 local epoch = write_epoch(KEYS[1], ARGV[18])
-redis.call("ZADD", KEYS[2], 0, ARGV[4])
+if redis.call("ZADD", KEYS[2], 0, ARGV[4]) == 1 then
+  local conn, node = whereabouts(ARGV[4])
+  record(outbox, "join", now_ms, {
+    room = ARGV[1], user = ARGV[2], conn = conn, node = node, first = first, anew = lost or nil,
+    policy = next(policy) and policy or nil,
+  })
+end
 local seq, rev = tonumber(room[5]), tonumber(room[6])
 if first then
   redis.call("HSET", KEYS[3], ARGV[2], string.format("%.0f", now_ms) .. " " .. ARGV[6] .. " " .. ARGV[8])

@@ -10,6 +10,7 @@
 -- KEYS[7] channel      pubsub  who is in the room
 -- KEYS[8] room.changes stream  changes of membership, by rev
 -- KEYS[9] room.policy hash    user -> role, mute, ban
+-- KEYS[10] outbox      stream  what Postgres must hear of
 -- ARGV[1] room
 -- ARGV[2] user
 -- ARGV[3] member
@@ -21,10 +22,12 @@
 -- ARGV[9] tombstone_ms, 0 where the connection lives on
 -- ARGV[10] keep_ms of an empty room that was made by joining it
 -- ARGV[11] replication id of the master that runs this, or ""
+-- ARGV[12] most entries of the outbox, 0 where there is no archive
 -- RETURNS {"missing"} or {"ok", removed: 0|1, last: 0|1, rev, epoch, seq}
 --
 -- One script, because "the user's last connection here" has to be asked in the moment of the
 -- removal: two tabs that leave at once would both, or neither, be the last.
+-- @include archive/_outbox
 -- @include rooms/_state
 -- @include typing/_state
 -- @include rooms/_departure
@@ -42,7 +45,11 @@ if redis.call("ZREM", KEYS[2], ARGV[3]) == 0 then
   end
   return { "ok", 0, 0, tonumber(room[2]), room[1], tonumber(room[3]) }
 end
+local outbox, now_ms = outbox_of(KEYS[10], ARGV[12]), clock_ms()
+local conn, node = whereabouts(ARGV[3])
+local what = { room = ARGV[1], user = ARGV[2], conn = conn, node = node, reason = ARGV[4], last = false }
 if is_live(KEYS[2], ARGV[2]) then
+  record(outbox, "leave", now_ms, what)
   -- Two connections that end at once leave in any order: the presence that went with the user's last one is told here, also
   -- where the membership goes with the other.
   if ARGV[6] ~= "" then
@@ -51,8 +58,11 @@ if is_live(KEYS[2], ARGV[2]) then
   return { "ok", 1, 0, tonumber(room[2]), room[1], tonumber(room[3]) }
 end
 
-local rev, epoch = depart({
+local rev, epoch, ends_ms = depart({
   room = KEYS[1], users = KEYS[3], policy = KEYS[9], typing = KEYS[4], due = KEYS[6], channel = KEYS[7], changes = KEYS[8],
-}, ARGV[1], ARGV[2], { version = ARGV[5], json = ARGV[6] }, ARGV[4], clock_ms(),
+}, ARGV[1], ARGV[2], { version = ARGV[5], json = ARGV[6] }, ARGV[4], now_ms,
   { limit = ARGV[7], every_ms = ARGV[8], keep_ms = ARGV[10] }, ARGV[11])
+local policy = redis.call("HGET", KEYS[9], ARGV[2])
+what.last, what.ends, what.policy = true, ends_ms, policy and cjson.decode(policy) or nil
+record(outbox, "leave", now_ms, what)
 return { "ok", 1, 1, rev, epoch, tonumber(room[3]) }

@@ -52,6 +52,7 @@ pub(super) async fn run(hot: &Hot, options: Options) -> Result<(), Error> {
         },
     )
     .await?
+    .0
     {
         Created::New(room) => say!("✓ Room created: {} ({}, {})", room.name, room.kind, room.visibility),
         Created::Existing(room) => say!("✓ Room exists: {} ({}, {})", room.name, room.kind, room.visibility),

@@ -18,7 +18,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
+use crate::archive::{Archive, ArchiveError, MigrateError};
 use crate::config::{Config, ConfigError, Flags};
+use crate::domain::restore;
 use crate::hot::{self, Hot, HotError};
 
 /// A Redis-centric, stateless Socket.IO gateway: presence, typing, rooms and messages.
@@ -47,7 +49,7 @@ enum Command {
     Dev(dev::Options),
     /// Print a token for a user, signed with the configured secret
     Token(token::Options),
-    /// Create the default rooms
+    /// Bring the database's schema up to date, and create the default rooms
     Init,
     /// Create a room
     CreateRoom(create_room::Options),
@@ -68,6 +70,12 @@ enum Error {
     Config(#[from] ConfigError),
     #[error("Redis: {0}")]
     Hot(#[from] HotError),
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
+    #[error(transparent)]
+    Restore(#[from] restore::Failure),
     #[error("{0}")]
     Usage(String),
     #[error("{0}")]
@@ -81,7 +89,9 @@ impl Error {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Config(_) | Self::Usage(_) => ExitCode::from(2),
-            Self::Hot(_) | Self::Failed(_) | Self::Io(..) => ExitCode::FAILURE,
+            Self::Hot(_) | Self::Archive(_) | Self::Migrate(_) | Self::Restore(_) | Self::Failed(_) | Self::Io(..) => {
+                ExitCode::FAILURE
+            }
         }
     }
 }
@@ -101,12 +111,14 @@ pub fn run<E: Display, F: Future<Output = Result<(), E>>>(
             Command::Serve => serve::run(&flags, serve).await,
             Command::Dev(options) => dev::run(&flags, &options).await,
             Command::Token(options) => token::run(&flags, &options),
-            Command::Init => init::run(&connect(&flags, hot_settings)?).await,
-            Command::CreateRoom(options) => create_room::run(&connect(&flags, hot_settings)?, options).await,
+            Command::Init => init::run(&Config::load(&flags)?, hot_settings).await,
+            Command::CreateRoom(options) => {
+                create_room::run(&connect_to_act(&flags, hot_settings).await?, options).await
+            }
             Command::Doctor(options) => return doctor::run(&connect(&flags, hot_settings)?, &options).await,
             Command::Explain(options) => explain::run(&connect(&flags, hot_settings)?, &options).await,
             Command::Revoke(options) => revoke::run(&connect(&flags, hot_settings)?, options).await,
-            Command::Rooms(options) => rooms::run(&connect(&flags, hot_settings)?, options).await,
+            Command::Rooms(options) => rooms::run(&connect_to_act(&flags, hot_settings).await?, options).await,
         }
         .map(|()| ExitCode::SUCCESS)
     });
@@ -124,6 +136,16 @@ fn report(error: &Error) -> ExitCode {
 fn connect(flags: &Flags, hot_settings: fn(&Config) -> hot::Settings) -> Result<Hot, Error> {
     let config = Config::load(flags)?;
     Ok(Hot::open(hot_settings(&config))?)
+}
+
+/// The same for a command that changes something: what Redis has lost comes back first.
+async fn connect_to_act(flags: &Flags, hot_settings: fn(&Config) -> hot::Settings) -> Result<Hot, Error> {
+    let config = Config::load(flags)?;
+    let hot = Hot::open(hot_settings(&config))?;
+    if config.database_url.is_some() {
+        restore::ensure_open(&hot, &Archive::new(config.database_url.as_ref())?).await?;
+    }
+    Ok(hot)
 }
 
 /// Prints a line of a command's result. A reader that went away (`| head`) is no error.

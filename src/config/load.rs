@@ -11,7 +11,7 @@ use super::jwt::SHORT_SECRET_BYTES;
 use super::read::{DAY_MS, OneOf, Reader, boolean, items};
 use super::{
     Config, ConfigError, CustomStatusShape, Flags, JwtSettings, Limits, LogFormat, LogLevel, Networks,
-    PresenceAudience, Recovery, RedisUrl, RoomOwnership, Secret, SecretUrl, Sources, redis_url,
+    PresenceAudience, Recovery, RedisUrl, Restore, RoomOwnership, Secret, SecretUrl, Sources, redis_url,
 };
 use crate::types::NodeId;
 
@@ -88,7 +88,13 @@ impl Config {
 
             redis_prefix: r.value("REALTIME_REDIS_PREFIX", &"1 to 32 letters, digits, - _ . :", prefix),
             database_url: database_url(r),
+            migrate: r.boolean("REALTIME_MIGRATE"),
             batch_size: r.number("REALTIME_BATCH_SIZE", 1..=10_000),
+
+            outbox_max: r.number("REALTIME_OUTBOX_MAX", 10..=10_000_000),
+            restore: r.choice("REALTIME_RESTORE", Restore::NAMES, Restore::parse),
+            durable_policy: r.boolean("REALTIME_DURABLE_POLICY"),
+            persist_messages: r.boolean("REALTIME_PERSIST_MESSAGES"),
 
             jwt: JwtSettings::read(r),
             revocation_keep: r.millis("REALTIME_REVOCATION_KEEP", 60_000..=366 * DAY_MS),

@@ -21,8 +21,8 @@ pub use self::redis_url::{RedisServers, RedisUrl};
 pub use self::sources::{Flags, Sources, program_directories};
 pub use self::table::{GROUPS, Group, Setting, example, settings};
 pub use self::values::{
-    CustomStatusShape, Limits, LogFormat, LogLevel, NamePatterns, Networks, PresenceAudience, Recovery, RoomOwnership,
-    Secret, SecretUrl,
+    CustomStatusShape, Limits, LogFormat, LogLevel, NamePatterns, Networks, PresenceAudience, Recovery, Restore,
+    RoomOwnership, Secret, SecretUrl,
 };
 use crate::types::{NodeId, Rate};
 
@@ -48,6 +48,17 @@ pub struct Config {
     pub redis_prefix: String,
     /// Postgres; `None` = the archive is off.
     pub database_url: Option<SecretUrl>,
+    /// Run the migrations at start.
+    pub migrate: bool,
+
+    /// Entries that wait for Postgres in each partition, at most.
+    pub outbox_max: u32,
+    /// What an emptied Redis waits for.
+    pub restore: Restore,
+    /// A change of role, mute, ban or room is acknowledged once Postgres has it.
+    pub durable_policy: bool,
+    /// Messages are kept in Postgres, too.
+    pub persist_messages: bool,
 
     /// Whom to believe.
     pub jwt: JwtSettings,

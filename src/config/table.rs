@@ -133,11 +133,37 @@ pub const GROUPS: &[Group] = &[
                 "POSTGRES_SSL",
             ])
             .secret(),
+            switch(
+                "REALTIME_MIGRATE",
+                "false",
+                "Bring the database's schema up to date when a gateway starts, as init does",
+            ),
             setting(
                 "REALTIME_BATCH_SIZE",
                 "100",
                 "Most items that go to Redis or Postgres in one call (not acted on yet)",
             ),
+        ],
+    },
+    Group {
+        title: "The archive",
+        settings: &[
+            setting(
+                "REALTIME_OUTBOX_MAX",
+                "100000",
+                "What waits for Postgres in each of the 64 partitions; beyond, the oldest go, and are counted",
+            ),
+            setting(
+                "REALTIME_RESTORE",
+                "required",
+                "Where Redis comes back empty: required = closed until Postgres has brought rooms and bans back, best-effort = open without it while Postgres is away",
+            ),
+            switch(
+                "REALTIME_DURABLE_POLICY",
+                "true",
+                "A change of role, mute, ban or room is acknowledged once Postgres has it",
+            ),
+            switch("REALTIME_PERSIST_MESSAGES", "false", "Keep messages in Postgres, too"),
         ],
     },
     Group {

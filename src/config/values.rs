@@ -78,6 +78,15 @@ choice!(
     }
 );
 choice!(
+    /// What an emptied Redis waits for.
+    Restore {
+        /// It stays closed until Postgres has brought back what it knows.
+        Required => "required",
+        /// It opens without that while Postgres is away.
+        BestEffort => "best-effort",
+    }
+);
+choice!(
     /// How a log line is written.
     LogFormat {
         /// One JSON object a line.

@@ -176,7 +176,7 @@ pub async fn repair(hot: &Hot, drift: &Drift) -> Result<(), HotError> {
             if pieces.iter().all(|pieces| pieces.is_whole()) {
                 return Ok(());
             }
-            endings::finish(hot, &lease).await.map(drop)
+            endings::finish(hot, &lease, DOCTOR).await.map(drop)
         }
         Drift::StrayRoom(user, connection, room) => hot::presence::exit(hot, user, connection, room).await,
         Drift::Ghost(room, lease) => match Lease::decode(lease) {

@@ -47,9 +47,9 @@ pub async fn bury_dead(hot: &Hot, grace: Duration) -> Result<Vec<(NodeId, u64)>,
     Ok(buried)
 }
 
-/// Ends a connection now: its rooms hear of it at once. False: it had ended.
-pub async fn finish(hot: &Hot, lease: &Lease) -> Result<bool, HotError> {
-    let Some(finished) = hot::presence::finish(hot, lease).await? else {
+/// Ends a connection now: its rooms hear of it at once. `cause` is for the audit trail. False: it had ended.
+pub async fn finish(hot: &Hot, lease: &Lease, cause: &str) -> Result<bool, HotError> {
+    let Some(finished) = hot::presence::finish(hot, lease, cause).await? else {
         return Ok(false);
     };
     leave_rooms(hot, &[(lease, finished)]).await?;

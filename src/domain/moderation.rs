@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 
 use crate::hot::keys::Lease;
+use crate::hot::moderation::Done;
+use crate::hot::outbox::Record;
 use crate::hot::{self, Hot, HotError};
 use crate::types::{NodeId, Role, RoomName};
 
@@ -16,8 +18,14 @@ pub struct Reach {
     pub sockets: u64,
 }
 
-/// Where an act takes effect, by node.
-pub type Receipt = Vec<Reach>;
+/// An act that was carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// Where it takes effect, by node.
+    pub reach: Vec<Reach>,
+    /// Where it stands in the outbox; `None` where there is no archive, or nothing had to be changed.
+    pub record: Option<Record>,
+}
 
 /// Sends the user out of the room; coming back is not forbidden.
 pub async fn kick(hot: &Hot, act: &Act<'_>) -> Result<Result<Receipt, Refusal>, HotError> {
@@ -45,8 +53,8 @@ pub async fn unmute(hot: &Hot, act: &Act<'_>) -> Result<Result<Receipt, Refusal>
 }
 
 /// Gives the user a role; any is an invitation.
-pub async fn appoint(hot: &Hot, act: &Act<'_>, role: Role) -> Result<Result<(), Refusal>, HotError> {
-    hot::moderation::appoint(hot, act, role).await
+pub async fn appoint(hot: &Hot, act: &Act<'_>, role: Role) -> Result<Result<Receipt, Refusal>, HotError> {
+    Ok(hot::moderation::appoint(hot, act, role).await?.map(receipt))
 }
 
 /// Ends a room: everybody is sent out, and nothing of it is left. `None`: there is none.
@@ -66,13 +74,14 @@ pub async fn forget(hot: &Hot, lease: &Lease, room: &RoomName) -> Result<(), Hot
         .map(drop)
 }
 
-fn receipt(connections: Vec<Lease>) -> Receipt {
+fn receipt(Done { connections, record }: Done) -> Receipt {
     let mut sockets = BTreeMap::new();
     for lease in connections {
         *sockets.entry(lease.node).or_insert(0) += 1;
     }
-    sockets
-        .into_iter()
-        .map(|(node, sockets)| Reach { node, sockets })
-        .collect()
+    let reach = sockets.into_iter().map(|(node, sockets)| Reach { node, sockets });
+    Receipt {
+        reach: reach.collect(),
+        record,
+    }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::hot::keys::Lease;
+use crate::hot::outbox::Record;
 use crate::hot::presence::Enter;
 use crate::hot::rooms::{Join, JoinRequest, LeaveRequest, Page};
 use crate::hot::{self, Hot, HotError};
@@ -18,14 +19,18 @@ pub enum Created {
     Existing(Room),
 }
 
+/// A room, and where its making stands in the outbox, if anything changed.
+pub type Made = (Created, Option<Record>);
+
 /// Makes a room, unless one of that name exists.
-pub async fn create(hot: &Hot, room: &NewRoom) -> Result<Created, HotError> {
-    let (made, room) = hot::rooms::create(hot, room).await?;
-    Ok(if made {
+pub async fn create(hot: &Hot, room: &NewRoom) -> Result<Made, HotError> {
+    let (made, room, record) = hot::rooms::create(hot, room).await?;
+    let created = if made {
         Created::New(room)
     } else {
         Created::Existing(room)
-    })
+    };
+    Ok((created, record))
 }
 
 /// Every room, by name; at most [`LIST_MAX`].

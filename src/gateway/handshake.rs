@@ -15,6 +15,7 @@ use super::node::Node;
 use super::shard::Shard;
 use crate::config::{Limits, Recovery};
 use crate::domain::identity::{Identity, IdentityError};
+use crate::domain::journal::Entry;
 use crate::domain::offset::Offset;
 use crate::domain::sessions::Claim;
 use crate::engine::{CloseReason, ConnectError, Handshake, Refusal, Socket};
@@ -51,12 +52,21 @@ pub async fn admit(shard: &Shard, request: &Parts, remote: SocketAddr) -> Result
     if !node.hot.is_up() {
         return refuse("redis", "Try again in a moment", RETRY_SOON);
     }
+    if !node.gate.is_open() {
+        return refuse("restoring", "Try again in a moment", RETRY_SOON);
+    }
     if node.verifier.is_waiting() && !node.settings.allow_anonymous {
         return refuse("key_set", "Try again in a moment", RETRY_SOON);
     }
     match shard.knock(address(node, &request.headers, remote.ip())).await {
         Ok(wait) if shard.is_kept_out(wait) => {
             let (status, wait) = (StatusCode::TOO_MANY_REQUESTS, wait.unwrap_or_default());
+            let ip = address(node, &request.headers, remote.ip());
+            node.note(|| Entry::RateLimited {
+                class: "handshakes".to_owned(),
+                ip,
+                user: None,
+            });
             turn_down(status, "rate", "Too many connections from this address", wait)
         }
         Err(error) if node.settings.limits == Limits::Enforce => {
@@ -99,7 +109,11 @@ pub async fn recognise(
     let auth: Auth = auth
         .and_then(|json| serde_json::from_str(json).ok())
         .unwrap_or_default();
-    let identity = match token(auth.token.as_ref(), &handshake.headers)? {
+    let ip = address(node, &handshake.headers, handshake.remote.ip());
+    let agent = text(handshake.headers.get(header::USER_AGENT), AGENT_MAX_BYTES);
+    let refused = |cause, message| refused(node, ip, &agent, cause, message);
+    let token = token(auth.token.as_ref(), &handshake.headers);
+    let identity = match token.map_err(|WrongToken| refused("token", "Invalid token"))? {
         Some(token) => match node.verifier.verify(&token).await {
             Ok(identity) => Some(identity),
             Err(error @ IdentityError::Unjudged) => {
@@ -110,14 +124,13 @@ pub async fn recognise(
             }
             Err(error) => {
                 tracing::info!(error = %error, "token refused");
-                return Err(refused(node, "token", "Invalid token"));
+                return Err(refused("token", "Invalid token"));
             }
         },
         None if node.settings.allow_anonymous => None,
-        None => return Err(refused(node, "no_token", "Authentication required")),
+        None => return Err(refused("no_token", "Authentication required")),
     };
     let session = identity.as_ref().and_then(|identity| identity.session.clone());
-    let agent = text(handshake.headers.get(header::USER_AGENT), AGENT_MAX_BYTES);
     let about = About {
         agent,
         device: device(auth.device.as_ref()),
@@ -134,7 +147,7 @@ pub async fn recognise(
         recovers,
         claim: claim(&auth).filter(|_| recovers),
         identity,
-        ip: address(node, &handshake.headers, handshake.remote.ip()),
+        ip,
         about,
     })
 }
@@ -172,27 +185,30 @@ pub fn try_again() -> ConnectError {
     }
 }
 
-/// CONNECT_ERROR, counted by its cause.
-pub fn refused(node: &Node, cause: &str, message: &str) -> ConnectError {
+/// CONNECT_ERROR, counted by its cause, and noted.
+pub fn refused(node: &Node, ip: IpAddr, agent: &str, cause: &str, message: &str) -> ConnectError {
     node.metrics.refusals.with_label_values(&[cause]).inc();
+    node.note(|| Entry::AuthFailure {
+        code: cause.to_owned(),
+        ip,
+        agent: agent.to_owned(),
+        user: None,
+    });
     ConnectError {
         message: message.to_owned(),
         data: Some(r#"{"code":"UNAUTHENTICATED"}"#.to_owned()),
     }
 }
 
+/// A token that is no text.
+struct WrongToken;
+
 /// From `auth.token`, else from the header. A token that is no string is a wrong one, not a missing one.
-fn token(auth: Option<&Value>, headers: &HeaderMap) -> Result<Option<String>, ConnectError> {
+fn token(auth: Option<&Value>, headers: &HeaderMap) -> Result<Option<String>, WrongToken> {
     match auth {
         Some(Value::String(token)) if !token.is_empty() => return Ok(Some(token.clone())),
         None | Some(Value::Null | Value::String(_)) => {}
-        Some(_) => {
-            let data = Some(r#"{"code":"UNAUTHENTICATED"}"#.to_owned());
-            return Err(ConnectError {
-                message: "Invalid token".to_owned(),
-                data,
-            });
-        }
+        Some(_) => return Err(WrongToken),
     }
     let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     Ok(bearer

@@ -25,6 +25,7 @@ pub struct Metrics {
     pub rooms: IntGaugeVec,
     pub flaps: IntCounter,
     pub revoked: IntCounter,
+    pub unnoted: IntCounter,
 }
 
 impl Metrics {
@@ -113,6 +114,10 @@ impl Metrics {
                 "realtime_revoked_connections_total",
                 "Connections that ended because their token was revoked.",
             )?,
+            unnoted: IntCounter::new(
+                "realtime_journal_lost_total",
+                "Refusals and errors that the audit trail does not hear of, since too many came at once.",
+            )?,
             rooms: IntGaugeVec::new(
                 Opts::new("realtime_local_rooms", "Rooms with sockets of this node."),
                 &["shard"],
@@ -136,6 +141,7 @@ impl Metrics {
         registry.register(Box::new(metrics.rooms.clone()))?;
         registry.register(Box::new(metrics.flaps.clone()))?;
         registry.register(Box::new(metrics.revoked.clone()))?;
+        registry.register(Box::new(metrics.unnoted.clone()))?;
         Ok(metrics)
     }
 

@@ -9,6 +9,8 @@ use super::limits::Rates;
 use super::metrics::Metrics;
 use crate::config::{CustomStatusShape, Limits, NamePatterns, Networks, Recovery};
 use crate::domain::identity::Verifier;
+use crate::domain::journal::{Entry, Journal};
+use crate::domain::restore::Gate;
 use crate::hot::Hot;
 use crate::hot::bus::Bus;
 use crate::hot::keys::Lease;
@@ -53,6 +55,10 @@ pub struct Node {
     /// The node's own connection, which readiness asks too: whoever is told that the node is ready is let in.
     pub hot: Hot,
     pub metrics: Metrics,
+    /// Nobody is let in before what Redis has lost is back.
+    pub gate: Gate,
+    /// What the audit trail hears of refusals.
+    pub journal: Journal,
     /// Newcomers are turned away once it is set.
     pub draining: Arc<AtomicBool>,
     pub connections: AtomicU64,
@@ -67,6 +73,13 @@ impl Node {
             shape: self.settings.custom_status_shape,
             tells_presence: self.settings.enable_presence,
             recovers: self.settings.recovery != Recovery::Off,
+        }
+    }
+
+    /// Notes what the audit trail is to hear, or counts that there was no place for it.
+    pub(super) fn note(&self, entry: impl FnOnce() -> Entry) {
+        if !self.journal.note(entry) {
+            self.metrics.unnoted.inc();
         }
     }
 

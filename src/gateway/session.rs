@@ -22,6 +22,7 @@ use super::protocol::{ErrorCode, Failure, ack, incoming};
 use super::recovery::{Arrival, Rejoined};
 use super::revocations::Arriving;
 use super::shard::Shard;
+use crate::domain::journal::Entry;
 use crate::domain::presence::{Connect, Facts};
 use crate::domain::{endings, presence};
 use crate::engine::{Application, CloseReason, ConnectError, Event, Handshake, Refusal, Socket};
@@ -143,11 +144,20 @@ impl Shard {
         if is_revoked() {
             if registered.is_ok() {
                 // Where even that fails, the lease runs out: nobody extends it.
-                endings::finish(&self.hot, &client.lease()).await.unwrap_or_default();
+                let cause = CloseReason::TokenExpired.as_str();
+                endings::finish(&self.hot, &client.lease(), cause)
+                    .await
+                    .unwrap_or_default();
             }
             self.listening(&client.user);
             tracing::info!(user = %client.user, "revoked token refused");
-            return Err(handshake::refused(&self.node, "revoked", "Invalid token"));
+            return Err(handshake::refused(
+                &self.node,
+                client.ip,
+                &client.about.agent,
+                "revoked",
+                "Invalid token",
+            ));
         }
         if (listening.is_err() || asked.is_err()) && registered.is_ok() {
             self.give_up(&client).await;
@@ -213,6 +223,7 @@ impl Shard {
             agent: client.about.agent.clone(),
             device: client.about.device.clone(),
             session: client.about.session.clone().unwrap_or_default(),
+            socket: client.socket.id().to_string(),
             idle: client.active.get().elapsed(),
             recovers: client.recovers,
         };
@@ -267,7 +278,10 @@ impl Shard {
                     client.socket.ack(id, &ack(data.as_deref()));
                 }
             }
-            Err(failure) => self.fail(client, event.ack, &failure),
+            Err(failure) => {
+                self.note_failure(client, label, &failure);
+                self.fail(client, event.ack, &failure);
+            }
         }
         self.show(client).await;
         self.node
@@ -275,6 +289,24 @@ impl Shard {
             .durations
             .with_label_values(&[label])
             .observe(started.elapsed().as_secs_f64());
+    }
+
+    /// What the audit trail hears of a failure: of limits, and of what was not the client's fault.
+    fn note_failure(&self, client: &Client, event: &str, failure: &Failure) {
+        match failure.code {
+            ErrorCode::RateLimited => self.node.note(|| Entry::RateLimited {
+                class: event.to_owned(),
+                ip: client.ip,
+                user: Some(client.user.clone()),
+            }),
+            ErrorCode::Unavailable => self.node.note(|| Entry::Error {
+                code: failure.code.as_str().to_owned(),
+                event: event.to_owned(),
+                connection: client.lease().connection,
+                user: client.user.clone(),
+            }),
+            _ => {}
+        }
     }
 
     /// By ack, or as the event `error`; unknown events without an ack are only counted.
@@ -328,7 +360,7 @@ impl Shard {
         let lease = client.lease();
         tracing::info!(connection = %lease.connection, user = %lease.user, reason = %reason, "disconnected");
         let ended = if is_explicit(reason) {
-            endings::finish(&self.hot, &lease).await.map(drop)
+            endings::finish(&self.hot, &lease, reason.as_str()).await.map(drop)
         } else {
             let grace = match reason {
                 CloseReason::Shutdown | CloseReason::Draining => self.node.settings.drain_grace,

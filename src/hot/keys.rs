@@ -35,6 +35,10 @@ impl Partition {
         Self::of(room.as_str())
     }
 
+    pub fn of_address(address: std::net::IpAddr) -> Self {
+        Self::of(&address.to_string())
+    }
+
     pub fn index(self) -> usize {
         usize::from(self.0)
     }
@@ -168,6 +172,16 @@ impl Keys {
 
     pub fn todo(&self, partition: Partition) -> String {
         self.plain(partition, "todo")
+    }
+
+    /// What Postgres must hear of; there as long as the partition is open.
+    pub fn outbox(&self, partition: Partition) -> String {
+        self.plain(partition, "outbox")
+    }
+
+    /// Which life of the partition's data this is.
+    pub fn restored(&self, partition: Partition) -> String {
+        self.plain(partition, "restored")
     }
 
     pub fn swept(&self, partition: Partition) -> String {
@@ -321,6 +335,11 @@ impl Keys {
     /// Whose tokens are no longer good.
     pub fn revocations(&self) -> String {
         format!("{}:{{nodes}}:revocations", self.prefix)
+    }
+
+    /// Partitions that were opened without the archive.
+    pub fn owed(&self) -> String {
+        format!("{}:{{nodes}}:owed", self.prefix)
     }
 
     /// What every node hears, in the slot of `{nodes}`.

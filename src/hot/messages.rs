@@ -104,6 +104,9 @@ fn send_call(hot: &Hot, request: &SendRequest<'_>, token: &str, again: bool) -> 
         .number(rate.map_or(0, Rate::interval_us))
         .number(rate.map_or(1, Rate::burst))
         .flag(hot.terms().only_counted)
+        .outbox(hot, Partition::of_room(room))
+        .flag(hot.terms().keeps_messages)
+        .arg(room.as_str())
 }
 
 fn sent(mut reply: Reply) -> Result<Send, HotError> {

@@ -14,8 +14,10 @@ pub mod link;
 pub mod messages;
 pub mod moderation;
 pub mod nodes;
+pub mod outbox;
 pub mod presence;
 mod reply;
+pub mod restore;
 pub mod revocations;
 pub mod rooms;
 pub mod script;
@@ -70,6 +72,10 @@ pub struct Terms {
     pub revocations: u32,
     /// What is kept of each room.
     pub history: HistoryTerms,
+    /// Most entries of one partition's outbox; 0 where there is no archive.
+    pub outbox: u32,
+    /// What is said is written to the outbox, too.
+    pub keeps_messages: bool,
     /// From the end of a connection's lease to that of the session that its client may recover.
     pub recovery_window: Duration,
 }
@@ -157,6 +163,11 @@ pub enum HotError {
 impl HotError {
     fn of(operation: &'static str, source: redis::RedisError) -> Self {
         Self::Redis { operation, source }
+    }
+
+    /// Whether the archive has to bring the partition back before anything happens in it.
+    pub fn is_restoring(&self) -> bool {
+        matches!(self, Self::Redis { source, .. } if source.code() == Some("RESTORING"))
     }
 
     /// Whether the connection went away under the call, so that it may or may not have been carried out, and a further

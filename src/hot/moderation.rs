@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use super::keys::{Lease, Partition};
+use super::outbox::Record;
 use super::reply::Reply;
 use super::script::{Call, Script, script};
 use super::{COUNT_EVERY, Hot, HotError, millis};
@@ -35,6 +36,8 @@ pub struct Act<'a> {
     pub actor: Actor<'a>,
     pub room: &'a RoomName,
     pub user: &'a UserId,
+    /// In the actor's words; for the audit trail.
+    pub reason: Option<&'a str>,
 }
 
 /// How long a ban or a mute holds.
@@ -77,8 +80,17 @@ pub enum Refusal {
     Full,
 }
 
-/// What became of an act: the connections of the user on which it takes effect.
-pub type Outcome = Result<Vec<Lease>, Refusal>;
+/// An act that was carried out.
+#[derive(Debug)]
+pub struct Done {
+    /// The connections on which it takes effect.
+    pub connections: Vec<Lease>,
+    /// Where it stands in the outbox; `None` where there is no archive, or nothing had to be changed.
+    pub record: Option<Record>,
+}
+
+/// What became of an act.
+pub type Outcome = Result<Done, Refusal>;
 
 impl Act<'_> {
     fn args(&self, call: Call) -> Call {
@@ -87,6 +99,14 @@ impl Act<'_> {
             Actor::Administration => ("", String::new()),
         };
         call.arg(actor).arg(member).arg(self.user.as_str())
+    }
+
+    fn partition(&self) -> Partition {
+        Partition::of_room(self.room)
+    }
+
+    fn why(&self) -> &str {
+        self.reason.unwrap_or_default()
     }
 }
 
@@ -112,9 +132,11 @@ pub async fn expel(hot: &Hot, act: &Act<'_>, ban: Option<Term>) -> Result<Outcom
         .number(millis(COUNT_EVERY))
         .number(millis(hot.terms().keep.max(hot.terms().history.ttl)))
         .master()
+        .outbox(hot, act.partition())
+        .arg(act.why())
         .run(hot)
         .await?;
-    outcome(&EXPEL, reply)
+    outcome(&EXPEL, reply, act.room)
 }
 
 /// Lifts the user's ban.
@@ -125,7 +147,14 @@ pub async fn unban(hot: &Hot, act: &Act<'_>) -> Result<Outcome, HotError> {
         .key(keys.room(room))
         .key(keys.room_live(room))
         .key(keys.room_policy(room));
-    outcome(&UNBAN, act.args(call).run(hot).await?)
+    let reply = act
+        .args(call)
+        .outbox(hot, act.partition())
+        .arg(room.as_str())
+        .arg(act.why())
+        .run(hot)
+        .await?;
+    outcome(&UNBAN, reply, room)
 }
 
 /// Mutes the user; `None` lifts that.
@@ -142,21 +171,32 @@ pub async fn mute(hot: &Hot, act: &Act<'_>, term: Option<Term>) -> Result<Outcom
         .args(call)
         .arg(term.map(Term::end_ms).unwrap_or_default())
         .number(POLICY_MAX)
+        .outbox(hot, act.partition())
+        .arg(room.as_str())
+        .arg(act.why())
         .run(hot)
         .await?;
-    outcome(&MUTE, reply)
+    outcome(&MUTE, reply, room)
 }
 
 /// Gives the user a role.
-pub async fn appoint(hot: &Hot, act: &Act<'_>, role: Role) -> Result<Result<(), Refusal>, HotError> {
+pub async fn appoint(hot: &Hot, act: &Act<'_>, role: Role) -> Result<Outcome, HotError> {
     let (keys, room) = (hot.keys(), act.room);
     let call = APPOINT
         .call()
         .key(keys.room(room))
         .key(keys.room_live(room))
         .key(keys.room_policy(room));
-    let reply = act.args(call).arg(role.as_str()).number(POLICY_MAX).run(hot).await?;
-    Ok(outcome(&APPOINT, reply)?.map(drop))
+    let reply = act
+        .args(call)
+        .arg(role.as_str())
+        .number(POLICY_MAX)
+        .outbox(hot, act.partition())
+        .arg(room.as_str())
+        .arg(act.why())
+        .run(hot)
+        .await?;
+    outcome(&APPOINT, reply, room)
 }
 
 /// What a room remembers of a user.
@@ -196,7 +236,7 @@ pub async fn read(hot: &Hot, room: &RoomName, limit: u32) -> Result<(u64, Vec<En
 const CLOSED_MAX: u32 = 100_000;
 
 /// Ends a room. `None`: there is none.
-pub async fn close(hot: &Hot, room: &RoomName) -> Result<Option<Vec<Lease>>, HotError> {
+pub async fn close(hot: &Hot, room: &RoomName) -> Result<Option<Done>, HotError> {
     let keys = hot.keys();
     let reply = CLOSE
         .call()
@@ -211,20 +251,22 @@ pub async fn close(hot: &Hot, room: &RoomName) -> Result<Option<Vec<Lease>>, Hot
         .key(keys.room_channel(room))
         .arg(room.as_str())
         .number(CLOSED_MAX)
+        .outbox(hot, Partition::of_room(room))
         .run(hot)
         .await?;
-    Ok(outcome(&CLOSE, reply)?.ok())
+    Ok(outcome(&CLOSE, reply, room)?.ok())
 }
 
-fn outcome(script: &Script, mut reply: Reply) -> Result<Outcome, HotError> {
+fn outcome(script: &Script, mut reply: Reply, room: &RoomName) -> Result<Outcome, HotError> {
     script.read(|| {
         Ok(match &*reply.text()? {
             "ok" => {
-                let mut leases = Vec::new();
+                let record = reply.record(Partition::of_room(room))?;
+                let mut connections = Vec::new();
                 while !reply.is_empty() {
-                    leases.extend(Lease::of_member(&reply.text()?));
+                    connections.extend(Lease::of_member(&reply.text()?));
                 }
-                Ok(leases)
+                Ok(Done { connections, record })
             }
             "missing" => Err(Refusal::Missing),
             "banned" => Err(Refusal::Banned),

@@ -5,8 +5,9 @@ mod listing;
 use std::sync::{Arc, LazyLock};
 
 use super::frame::Message;
-use super::keys::Lease;
+use super::keys::{Lease, Partition};
 use super::messages::{REPLAY_MAX, REPLAY_MAX_BYTES};
+use super::outbox::Record;
 use super::reply::{Reply, UnexpectedReply};
 use super::script::{self, Call, Script, script};
 use super::{COUNT_EVERY, Hot, HotError, millis, presence};
@@ -65,8 +66,9 @@ impl Reply {
     }
 }
 
-/// Makes a room; true where it is new, false where one of that name was there, which is returned as it is.
-pub async fn create(hot: &Hot, room: &NewRoom) -> Result<(bool, Room), HotError> {
+/// Makes a room; true where it is new, false where one of that name was there, which is returned as it is. With it where
+/// that stands in the outbox, if anything changed.
+pub async fn create(hot: &Hot, room: &NewRoom) -> Result<(bool, Room, Option<Record>), HotError> {
     let mut reply = CREATE
         .call()
         .key(hot.keys().room(&room.name))
@@ -80,13 +82,15 @@ pub async fn create(hot: &Hot, room: &NewRoom) -> Result<(bool, Room), HotError>
         .number(room.max_members.unwrap_or(0))
         .arg(new_epoch())
         .arg(room.owner.as_ref().map(UserId::as_str).unwrap_or_default())
+        .outbox(hot, Partition::of_room(&room.name))
         .run(hot)
         .await?;
-    CREATE.read(|| Ok((reply.flag()?, reply.room(room.name.clone())?)))
+    let partition = Partition::of_room(&room.name);
+    CREATE.read(|| Ok((reply.flag()?, reply.room(room.name.clone())?, reply.record(partition)?)))
 }
 
 /// A random version 4 UUID: rooms are known by one in the archive.
-fn uuid() -> String {
+pub(super) fn uuid() -> String {
     let bits = (rand::random::<u128>() & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
     let hex = format!("{bits:032x}");
     format!(
@@ -100,7 +104,7 @@ fn uuid() -> String {
 }
 
 /// A room's epoch: random, so that no two lives of a room share one.
-fn new_epoch() -> String {
+pub(super) fn new_epoch() -> String {
     format!("{:016x}", rand::random::<u64>())
 }
 
@@ -189,7 +193,7 @@ pub async fn join(hot: &Hot, request: &JoinRequest<'_>) -> Result<Join, HotError
         .key(keys.room_users(room))
         .key(keys.room_policy(room))
         .key(keys.tombstone(room, &lease.connection))
-        .key(keys.due(super::keys::Partition::of_room(room)))
+        .key(keys.due(Partition::of_room(room)))
         .key(keys.room_channel(room))
         .key(keys.room_changes(room))
         .key(keys.room_history(room))
@@ -218,7 +222,8 @@ pub async fn join(hot: &Hot, request: &JoinRequest<'_>) -> Result<Join, HotError
         .arg(request.since.map_or("", |since| &since.epoch))
         .number(request.since.map_or(0, |since| since.seq))
         .number(REPLAY_MAX)
-        .number(REPLAY_MAX_BYTES);
+        .number(REPLAY_MAX_BYTES)
+        .outbox(hot, Partition::of_room(room));
     let mut calls = vec![call];
     if request.members > 0 {
         calls.push(members_call(hot, room, None, request.members, None).reading());
@@ -285,7 +290,7 @@ fn leave_call(hot: &Hot, request: &LeaveRequest<'_>) -> Call {
         .key(keys.room_users(room))
         .key(keys.room_typing(room))
         .key(keys.tombstone(room, &lease.connection))
-        .key(keys.due(super::keys::Partition::of_room(room)))
+        .key(keys.due(Partition::of_room(room)))
         .key(keys.room_channel(room))
         .key(keys.room_changes(room))
         .key(keys.room_policy(room))
@@ -300,6 +305,7 @@ fn leave_call(hot: &Hot, request: &LeaveRequest<'_>) -> Call {
         .number(if request.ended { TOMBSTONE_MS } else { 0 })
         .number(millis(hot.terms().keep.max(hot.terms().history.ttl)))
         .master()
+        .outbox(hot, Partition::of_room(room))
 }
 
 /// Where in the room's order a leave stands: what is behind it is not for who left.
@@ -463,7 +469,7 @@ pub async fn count(hot: &Hot, room: &RoomName) -> Result<(), HotError> {
         .call()
         .key(hot.keys().room(room))
         .key(hot.keys().room_users(room))
-        .key(hot.keys().due(super::keys::Partition::of_room(room)))
+        .key(hot.keys().due(Partition::of_room(room)))
         .key(hot.keys().room_channel(room))
         .arg(room.as_str())
         .number(millis(COUNT_EVERY))

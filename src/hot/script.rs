@@ -8,6 +8,7 @@ use std::time::Instant;
 use redis::{Cmd, Value};
 use sha1::{Digest, Sha1};
 
+use super::keys::Partition;
 use super::link::Request;
 use super::reply::{Reply, UnexpectedReply};
 use super::slots;
@@ -15,6 +16,7 @@ use super::{Hot, HotError};
 
 /// The fragments that `-- @include <name>` puts in place: Redis has no modules.
 const FRAGMENTS: &[(&str, &str)] = &[
+    ("archive/_outbox", include_str!("../../lua/archive/_outbox.lua")),
     ("limits/_gcra", include_str!("../../lua/limits/_gcra.lua")),
     ("moderation/_state", include_str!("../../lua/moderation/_state.lua")),
     ("messages/_state", include_str!("../../lua/messages/_state.lua")),
@@ -74,7 +76,10 @@ impl Script {
 macro_rules! script {
     ($name:ident = $path:literal) => {
         pub(super) static $name: std::sync::LazyLock<$crate::hot::script::Script> = std::sync::LazyLock::new(|| {
-            $crate::hot::script::Script::new($path, include_str!(concat!("../../lua/", $path, ".lua")))
+            $crate::hot::script::Script::new(
+                $path,
+                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/lua/", $path, ".lua")),
+            )
         });
     };
 }
@@ -83,6 +88,8 @@ pub(super) use script;
 /// Every script, for the preload of a new connection and for the test of the header contract.
 pub fn all() -> Vec<&'static Script> {
     [
+        super::outbox::SCRIPTS,
+        super::restore::SCRIPTS,
         super::presence::SCRIPTS,
         super::explain::SCRIPTS,
         super::doctor::SCRIPTS,
@@ -136,6 +143,11 @@ impl Call {
     pub fn args(mut self, args: impl IntoIterator<Item = String>) -> Self {
         self.args.extend(args.into_iter().map(String::into_bytes));
         self
+    }
+
+    /// A key and an argument behind the others: the outbox of the partition, and its bound.
+    pub fn outbox(self, hot: &Hot, partition: Partition) -> Self {
+        self.key(hot.keys().outbox(partition)).number(hot.terms().outbox)
     }
 
     /// The replication id of the master that runs it: known only when the call is sent.

@@ -19,7 +19,7 @@ pub(super) async fn live() -> Answer {
     (StatusCode::OK, Json(json!({ "status": "alive" })))
 }
 
-/// Whether clients should be sent here: scripts run, the bus stands, not draining.
+/// Whether clients should be sent here: scripts run, the bus stands, not draining, not restoring.
 pub(super) async fn ready(Extract(state): Extract<Arc<State>>) -> Answer {
     let reason = if state.is_draining() {
         Some("draining")
@@ -28,6 +28,8 @@ pub(super) async fn ready(Extract(state): Extract<Arc<State>>) -> Answer {
         Some("redis")
     } else if !state.bus.is_up() {
         Some("bus")
+    } else if !state.gate.is_open() {
+        Some("restoring")
     } else {
         None
     };
@@ -45,7 +47,7 @@ pub(super) async fn health(Extract(state): Extract<Arc<State>>) -> Answer {
     let (redis, postgres, connections) =
         tokio::join!(redis_latency(&state), state.archive.check(), connections(&state));
     let bus = state.bus.is_up();
-    let (code, status) = match (redis, bus, postgres) {
+    let (code, status) = match (redis, bus && state.gate.is_open(), postgres) {
         (None, ..) => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy"),
         (Some(_), true, PostgresHealth::Off | PostgresHealth::Up) => (StatusCode::OK, "healthy"),
         (Some(_), ..) => (StatusCode::OK, "degraded"),

@@ -22,6 +22,7 @@ use prometheus::Registry;
 use tower::ServiceExt as _;
 
 use crate::archive::Archive;
+use crate::domain::restore::Gate;
 use crate::hot::Hot;
 use crate::hot::bus::Bus;
 use crate::types::NodeId;
@@ -37,6 +38,8 @@ pub struct State {
     pub bus: Bus,
     /// Asked whether it answers.
     pub archive: Archive,
+    /// Whether what Redis has lost is back.
+    pub gate: Gate,
     /// What `/metrics` prints.
     pub registry: Registry,
     /// This node.

@@ -5,8 +5,10 @@ pub mod beat;
 pub mod drift;
 mod fetch;
 pub mod heartbeat;
+pub mod journal;
 pub mod key_set;
 mod metrics;
+pub mod restore;
 pub mod sweep;
 
 pub use self::metrics::Metrics;

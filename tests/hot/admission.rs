@@ -155,7 +155,7 @@ async fn a_refused_rejoin_leaves_no_ghost() {
         stage.try_join(&alice, &lobby, false).await.unwrap_err(),
         JoinRefusal::Banned
     );
-    endings::finish(&stage.hot, &alice).await.unwrap();
+    endings::finish(&stage.hot, &alice, "asked").await.unwrap();
     assert_eq!(stage.users_of(&lobby).await, SILENCE);
 }
 
@@ -169,7 +169,7 @@ async fn an_ended_connection_cannot_join_late() {
     let presence::Enter::Entered(seen) = presence::enter(&stage.hot, &alice, &lobby).await.unwrap() else {
         panic!("it lives");
     };
-    endings::finish(&stage.hot, &alice).await.unwrap();
+    endings::finish(&stage.hot, &alice, "asked").await.unwrap();
     let request = JoinRequest {
         lease: &alice,
         room: &lobby,

@@ -194,7 +194,9 @@ async fn a_return_from_grace_stays_away_and_a_return_from_offline_does_not() {
     presence::lose(&stage.hot, &alice, GRACE, "test").await.unwrap();
     assert!(stage.connect(&lease("alice", 2)).await.is_idle(), "no hand was at it");
     for number in 1..=2 {
-        endings::finish(&stage.hot, &lease("alice", number)).await.unwrap();
+        endings::finish(&stage.hot, &lease("alice", number), "asked")
+            .await
+            .unwrap();
     }
     assert_eq!(away_at(&stage, &alice).await, None);
     assert_eq!(stage.connect(&lease("alice", 3)).await.status, Status::Online);

@@ -240,7 +240,7 @@ pub async fn two_nodes(stage: &Stage) {
     let come_and_go = people.iter().map(async |lease| {
         stage.connect(lease).await;
         stage.join(lease, &lobby).await;
-        endings::finish(&stage.hot, lease).await.unwrap();
+        endings::finish(&stage.hot, lease, "asked").await.unwrap();
     });
     futures_util::future::join_all(come_and_go).await;
     let one = ears[0].heard_in(stage, &lobby).await;

@@ -315,9 +315,20 @@ fn the_key_table_has_every_key_and_no_other() {
     assert_eq!(built, listed);
     assert_eq!(
         lasting_keys(),
-        ["node.ends", "nodes", "room", "room.policy", "swept", "todo", "user"]
-            .map(str::to_owned)
-            .into()
+        [
+            "node.ends",
+            "nodes",
+            "outbox",
+            "owed",
+            "restored",
+            "room",
+            "room.policy",
+            "swept",
+            "todo",
+            "user"
+        ]
+        .map(str::to_owned)
+        .into()
     );
 }
 

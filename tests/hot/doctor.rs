@@ -87,7 +87,10 @@ async fn a_step_under_way_is_no_drift() {
     let (alice, lobby) = (lease("alice", 1), stage.room("lobby").await);
     stage.connect(&alice).await;
     stage.join(&alice, &lobby).await;
-    presence::finish(&stage.hot, &alice).await.unwrap().expect("it lived");
+    presence::finish(&stage.hot, &alice, "asked")
+        .await
+        .unwrap()
+        .expect("it lived");
     stage.make_todos_old(&alice.user).await;
     let (found, _) = tokio::join!(examine(&stage.hot), stage.sweep());
     assert_eq!(found.unwrap(), BTreeSet::new());
@@ -167,7 +170,7 @@ async fn a_connection_is_whole_or_not_there() {
     }
     presence::lose(&stage.hot, &alice, GRACE, "test").await.unwrap();
     assert_eq!(pieces(&stage, &alice, false).await, WHOLE, "grace holds as well");
-    presence::finish(&stage.hot, &alice).await.unwrap();
+    presence::finish(&stage.hot, &alice, "asked").await.unwrap();
     assert_eq!(pieces(&stage, &alice, false).await, NOTHING);
 }
 
@@ -184,7 +187,7 @@ async fn what_is_not_whole_is_adopted_and_ends_like_any_connection() {
     assert_eq!(pieces(&stage, &alice, false).await, broken);
     assert_eq!(pieces(&stage, &alice, true).await, broken, "as it was found");
     assert_eq!(pieces(&stage, &alice, true).await, WHOLE, "a repeat");
-    assert!(presence::finish(&stage.hot, &alice).await.unwrap().is_some());
+    assert!(presence::finish(&stage.hot, &alice, "asked").await.unwrap().is_some());
     assert_eq!(pieces(&stage, &alice, false).await, NOTHING);
 }
 

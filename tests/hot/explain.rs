@@ -69,7 +69,7 @@ async fn a_life_is_explained() {
         .let_run_out(stage.keys().grace(partition(&phone)), &phone.encode())
         .await;
     stage.sweep().await;
-    endings::finish(&stage.hot, &laptop).await.unwrap();
+    endings::finish(&stage.hot, &laptop, "asked").await.unwrap();
     let (rule, explained) = explain(&stage.hot, &phone.user).await.unwrap();
     assert_eq!((rule, explained.connections.len()), (Rule::NotConnected, 0));
     assert_eq!(
@@ -133,7 +133,7 @@ async fn nobody_is_explained_as_nobody_and_leaves_nothing() {
     assert!(explained.log.is_empty());
     let ghost = lease("anon:x", 1);
     stage.connect(&ghost).await;
-    endings::finish(&stage.hot, &ghost).await.unwrap();
+    endings::finish(&stage.hot, &ghost, "asked").await.unwrap();
     assert!(explain(&stage.hot, &ghost.user).await.unwrap().1.log.is_empty());
     stage.end_everybody().await;
     assert!(!stage.keys_left().await.iter().any(|(key, _)| key.contains("user")));

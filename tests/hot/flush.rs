@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use nself_realtime::domain::{endings, limits, rooms as domain_rooms};
 use nself_realtime::hot::moderation::{self, Act, Actor, Term};
+use nself_realtime::hot::outbox::{self, Note};
 use nself_realtime::hot::presence::{self, Choice};
+use nself_realtime::hot::restore::{self, LostRoom, LostStatus};
 use nself_realtime::hot::revocations::Subject;
 use nself_realtime::hot::typing::{self, Mark};
 use nself_realtime::hot::{doctor, explain, healing, messages, nodes, revocations, rooms, script, sessions};
@@ -183,7 +185,7 @@ pub async fn call_every_script(stage: &Stage, forgetful: bool) {
     forget().await;
     stage.sweep().await;
     forget().await;
-    assert!(presence::finish(hot, &alice).await.unwrap().is_some());
+    assert!(presence::finish(hot, &alice, "asked").await.unwrap().is_some());
     forget().await;
     assert!(
         nodes::beat(hot, &alice.node, "{}", Duration::from_secs(6))
@@ -208,6 +210,7 @@ pub async fn call_every_script(stage: &Stage, forgetful: bool) {
     assert!(revocations::check(hot, &alice.user, None).await.unwrap().0.is_some());
     forget().await;
     assert_eq!(revocations::since(hot, GRACE).await.unwrap().len(), 1);
+    call_archive(stage, &forget).await;
 
     let (called, failed) = stage.calls();
     // Within a pipeline the first script alone is measured.
@@ -221,12 +224,54 @@ pub async fn call_every_script(stage: &Stage, forgetful: bool) {
     assert!((failed - 0.0).abs() < f64::EPSILON, "{failed} calls failed");
 }
 
+async fn call_archive(stage: &Stage, forget: impl AsyncFn()) {
+    let (hot, partition) = (&stage.hot, partition(&lease("nobody", 1)));
+    forget().await;
+    assert_eq!(
+        outbox::open(hot, &[partition]).await.unwrap(),
+        0,
+        "without an archive all are open"
+    );
+    forget().await;
+    let note = Note {
+        partition,
+        kind: "error",
+        what: "{}".to_owned(),
+    };
+    outbox::note_all(hot, &[note]).await.unwrap();
+    forget().await;
+    let lost = LostRoom {
+        name: room("restored"),
+        id: String::new(),
+        kind: "channel".to_owned(),
+        visibility: "public".to_owned(),
+        max_members: 0,
+        created_ms: now_ms(),
+        is_auto: true,
+        owner: None,
+        policy: vec![(user("nobody"), r#"{"ban":0}"#.to_owned())],
+    };
+    restore::rooms(hot, &[lost]).await.unwrap();
+    forget().await;
+    let lost = LostStatus {
+        user: user("nobody"),
+        version: 1,
+        chosen: Some("online".to_owned()),
+        text: None,
+        emoji: None,
+        until_ms: 0,
+        seen_ms: 0,
+    };
+    restore::statuses(hot, &[lost]).await.unwrap();
+}
+
 async fn call_moderation(stage: &Stage, room: &RoomName, forget: impl AsyncFn()) {
     let (hot, nobody) = (&stage.hot, user("nobody"));
     let act = Act {
         actor: Actor::Administration,
         room,
         user: &nobody,
+        reason: None,
     };
     moderation::expel(hot, &act, Some(Term::Forever))
         .await
@@ -281,5 +326,5 @@ async fn a_join_shows_the_joiner_when_its_script_alone_was_forgotten() {
     rooms::members(&stage.hot, &nowhere, None, 10, &alice).await.unwrap();
     let joined = stage.join(&alice, &lobby).await;
     assert_eq!(joined.members.len(), 1);
-    endings::finish(&stage.hot, &alice).await.unwrap();
+    endings::finish(&stage.hot, &alice, "asked").await.unwrap();
 }

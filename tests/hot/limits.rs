@@ -201,9 +201,9 @@ async fn what_is_in_grace_is_no_reason_to_turn_its_user_away() {
             .unwrap()
     };
     assert!(matches!(again(5).await, Connect::Full));
-    presence::finish(&stage.hot, &lease("alice", 1)).await.unwrap();
+    presence::finish(&stage.hot, &lease("alice", 1), "asked").await.unwrap();
     stage.connect(&lease("alice", 5)).await;
-    presence::finish(&stage.hot, &lease("alice", 2)).await.unwrap();
+    presence::finish(&stage.hot, &lease("alice", 2), "asked").await.unwrap();
     stage.connect(&lease("alice", 6)).await;
     assert!(matches!(again(7).await, Connect::Full), "a third that lives");
 }

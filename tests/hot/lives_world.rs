@@ -193,7 +193,7 @@ impl World {
     async fn closed(&mut self, process: usize, id: u32, lease: &Lease, explicit: bool) {
         let hot = &self.hots[process];
         if explicit {
-            let (ended, repeated) = again(async || endings::finish(hot, lease).await).await;
+            let (ended, repeated) = again(async || endings::finish(hot, lease, "asked").await).await;
             if repeated {
                 self.take_over().await;
             }

@@ -30,6 +30,7 @@ mod messages;
 mod model;
 mod moderation;
 mod nodes;
+mod outbox;
 mod presence;
 mod put_back;
 mod revocations;

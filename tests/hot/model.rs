@@ -195,7 +195,7 @@ impl Product {
             Step::Lose(tab) => drop(presence::lose(hot, &model.lease(tab), GRACE, "test").await.unwrap()),
             Step::Join(tab, room) => drop(stage.try_join(&model.lease(tab), &self.rooms[room], false).await),
             Step::Leave(tab, room) => drop(rooms::leave(hot, &model.lease(tab), &self.rooms[room]).await.unwrap()),
-            Step::Finish(tab) => drop(endings::finish(hot, &model.lease(tab)).await.unwrap()),
+            Step::Finish(tab) => drop(endings::finish(hot, &model.lease(tab), "asked").await.unwrap()),
             Step::RunOut(tab) => {
                 let lease = model.lease(tab);
                 for key in [
@@ -210,7 +210,7 @@ impl Product {
             }
             Step::HalfFinish(tab) => {
                 let lease = model.lease(tab);
-                let finished = presence::finish(hot, &lease).await.unwrap();
+                let finished = presence::finish(hot, &lease, "asked").await.unwrap();
                 if finished.is_some_and(|finished| finished.todo.is_some()) {
                     // Not yet old, however long this takes.
                     stage.date_todos(&lease.user, now_ms() + 3_600_000).await;
@@ -335,7 +335,10 @@ async fn a_crowd_that_comes_and_goes_at_once_is_told_in_turns() {
                     rooms::join(&hot, &lease, room, options).await.unwrap().unwrap();
                 }
                 rooms::leave(&hot, &lease, &rooms[life % 2]).await.unwrap();
-                let (one, other) = tokio::join!(endings::finish(&hot, &lease), endings::finish(&hot, &lease));
+                let (one, other) = tokio::join!(
+                    endings::finish(&hot, &lease, "asked"),
+                    endings::finish(&hot, &lease, "asked")
+                );
                 assert!(one.unwrap() != other.unwrap(), "one of two ends ends it");
             }
         }

@@ -18,6 +18,7 @@ fn by<'a>(actor: &'a Lease, room: &'a RoomName, user: &'a UserId) -> Act<'a> {
         actor: Actor::Member(actor),
         room,
         user,
+        reason: None,
     }
 }
 
@@ -26,6 +27,7 @@ fn by_administration<'a>(room: &'a RoomName, user: &'a UserId) -> Act<'a> {
         actor: Actor::Administration,
         room,
         user,
+        reason: None,
     }
 }
 
@@ -65,7 +67,10 @@ fn reach(nodes: &[(&str, u64)]) -> Receipt {
         node: node(id),
         sockets,
     };
-    nodes.iter().map(reach).collect()
+    Receipt {
+        reach: nodes.iter().map(reach).collect(),
+        record: None,
+    }
 }
 
 #[tokio::test]
@@ -97,7 +102,7 @@ async fn a_kick_takes_every_connection_and_is_told_once() {
     let receipt = moderation::kick(&stage.hot, &kick).await.unwrap().unwrap();
     assert_eq!(receipt, reach(&[("n0", 1), ("n1", 2)]));
     let again = moderation::kick(&stage.hot, &kick).await.unwrap().unwrap();
-    assert_eq!(again, [], "a repeat finds nobody");
+    assert_eq!(again.reach, [], "a repeat finds nobody");
     assert_eq!(
         words(&ear.heard_in(&stage, &lobby).await),
         ["typing t[]", "left bob kicked"]
@@ -139,7 +144,7 @@ async fn a_ban_keeps_out_until_its_end_or_its_lifting() {
         Some(serde_json::json!({"ban": 0})),
         "powers go with a ban"
     );
-    assert_eq!(moderation::unban(&stage.hot, &act).await.unwrap(), Ok(vec![]));
+    assert_eq!(moderation::unban(&stage.hot, &act).await.unwrap(), Ok(reach(&[])));
     assert_eq!(
         policy_of(&stage, &lobby, "bob").await,
         None,

@@ -40,6 +40,7 @@ async fn a_connection_is_a_lease_with_a_record() {
         session: "s1".into(),
         idle: Duration::ZERO,
         recovers: false,
+        socket: "its-socket".to_owned(),
     };
     let before_ms = now_ms();
     let connected = presence::connect(&stage.hot, &alice, &facts, None).await.unwrap();
@@ -110,9 +111,9 @@ async fn a_second_tab_is_no_news() {
     stage.connect(&first).await;
     let mut ear = Ear::of_user(&stage, &first.user).await;
     stage.connect(&second).await;
-    endings::finish(&stage.hot, &first).await.unwrap();
+    endings::finish(&stage.hot, &first, "asked").await.unwrap();
     assert_eq!(words(&ear.heard_of(&stage, &first.user).await), [] as [&str; 0]);
-    endings::finish(&stage.hot, &second).await.unwrap();
+    endings::finish(&stage.hot, &second, "asked").await.unwrap();
     assert_eq!(words(&ear.heard_of(&stage, &first.user).await), ["offline alice"]);
 }
 
@@ -130,7 +131,7 @@ async fn one_user_has_so_many_connections_and_no_more() {
     assert_eq!(leased_until(&stage, &third).await, None);
     stage.connect(&lease("alice", 2)).await; // a repeat is not another one
     stage.connect(&lease("bob", 1)).await;
-    presence::finish(&stage.hot, &lease("alice", 1)).await.unwrap();
+    presence::finish(&stage.hot, &lease("alice", 1), "asked").await.unwrap();
     stage.connect(&third).await;
 }
 
@@ -234,20 +235,23 @@ async fn finishing_ends_once() {
     let mut ear = Ear::of_user(&stage, &alice.user).await;
     stage.connect(&alice).await;
     stage.join(&alice, &lobby).await;
-    let finished = presence::finish(&stage.hot, &alice).await.unwrap().expect("it lived");
+    let finished = presence::finish(&stage.hot, &alice, "asked")
+        .await
+        .unwrap()
+        .expect("it lived");
     assert_eq!(finished.rooms, [lobby]);
     assert!(finished.todo.is_some());
     let offline = finished.changed.expect("the last connection");
     assert_eq!(offline.status, Status::Offline);
     assert!(offline.seen_ms.unwrap() <= now_ms());
-    assert!(presence::finish(&stage.hot, &alice).await.unwrap().is_none());
+    assert!(presence::finish(&stage.hot, &alice, "asked").await.unwrap().is_none());
     assert_eq!(
         words(&ear.heard_of(&stage, &alice.user).await),
         ["online alice", "offline alice"]
     );
     assert_eq!(presence::count_connections(&stage.hot).await.unwrap(), 0);
     assert!(
-        presence::finish(&stage.hot, &lease("nobody", 1))
+        presence::finish(&stage.hot, &lease("nobody", 1), "asked")
             .await
             .unwrap()
             .is_none()
@@ -293,7 +297,7 @@ async fn a_plain_user_s_record_expires_and_comes_back_with_the_user() {
     let alice = lease("alice", 1);
     let key = stage.keys().user(&alice.user);
     let first = stage.connect(&alice).await;
-    presence::finish(&stage.hot, &alice).await.unwrap();
+    presence::finish(&stage.hot, &alice, "asked").await.unwrap();
     let ttl: i64 = stage.ask("PTTL", &key).await;
     assert!((90_000..=100_000).contains(&ttl), "{ttl}");
     let second = stage.connect(&lease("alice", 2)).await;
@@ -313,7 +317,7 @@ async fn nothing_of_an_anonymous_user_stays() {
         until_ms: None,
     };
     presence::update(&stage.hot, &nobody, &choice).await.unwrap();
-    endings::finish(&stage.hot, &nobody).await.unwrap();
+    endings::finish(&stage.hot, &nobody, "asked").await.unwrap();
     let ttl: i64 = stage.ask("PTTL", stage.keys().user(&nobody.user)).await;
     assert!(ttl == -2 || (0..=1).contains(&ttl), "{ttl}");
     stage.assert_only_lasting_keys_last().await;
@@ -407,7 +411,7 @@ async fn with_the_audience_all_presence_goes_to_the_partition_s_channel() {
     let topic = Topic::Presence(partition(&alice));
     let mut ear = Ear::open(&stage, &[topic.clone(), Topic::User(alice.user.clone())]).await;
     stage.connect(&alice).await;
-    endings::finish(&stage.hot, &alice).await.unwrap();
+    endings::finish(&stage.hot, &alice, "asked").await.unwrap();
     assert_eq!(
         words(&ear.heard(&stage, &topic).await),
         ["online alice", "offline alice"]
@@ -434,7 +438,7 @@ async fn odd_user_ids_are_people_like_others() {
     assert_eq!(stage.users_of(&lobby).await.len(), ODD_NAMES.len());
     for id in ODD_NAMES {
         for number in 1..=2 {
-            endings::finish(&stage.hot, &lease(id, number)).await.unwrap();
+            endings::finish(&stage.hot, &lease(id, number), "asked").await.unwrap();
         }
         assert_eq!(look_up(&stage, id).await, (Status::Offline, Vec::new()), "{id:?}");
     }

@@ -33,7 +33,7 @@ async fn a_room_is_made_once() {
         max_members: Some(7),
         owner: None,
     };
-    let Created::New(made) = domain::create(&stage.hot, &new).await.unwrap() else {
+    let Created::New(made) = domain::create(&stage.hot, &new).await.unwrap().0 else {
         panic!("there was none");
     };
     assert_eq!(
@@ -47,7 +47,7 @@ async fn a_room_is_made_once() {
         ..new.clone()
     };
     assert_eq!(
-        domain::create(&stage.hot, &other).await.unwrap(),
+        domain::create(&stage.hot, &other).await.unwrap().0,
         Created::Existing(made),
         "it stays as it is"
     );
@@ -185,7 +185,7 @@ async fn a_leave_says_why_and_what_became_of_the_user() {
         assert_eq!(said, ["joined alice".to_owned(), format!("left alice {reason}")]);
     }
     stage.join(&alice, &lobby).await;
-    endings::finish(&stage.hot, &alice).await.unwrap();
+    endings::finish(&stage.hot, &alice, "asked").await.unwrap();
     let events = ear.heard_in(&stage, &lobby).await;
     let with_presence = matches!(&events[1], BusEvent::Left { presence: Some(presence), .. }
         if presence.status == Status::Offline);
@@ -200,7 +200,7 @@ async fn the_end_of_an_earlier_connection_says_nothing_of_who_is_back() {
     stage.connect(&before).await;
     stage.join(&before, &lobby).await;
     let mut ear = Ear::of_room(&stage, &lobby).await;
-    let ended = presence::finish(&stage.hot, &before).await.unwrap().unwrap();
+    let ended = presence::finish(&stage.hot, &before, "asked").await.unwrap().unwrap();
     assert_eq!(ended.changed.as_ref().unwrap().status, Status::Offline);
     stage.connect(&after).await;
     stage.join(&after, &lobby).await;
@@ -316,7 +316,7 @@ async fn a_large_room_hears_counts_and_not_too_often() {
 
     a_second_passes().await;
     for lease in &all {
-        endings::finish(&stage.hot, lease).await.unwrap();
+        endings::finish(&stage.hot, lease, "asked").await.unwrap();
     }
     let said = words(&ear.heard_in(&stage, &lobby).await);
     assert_eq!(said, ["count 4", "left d disconnected", "left e disconnected"]);
@@ -362,7 +362,7 @@ async fn odd_room_names_are_rooms_like_others() {
         until_ms: None,
     };
     domain_presence::choose(&stage.hot, &alice, &busy).await.unwrap();
-    endings::finish(&stage.hot, &alice).await.unwrap();
+    endings::finish(&stage.hot, &alice, "asked").await.unwrap();
     let heard = words(&ear.heard_in(&stage, &room(ODD_NAMES[0])).await);
     assert_eq!(heard, ["busy alice", "left alice disconnected"]);
     for name in ODD_NAMES {

@@ -229,7 +229,7 @@ async fn a_session_outlives_its_connection_for_a_while_unless_the_end_was_wanted
         .unwrap();
     stage.sweep().await;
     assert!((90_000..=100_000).contains(&ttl(&alice).await), "{}", ttl(&alice).await);
-    endings::finish(&stage.hot, &bob).await.unwrap();
+    endings::finish(&stage.hot, &bob, "asked").await.unwrap();
     assert_eq!(ttl(&bob).await, -2);
 }
 
@@ -252,7 +252,7 @@ async fn whoever_comes_back_takes_the_session_and_the_end_of_the_old_connection_
     sessions::keep(&stage.hot, &before, &stage.room("den").await, &since)
         .await
         .unwrap();
-    endings::finish(&stage.hot, &before).await.unwrap();
+    endings::finish(&stage.hot, &before, "asked").await.unwrap();
     assert_eq!(
         look(&stage, &after, None).await,
         places(&[("lobby", 0)]),

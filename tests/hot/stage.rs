@@ -54,6 +54,8 @@ pub fn terms() -> Terms {
             bytes: 1024 * 1024,
             ttl: Duration::from_secs(3_600),
         },
+        outbox: 0,
+        keeps_messages: false,
         recovery_window: Duration::from_secs(120),
     }
 }

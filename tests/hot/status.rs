@@ -103,7 +103,9 @@ async fn a_choice_outlives_tabs_and_connections() {
         "a second tab wipes nothing"
     );
     for number in 1..=2 {
-        presence::finish(&stage.hot, &lease("alice", number)).await.unwrap();
+        presence::finish(&stage.hot, &lease("alice", number), "asked")
+            .await
+            .unwrap();
     }
     assert_eq!(seen(&stage, "alice").await.status, Status::Offline);
     let ttl: i64 = stage.ask("PTTL", stage.keys().user(&user("alice"))).await;
@@ -126,8 +128,8 @@ async fn the_invisible_come_and_go_unseen() {
     assert!(told.presence.seen_ms.unwrap() <= now_ms());
     let mut beside = Ear::of_user(&stage, &alice.user).await;
     stage.connect(&lease("alice", 2)).await;
-    endings::finish(&stage.hot, &alice).await.unwrap();
-    endings::finish(&stage.hot, &lease("alice", 2)).await.unwrap();
+    endings::finish(&stage.hot, &alice, "asked").await.unwrap();
+    endings::finish(&stage.hot, &lease("alice", 2), "asked").await.unwrap();
     stage.connect(&lease("alice", 3)).await;
     assert_eq!(words(&beside.heard_of(&stage, &alice.user).await), SILENCE);
 }
@@ -149,7 +151,7 @@ async fn versions_only_rise_also_when_the_clock_goes_back() {
         assert!(told.presence.version > at_least.max(last), "{told:?} after {last}");
         last = told.presence.version;
     }
-    let gone = presence::finish(&stage.hot, &alice)
+    let gone = presence::finish(&stage.hot, &alice, "asked")
         .await
         .unwrap()
         .unwrap()
@@ -241,7 +243,7 @@ async fn a_custom_status_that_ends_after_its_user_leaves_a_plain_record() {
         ..lunch(Some(now_ms() + 100_000))
     };
     presence::update(&stage.hot, &alice, &status).await.unwrap();
-    presence::finish(&stage.hot, &alice).await.unwrap();
+    presence::finish(&stage.hot, &alice, "asked").await.unwrap();
     let key = stage.keys().user(&alice.user);
     assert_eq!(stage.ask::<i64>("PTTL", &key).await, -1, "kept for its custom status");
     stage
@@ -375,8 +377,8 @@ async fn the_last_of_two_tabs_that_end_at_once_turns_the_user_offline_in_any_ord
         stage.join(lease, &lobby).await;
     }
     let mut ear = Ear::of_room(&stage, &lobby).await;
-    let one = presence::finish(&stage.hot, &first).await.unwrap().unwrap();
-    let other = presence::finish(&stage.hot, &last).await.unwrap().unwrap();
+    let one = presence::finish(&stage.hot, &first, "asked").await.unwrap().unwrap();
+    let other = presence::finish(&stage.hot, &last, "asked").await.unwrap().unwrap();
     assert!(one.changed.is_none() && other.changed.is_some());
     for (lease, presence) in [(&last, other.changed.as_ref()), (&first, None)] {
         for _repeat in 0..2 {

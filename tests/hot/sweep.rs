@@ -65,7 +65,10 @@ async fn leaves_that_were_left_undone_are_taken_over() {
     }
     let mut in_red = Ear::of_room(&stage, &red).await;
     // The node ends the connection, and dies before it leaves the rooms.
-    presence::finish(&stage.hot, &alice).await.unwrap().expect("it lived");
+    presence::finish(&stage.hot, &alice, "asked")
+        .await
+        .unwrap()
+        .expect("it lived");
     assert_eq!(stage.sweep().await.taken_over, 0, "its node may still be at it");
     assert_eq!(words(&in_red.heard_in(&stage, &red).await), SILENCE);
     stage.make_todos_old(&alice.user).await;
@@ -85,7 +88,10 @@ async fn a_step_taken_twice_is_told_once() {
     stage.connect(&alice).await;
     stage.join(&alice, &lobby).await;
     let mut ear = Ear::of_room(&stage, &lobby).await;
-    presence::finish(&stage.hot, &alice).await.unwrap().expect("it lived");
+    presence::finish(&stage.hot, &alice, "asked")
+        .await
+        .unwrap()
+        .expect("it lived");
     stage.make_todos_old(&alice.user).await;
     let (one, other) = tokio::join!(stage.sweep(), stage.sweep());
     assert!(one.taken_over + other.taken_over >= 1);

@@ -197,12 +197,12 @@ async fn marks_go_with_their_user() {
         start(&stage, lease, &lobby, "t1").await;
     }
     let mut ear = Ear::of_room(&stage, &lobby).await;
-    endings::finish(&stage.hot, &all[0]).await.unwrap();
+    endings::finish(&stage.hot, &all[0], "asked").await.unwrap();
     let mut said = words(&ear.heard_in(&stage, &lobby).await);
     assert_eq!(said.pop().unwrap(), "left al disconnected");
     said.sort();
     assert_eq!(said, ["typing [alice]", "typing t1[alice]"]);
-    endings::finish(&stage.hot, &all[1]).await.unwrap();
+    endings::finish(&stage.hot, &all[1], "asked").await.unwrap();
     assert!(!stage.ask::<bool>("EXISTS", stage.keys().room_typing(&lobby)).await);
     stage
         .let_run_out(stage.keys().due(Partition::of_room(&lobby)), "typing\0lobby")
@@ -255,7 +255,7 @@ async fn a_room_holds_a_hundred_marks() {
         ["typing t0[alice]"],
         "the known are extended"
     );
-    endings::finish(&stage.hot, &alice).await.unwrap();
+    endings::finish(&stage.hot, &alice, "asked").await.unwrap();
     assert!(!stage.ask::<bool>("EXISTS", stage.keys().room_typing(&lobby)).await);
 }
 

@@ -71,6 +71,7 @@ impl OnUser {
             actor: Actor::Administration,
             room: &self.name,
             user: &self.user,
+            reason: None,
         }
     }
 
@@ -121,6 +122,7 @@ pub(super) async fn appoint(hot: &Hot, options: &Appointment) -> Result<(), Erro
         actor: Actor::Administration,
         room: name,
         user,
+        reason: None,
     };
     let appointed = moderation::appoint(hot, &act, *role).await?;
     appointed.map_err(|refusal| refused(name, refusal))?;
@@ -143,6 +145,7 @@ pub(super) async fn close(hot: &Hot, options: &Closing) -> Result<(), Error> {
 fn show(done: &str, receipt: &Receipt, json: bool) {
     if json {
         let nodes: Vec<_> = receipt
+            .reach
             .iter()
             .map(|reach| json!({ "node": reach.node.as_str(), "sockets": reach.sockets }))
             .collect();
@@ -150,7 +153,7 @@ fn show(done: &str, receipt: &Receipt, json: bool) {
         return;
     }
     say!("✓ {done}");
-    for reach in receipt {
+    for reach in &receipt.reach {
         say!("  {:<40} {:>8} sockets", reach.node.as_str(), reach.sockets);
     }
 }

@@ -62,7 +62,7 @@ pub async fn role(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     authorise(turn).await?;
     let lease = turn.client.lease();
     match moderation::appoint(&turn.shard.hot, &asked.act(&lease), role).await {
-        Ok(Ok(())) => Ok(Outcome::Done(None)),
+        Ok(Ok(_)) => Ok(Outcome::Done(None)),
         Ok(Err(refusal)) => Err(refused(refusal)),
         Err(error) => Err(turn.unavailable(error)),
     }
@@ -77,6 +77,7 @@ async fn authorise(turn: &Turn<'_>) -> Result<(), Failure> {
 struct Asked {
     room: RoomName,
     user: UserId,
+    reason: Option<String>,
 }
 
 impl Asked {
@@ -85,15 +86,14 @@ impl Asked {
             actor: Actor::Member(lease),
             room: &self.room,
             user: &self.user,
+            reason: self.reason.as_deref(),
         }
     }
 }
 
-/// The reason is read for its bounds; the audit trail will keep it.
 fn decode(fields: &mut Fields) -> Result<Asked, Failure> {
-    let (room, user) = (fields.room()?, fields.user()?);
-    let _reason = fields.reason()?;
-    Ok(Asked { room, user })
+    let (room, user, reason) = (fields.room()?, fields.user()?, fields.reason()?);
+    Ok(Asked { room, user, reason })
 }
 
 /// Whether the end is in the future, Redis' clock decides.
@@ -104,6 +104,7 @@ fn decode_term(fields: &mut Fields) -> Result<Term, Failure> {
 fn receipt(turn: &Turn<'_>, outcome: Result<Result<Receipt, Refusal>, HotError>) -> Handled {
     let receipt = outcome.map_err(|error| turn.unavailable(error))?.map_err(refused)?;
     let nodes: Vec<Value> = receipt
+        .reach
         .iter()
         .map(|reach| json!({ "node": reach.node.as_str(), "sockets": reach.sockets }))
         .collect();

@@ -8,6 +8,7 @@ use super::super::payload::Incoming;
 use super::super::protocol::{ErrorCode, Failure};
 use super::{Handled, Outcome, Turn};
 use crate::domain::identity::{Identity, IdentityError};
+use crate::domain::journal::Entry;
 use crate::domain::limits::Class;
 use crate::domain::presence;
 
@@ -84,6 +85,14 @@ pub async fn refresh(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
 
 /// Said by `auth:error`, and by the ack where one is waited for.
 fn refuse(turn: &Turn<'_>, failure: Failure) -> Handled {
+    if failure.code == ErrorCode::Unauthenticated {
+        turn.shard.node.note(|| Entry::AuthFailure {
+            code: "refresh".to_owned(),
+            ip: turn.client.ip,
+            agent: turn.client.about.agent.clone(),
+            user: Some(turn.client.user.clone()),
+        });
+    }
     turn.client.socket.send(&outgoing::auth_error(&failure));
     if turn.ack.is_some() {
         return Err(failure);
