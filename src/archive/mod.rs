@@ -2,6 +2,8 @@
 //!
 //! Nothing here is on a client's path: a Postgres that is away is a line in `/health`, never an error of an event.
 
+pub mod chain;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
