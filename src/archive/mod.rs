@@ -3,14 +3,18 @@
 //! Nothing here is on a client's path: a Postgres that is away is a line in `/health`, never an error of an event.
 
 pub mod chain;
+pub mod query;
+mod trouble;
+pub mod verify;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bb8_postgres::PostgresConnectionManager;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tokio_postgres::NoTls;
 
+use self::trouble::Trouble;
 use crate::config::SecretUrl;
 
 type Pool = bb8::Pool<PostgresConnectionManager<NoTls>>;
@@ -21,6 +25,8 @@ const CHECK_LIFE: Duration = Duration::from_secs(3);
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Connections that this node keeps to Postgres, at most.
 const MAX_CONNECTIONS: u32 = 4;
+/// Those of them that questions may hold at a time.
+const QUESTIONS_MAX: usize = 2;
 
 /// What is known of Postgres.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +53,8 @@ pub struct ArchiveError {
 #[derive(Clone)]
 pub struct Archive {
     pool: Option<Pool>,
+    questions: Arc<Semaphore>,
+    trouble: Trouble,
     last: Arc<Mutex<Option<(Instant, PostgresHealth)>>>,
 }
 
@@ -54,9 +62,12 @@ impl Archive {
     /// Makes the pool; connects when first asked, so a Postgres that is away holds up nobody. Fails when the URL is
     /// none that Postgres understands.
     pub fn new(url: Option<&SecretUrl>) -> Result<Self, ArchiveError> {
-        let pool = url.map(pool).transpose()?;
+        let trouble = Trouble::default();
+        let pool = url.map(|url| pool(url, &trouble)).transpose()?;
         Ok(Self {
             pool,
+            questions: Arc::new(Semaphore::new(QUESTIONS_MAX)),
+            trouble,
             last: Arc::default(),
         })
     }
@@ -90,7 +101,7 @@ impl Archive {
     }
 }
 
-fn pool(url: &SecretUrl) -> Result<Pool, ArchiveError> {
+fn pool(url: &SecretUrl, trouble: &Trouble) -> Result<Pool, ArchiveError> {
     let error = |cause| ArchiveError {
         url: url.clone(),
         cause,
@@ -103,6 +114,7 @@ fn pool(url: &SecretUrl) -> Result<Pool, ArchiveError> {
     Ok(bb8::Pool::builder()
         .max_size(MAX_CONNECTIONS)
         .connection_timeout(CHECK_TIMEOUT)
+        .error_sink(Box::new(trouble.clone()))
         .build_unchecked(manager))
 }
 

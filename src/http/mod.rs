@@ -1,10 +1,12 @@
-//! Plain HTTP next to Socket.IO: health, metrics. Not here: `/socket.io/` (`engine`).
+//! Plain HTTP next to Socket.IO: health, metrics, and the administration's `/api`. Not here: `/socket.io/` (`engine`).
 //!
 //! Every route answers within two seconds, whatever Redis and Postgres do: probes must not hang.
 
+mod api;
 mod health;
 mod metrics;
 
+pub use self::api::ApiKeys;
 pub use self::metrics::EngineCollector;
 
 use std::convert::Infallible;
@@ -39,6 +41,8 @@ pub struct State {
     pub archive: Archive,
     /// What `/metrics` prints.
     pub registry: Registry,
+    /// Who may ask `/api`.
+    pub api_keys: ApiKeys,
     /// This node.
     pub node: NodeId,
     /// The program's version.
@@ -87,6 +91,9 @@ fn router(state: Arc<State>, routes: &Routes) -> Router {
     }
     if let Some(path) = &routes.metrics {
         router = router.route(path, get(metrics::metrics));
+    }
+    if !state.api_keys.is_empty() {
+        router = router.nest("/api", api::router(&state));
     }
     router.with_state(state)
 }
