@@ -118,10 +118,11 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         health: config.enable_health.then(|| config.health_path.clone()),
         metrics: config.enable_metrics.then(|| config.metrics_path.clone()),
     };
+    let archive = Archive::new(config.database_url.as_ref())?;
     let state = Arc::new(http::State {
         hot: hot.clone(),
         bus,
-        archive: Archive::new(config.database_url.as_ref())?,
+        archive: archive.clone(),
         registry: registry.clone(),
         api_keys: ApiKeys::new(config.api_keys.iter().map(Secret::expose)),
         node: config.node_id.clone(),
@@ -138,7 +139,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     registry.register(Box::new(EngineCollector::new(server.counters())))?;
     tracing::info!(address = %server.local_addr(), shards, version = env!("CARGO_PKG_VERSION"), "listening");
 
-    let tasks = start_lifecycle(&config, &hot, &node, asks.clone(), works, loader);
+    let mut tasks = start_lifecycle(&config, &hot, &node, asks.clone(), works, loader);
+    let preparing = async move { archive.prepare(config.migrate).await };
+    tasks.push(AbortOnDropHandle::new(tokio::spawn(preparing)));
     stop.cancelled().await;
 
     tracing::info!("stopping");

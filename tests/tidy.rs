@@ -46,6 +46,7 @@ const OWNED_CRATES: &[(&str, &str)] = &[
     ("bb8_redis", "hot"),
     ("tokio_postgres", "archive"),
     ("bb8_postgres", "archive"),
+    ("refinery", "archive"),
     ("engineioxide_core", "engine"),
     ("socketioxide_core", "engine"),
     ("socketioxide_parser_common", "engine"),

@@ -1,9 +1,10 @@
-//! The ONLY module that knows Postgres: so far whether it is there, and has the schema.
+//! The ONLY module that knows Postgres: whether it is there, and its schema.
 //!
 //! Nothing here is on a client's path: a Postgres that is away is a line in `/health`, never an error of an event.
 
 pub mod chain;
 pub mod query;
+mod schema;
 mod trouble;
 pub mod verify;
 
@@ -14,6 +15,7 @@ use bb8_postgres::PostgresConnectionManager;
 use tokio::sync::{Mutex, Semaphore};
 use tokio_postgres::NoTls;
 
+pub use self::schema::{MIGRATION_LOCK, MigrateError, Migrated};
 use self::trouble::Trouble;
 use crate::config::SecretUrl;
 
@@ -23,6 +25,10 @@ type Pool = bb8::Pool<PostgresConnectionManager<NoTls>>;
 const CHECK_LIFE: Duration = Duration::from_secs(3);
 /// How long a check waits for Postgres, connecting included.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the migration of a node waits for each lock, before it tries again.
+const PREPARE_LOCK_WAIT: Duration = Duration::from_secs(10);
+/// Between two looks at a Postgres that is away, or has no schema.
+const PREPARE_PAUSE: Duration = Duration::from_secs(5);
 /// Connections that this node keeps to Postgres, at most.
 const MAX_CONNECTIONS: u32 = 4;
 /// Those of them that questions may hold at a time.
@@ -35,7 +41,7 @@ pub enum PostgresHealth {
     Off,
     /// It answers, and the schema is there.
     Up,
-    /// It answers, but the schema was not installed.
+    /// It answers, but the schema was not installed, or is older than this program.
     NoSchema,
     /// It does not answer.
     Down,
@@ -55,6 +61,7 @@ pub struct Archive {
     pool: Option<Pool>,
     questions: Arc<Semaphore>,
     trouble: Trouble,
+    url: Option<SecretUrl>,
     last: Arc<Mutex<Option<(Instant, PostgresHealth)>>>,
 }
 
@@ -68,6 +75,7 @@ impl Archive {
             pool,
             questions: Arc::new(Semaphore::new(QUESTIONS_MAX)),
             trouble,
+            url: url.cloned(),
             last: Arc::default(),
         })
     }
@@ -83,7 +91,7 @@ impl Archive {
         {
             return health;
         }
-        let health = match tokio::time::timeout(CHECK_TIMEOUT, has_schema(pool)).await {
+        let health = match tokio::time::timeout(CHECK_TIMEOUT, ask(pool)).await {
             Ok(Ok(true)) => PostgresHealth::Up,
             Ok(Ok(false)) => PostgresHealth::NoSchema,
             Ok(Err(error)) => {
@@ -92,12 +100,58 @@ impl Archive {
             }
             Err(_) => PostgresHealth::Down,
         };
-        if let Some((_, before)) = last.replace((Instant::now(), health))
-            && before != health
-        {
-            tracing::info!(?before, now = ?health, "Postgres changed");
+        let before = last.replace((Instant::now(), health)).map(|(_, before)| before);
+        if before != Some(health) {
+            tell(before, health);
         }
         health
+    }
+
+    /// Runs the migrations that the database lacks, all or none, in one process at a time; `None` without a database.
+    /// Waits for each lock `lock_wait` at most.
+    pub async fn migrate(&self, lock_wait: Duration) -> Result<Option<Migrated>, MigrateError> {
+        let Some(url) = &self.url else {
+            return Ok(None);
+        };
+        let done = schema::migrate(url, lock_wait).await?;
+        // What was known is no longer so.
+        *self.last.lock().await = None;
+        Ok(Some(done))
+    }
+
+    /// Returns when there is a Postgres with the schema, or none is configured; meanwhile the log says what is missing.
+    /// Runs the migrations first where `migrate`.
+    pub async fn prepare(&self, migrate: bool) {
+        let mut must_migrate = migrate;
+        loop {
+            if must_migrate {
+                match self.migrate(PREPARE_LOCK_WAIT).await {
+                    Ok(done) => {
+                        must_migrate = false;
+                        if let Some(Migrated { applied, version }) = done {
+                            tracing::info!(?applied, version, "the schema is up to date");
+                        }
+                    }
+                    Err(error) => tracing::warn!(%error, "the migrations did not run, and are tried again"),
+                }
+            }
+            if matches!(self.check().await, PostgresHealth::Off | PostgresHealth::Up) {
+                return;
+            }
+            tokio::time::sleep(PREPARE_PAUSE).await;
+        }
+    }
+}
+
+/// A change of Postgres, for the log; what an operator has to do comes with it.
+fn tell(before: Option<PostgresHealth>, now: PostgresHealth) {
+    match now {
+        PostgresHealth::NoSchema => tracing::warn!(
+            "the archive is closed: the database has no schema, or one that is older than this program; \
+             run `nself-realtime init`, or start with --migrate"
+        ),
+        PostgresHealth::Down => tracing::warn!("the archive is closed: Postgres does not answer"),
+        PostgresHealth::Up | PostgresHealth::Off => tracing::info!(?before, ?now, "Postgres"),
     }
 }
 
@@ -106,10 +160,7 @@ fn pool(url: &SecretUrl, trouble: &Trouble) -> Result<Pool, ArchiveError> {
         url: url.clone(),
         cause,
     };
-    let mut settings: tokio_postgres::Config = url.expose().parse().map_err(error)?;
-    settings
-        .connect_timeout(CHECK_TIMEOUT)
-        .application_name("nself-realtime");
+    let settings = settings(url, CHECK_TIMEOUT).map_err(error)?;
     let manager = PostgresConnectionManager::new(settings, NoTls);
     Ok(bb8::Pool::builder()
         .max_size(MAX_CONNECTIONS)
@@ -118,10 +169,15 @@ fn pool(url: &SecretUrl, trouble: &Trouble) -> Result<Pool, ArchiveError> {
         .build_unchecked(manager))
 }
 
-async fn has_schema(pool: &Pool) -> Result<bool, bb8::RunError<tokio_postgres::Error>> {
+fn settings(url: &SecretUrl, connect_timeout: Duration) -> Result<tokio_postgres::Config, tokio_postgres::Error> {
+    let mut settings: tokio_postgres::Config = url.expose().parse()?;
+    settings
+        .connect_timeout(connect_timeout)
+        .application_name("nself-realtime");
+    Ok(settings)
+}
+
+async fn ask(pool: &Pool) -> Result<bool, bb8::RunError<tokio_postgres::Error>> {
     let connection = pool.get().await?;
-    let row = connection
-        .query_one("SELECT to_regclass('realtime_events') IS NOT NULL", &[])
-        .await?;
-    Ok(row.try_get(0)?)
+    Ok(schema::is_current(&connection).await?)
 }

@@ -1,13 +1,44 @@
-//! `init`: creates the rooms that everybody expects. Safe to repeat; touches nothing that lives.
+//! `init`: brings the schema up to date, and creates the rooms that everybody expects. Safe to repeat; touches nothing
+//! that lives.
+
+use std::time::Duration;
 
 use super::{Error, say};
+use crate::archive::Archive;
+use crate::config::Config;
 use crate::domain::rooms::{self, Created, NewRoom};
-use crate::hot::Hot;
+use crate::hot::{self, Hot};
 use crate::types::{RoomName, RoomType, Visibility};
 
 const DEFAULT_ROOMS: &[&str] = &["general", "announcements"];
 
-pub(super) async fn run(hot: &Hot) -> Result<(), Error> {
+/// How long another migration, or a transaction on the tables, is waited for.
+const LOCK_WAIT: Duration = Duration::from_secs(60);
+
+pub(super) async fn run(config: &Config, hot_settings: fn(&Config) -> hot::Settings) -> Result<(), Error> {
+    migrate(config).await?;
+    create_rooms(&Hot::open(hot_settings(config))?).await?;
+    say!("✓ Initialization complete");
+    Ok(())
+}
+
+async fn migrate(config: &Config) -> Result<(), Error> {
+    say!("Migrating the database...");
+    let archive = Archive::new(config.database_url.as_ref())?;
+    let Some(done) = archive.migrate(LOCK_WAIT).await? else {
+        say!("  none is configured: the archive is off");
+        return Ok(());
+    };
+    for migration in &done.applied {
+        say!("  {migration}");
+    }
+    if done.applied.is_empty() {
+        say!("  V{} (was there)", done.version);
+    }
+    Ok(())
+}
+
+async fn create_rooms(hot: &Hot) -> Result<(), Error> {
     say!("Creating default rooms...");
     for name in DEFAULT_ROOMS {
         let room = NewRoom {
@@ -23,6 +54,5 @@ pub(super) async fn run(hot: &Hot) -> Result<(), Error> {
         };
         say!("  {name}{note}");
     }
-    say!("✓ Initialization complete");
     Ok(())
 }

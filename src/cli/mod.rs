@@ -24,8 +24,8 @@ use clap::{Parser, Subcommand};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use crate::archive::Archive;
 use crate::archive::query::{BadMoment, QueryError, parse_moment};
+use crate::archive::{Archive, ArchiveError, MigrateError};
 use crate::config::{Config, ConfigError, Flags, Sources};
 use crate::hot::{self, Hot, HotError};
 
@@ -55,7 +55,7 @@ enum Command {
     Dev(dev::Options),
     /// Print a token for a user, signed with the configured secret
     Token(token::Options),
-    /// Create the default rooms
+    /// Bring the database's schema up to date, and create the default rooms
     Init,
     /// Create a room
     CreateRoom(create_room::Options),
@@ -85,7 +85,11 @@ enum Error {
     #[error("Redis: {0}")]
     Hot(#[from] HotError),
     #[error("Postgres: {0}")]
-    Archive(#[from] QueryError),
+    Query(#[from] QueryError),
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
     #[error("{0}")]
     Usage(String),
     #[error("{0}")]
@@ -99,7 +103,9 @@ impl Error {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Config(_) | Self::Usage(_) => ExitCode::from(2),
-            Self::Hot(_) | Self::Archive(_) | Self::Failed(_) | Self::Io(..) => ExitCode::FAILURE,
+            Self::Hot(_) | Self::Archive(_) | Self::Migrate(_) | Self::Query(_) | Self::Failed(_) | Self::Io(..) => {
+                ExitCode::FAILURE
+            }
         }
     }
 }
@@ -119,7 +125,7 @@ pub fn run<E: Display, F: Future<Output = Result<(), E>>>(
             Command::Serve => serve::run(&flags, serve).await,
             Command::Dev(options) => dev::run(&flags, &options).await,
             Command::Token(options) => token::run(&flags, &options),
-            Command::Init => init::run(&connect(&flags, hot_settings)?).await,
+            Command::Init => init::run(&Config::load(&flags)?, hot_settings).await,
             Command::CreateRoom(options) => create_room::run(&connect(&flags, hot_settings)?, options).await,
             Command::Doctor(options) => return doctor::run(&connect(&flags, hot_settings)?, &options).await,
             Command::Explain(options) => explain::run(&connect(&flags, hot_settings)?, &options).await,
@@ -152,7 +158,7 @@ fn connect(flags: &Flags, hot_settings: fn(&Config) -> hot::Settings) -> Result<
 fn archive(flags: &Flags) -> Result<Archive, Error> {
     let url = Config::database(&Sources::read(flags)?)?;
     let url = url.ok_or_else(|| Error::Usage("no database is configured: set REALTIME_DATABASE_URL".to_owned()))?;
-    Archive::new(Some(&url)).map_err(|error| Error::Usage(error.to_string()))
+    Ok(Archive::new(Some(&url))?)
 }
 
 /// How long a command waits for one answer of the archive.

@@ -95,6 +95,7 @@ impl Config {
 
             redis_prefix: r.value("REALTIME_REDIS_PREFIX", &"1 to 32 letters, digits, - _ . :", prefix),
             database_url: database_url(r),
+            migrate: r.boolean("REALTIME_MIGRATE"),
             batch_size: r.number("REALTIME_BATCH_SIZE", 1..=10_000),
 
             jwt: JwtSettings::read(r),

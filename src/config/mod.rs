@@ -48,6 +48,8 @@ pub struct Config {
     pub redis_prefix: String,
     /// Postgres; `None` = the archive is off.
     pub database_url: Option<SecretUrl>,
+    /// Run the migrations at start.
+    pub migrate: bool,
 
     /// Whom to believe.
     pub jwt: JwtSettings,

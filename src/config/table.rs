@@ -133,6 +133,11 @@ pub const GROUPS: &[Group] = &[
                 "POSTGRES_SSL",
             ])
             .secret(),
+            switch(
+                "REALTIME_MIGRATE",
+                "false",
+                "Bring the database's schema up to date when a gateway starts, as init does",
+            ),
             setting(
                 "REALTIME_BATCH_SIZE",
                 "100",

@@ -12,6 +12,7 @@ pub mod hosts;
 pub mod issuer;
 pub mod node;
 pub mod port;
+pub mod postgres;
 pub mod process;
 pub mod raw;
 pub mod redis;

@@ -33,7 +33,12 @@ pub(super) struct Options {
 type Envs = Vec<(&'static str, String)>;
 
 /// What a developer expects where nothing else is configured.
-const DEFAULTS: &[(&str, &str)] = &[("REALTIME_ROOM_AUTOCREATE", "*"), ("REALTIME_CORS_ORIGIN", "*")];
+const DEFAULTS: &[(&str, &str)] = &[
+    ("REALTIME_ROOM_AUTOCREATE", "*"),
+    ("REALTIME_CORS_ORIGIN", "*"),
+    // The database is new and nobody else's.
+    ("REALTIME_MIGRATE", "true"),
+];
 
 /// The running children.
 #[derive(Default)]
