@@ -17,7 +17,8 @@ CREATE TABLE IF NOT EXISTS realtime_archive_origin (
 --
 -- Idempotent, also under concurrency. The partition is filled first (with what the default partition has of that day)
 -- and attached then, since that locks the parent against other changes of its partitions only, not against inserts.
--- Attaching takes a lock on the tables that foreign keys lead to: call it by itself, not behind writes.
+-- Attaching locks realtime_rooms as well, where the foreign key leads to: call it by itself, not behind writes. And call
+-- it before anything is written of that day: an insert that is on its way to the default partition meanwhile is refused.
 CREATE OR REPLACE FUNCTION realtime_partition_day(parent REGCLASS, day DATE) RETURNS TEXT
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -35,7 +36,8 @@ BEGIN
     IF to_regclass(placed) IS NOT NULL THEN
         RETURN made;
     END IF;
-    PERFORM pg_advisory_xact_lock(hashtextextended('nself-realtime partitions', parent::OID::BIGINT));
+    -- A lock on a table, since getting it is also what lets us see the tables that others have made.
+    EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', parent);
     IF to_regclass(placed) IS NOT NULL THEN
         RETURN made;
     END IF;

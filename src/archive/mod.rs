@@ -123,6 +123,7 @@ impl Archive {
     /// Runs the migrations first where `migrate`.
     pub async fn prepare(&self, migrate: bool) {
         let mut must_migrate = migrate;
+        let mut said = String::new();
         loop {
             if must_migrate {
                 match self.migrate(PREPARE_LOCK_WAIT).await {
@@ -132,7 +133,14 @@ impl Archive {
                             tracing::info!(?applied, version, "the schema is up to date");
                         }
                     }
-                    Err(error) => tracing::warn!(%error, "the migrations did not run, and are tried again"),
+                    Err(error) => {
+                        let error = error.to_string();
+                        // Once per cause, not every few seconds of an outage.
+                        if error != said {
+                            tracing::warn!(error, "the migrations did not run, and are tried again");
+                        }
+                        said = error;
+                    }
                 }
             }
             if matches!(self.check().await, PostgresHealth::Off | PostgresHealth::Up) {

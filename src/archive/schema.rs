@@ -95,11 +95,15 @@ pub(super) async fn migrate(url: &SecretUrl, lock_wait: Duration) -> Result<Migr
 async fn run(url: &SecretUrl, lock_wait: Duration) -> Result<Migrated, Cause> {
     // A connection of its own: its end releases the lock, whatever happens in between.
     let (mut client, connection) = super::settings(url, CONNECT_TIMEOUT)?.connect(NoTls).await?;
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "the connection of the migrations broke");
-        }
-    });
+    let connection = tokio::spawn(connection);
+    let outcome = run_on(&mut client, lock_wait).await;
+    drop(client);
+    // Whatever was wrong with it, the outcome has said so.
+    drop(connection.await);
+    outcome
+}
+
+async fn run_on(client: &mut Client, lock_wait: Duration) -> Result<Migrated, Cause> {
     // A takeover of many rows may take longer than what is right for other statements.
     let terms = format!(
         "SET lock_timeout = {}; SET statement_timeout = 0; SET client_min_messages = warning",
@@ -121,13 +125,13 @@ async fn run(url: &SecretUrl, lock_wait: Duration) -> Result<Migrated, Cause> {
         .set_grouped(true)
         .set_abort_missing(false);
     runner.set_migration_table_name(HISTORY);
-    let report = runner.run_async(&mut client).await?;
+    let report = runner.run_async(client).await?;
     let applied = report
         .applied_migrations()
         .iter()
         .map(|migration| format!("V{} {}", migration.version(), migration.name().replace('_', " ")))
         .collect();
-    let version = version(&client).await?.unwrap_or_default();
+    let version = version(client).await?.unwrap_or_default();
     Ok(Migrated { applied, version })
 }
 

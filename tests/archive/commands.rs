@@ -85,7 +85,8 @@ async fn a_gateway_without_the_schema_serves_and_says_what_to_run() {
     let database = postgres.database().await;
     let url = database.url();
     let node = Node::start(&redis.url(), &[("REALTIME_DATABASE_URL", &url)]).await;
-    node.logs(&["WARN", "nself-realtime init", "--migrate"]).await;
+    node.logs(&["\"level\":\"warn\"", "nself-realtime init", "--migrate"])
+        .await;
     becomes(&node, "degraded", "no schema").await;
 
     // Tables of another hand are no schema.
@@ -129,13 +130,30 @@ async fn serve_migrates_when_it_is_told_to() {
 }
 
 #[tokio::test]
+async fn a_gateway_sees_postgres_crash_hang_and_come_back() {
+    let (redis, postgres) = tokio::join!(Redis::start(), Postgres::start());
+    let database = postgres.database().await;
+    migrate(&database).await.unwrap();
+    let node = Node::start(&redis.url(), &[("REALTIME_DATABASE_URL", &database.url())]).await;
+    becomes(&node, "healthy", "connected").await;
+    postgres.kill().await;
+    becomes(&node, "degraded", "disconnected").await;
+    postgres.restart().await;
+    becomes(&node, "healthy", "connected").await;
+    postgres.pause();
+    becomes(&node, "degraded", "disconnected").await;
+    postgres.resume();
+    becomes(&node, "healthy", "connected").await;
+}
+
+#[tokio::test]
 async fn a_postgres_that_is_away_at_the_start_is_migrated_when_it_comes() {
     let redis = Redis::start().await;
     let postgres = Postgres::stopped(&["fsync=off"]);
     let url = postgres.url();
     let settings = [("REALTIME_DATABASE_URL", url.as_str()), ("REALTIME_MIGRATE", "true")];
     let node = Node::start(&redis.url(), &settings).await;
-    node.logs(&["WARN", "the migrations did not run"]).await;
+    node.logs(&["\"level\":\"warn\"", "the migrations did not run"]).await;
     becomes(&node, "degraded", "disconnected").await;
     postgres.restart().await;
     becomes(&node, "healthy", "connected").await;

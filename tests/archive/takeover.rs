@@ -1,11 +1,13 @@
 //! A database that the existing plugin has made is taken over in place: its rows stay, its views answer as before.
 
+use nself_realtime::archive::Archive;
+use nself_realtime::config::SecretUrl;
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use crate::support::postgres::{Database, Postgres};
-use crate::{migrate, refusal, rows, run, value};
+use crate::{LOCK_WAIT, migrate, refusal, rows, run, value};
 
 const SCHEMA: &str = include_str!("existing.sql");
 const ROWS: &str = include_str!("existing_rows.sql");
@@ -164,6 +166,34 @@ async fn whoever_could_read_the_events_still_can_and_the_old_server_can_still_wr
          ON CONFLICT (room_id, user_id) DO UPDATE SET last_seen = NOW();
          INSERT INTO realtime_presence (user_id, status) VALUES ('ann', 'online')
          ON CONFLICT (user_id) DO UPDATE SET status = excluded.status",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn the_owner_of_the_tables_needs_no_further_rights() {
+    let owner = "realtime_test_owner";
+    let database = Postgres::shared().await.database().await;
+    let admin = database.connect().await;
+    run(
+        &admin,
+        &format!(
+            "CREATE ROLE {owner} LOGIN; ALTER DATABASE {} OWNER TO {owner}",
+            database.name()
+        ),
+    )
+    .await;
+    let url = database.url().replace("postgres@", &format!("{owner}@"));
+    let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    run(&client, SCHEMA).await;
+    run(&client, ROWS).await;
+    let url = SecretUrl::new(url.parse().unwrap());
+    let archive = Archive::new(Some(&url)).unwrap();
+    archive.migrate(LOCK_WAIT).await.unwrap();
+    run(
+        &client,
+        "SELECT realtime_events_day('2030-01-01'), cleanup_expired_typing()",
     )
     .await;
 }
