@@ -9,6 +9,7 @@ mod moment;
 mod sessions;
 mod who;
 
+use std::error::Error as _;
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
@@ -51,7 +52,7 @@ pub enum QueryError {
     #[error("the cursor is none of this question's")]
     BadPlace,
     /// Anything else that Postgres said.
-    #[error("{0}")]
+    #[error("{}", words(.0))]
     Failed(tokio_postgres::Error),
 }
 
@@ -59,17 +60,26 @@ fn because(cause: Option<&str>) -> String {
     cause.map(|cause| format!(": {cause}")).unwrap_or_default()
 }
 
+/// What the server said, or the system; the driver alone says no more than that something did.
+pub(super) fn words(error: &tokio_postgres::Error) -> String {
+    match (error.as_db_error(), error.source()) {
+        (Some(server), _) => server.message().to_owned(),
+        (None, Some(system)) => format!("{error}: {system}"),
+        (None, None) => error.to_string(),
+    }
+}
+
 impl From<tokio_postgres::Error> for QueryError {
     fn from(error: tokio_postgres::Error) -> Self {
         let Some(code) = error.code() else {
-            return Self::Away(Some(error.to_string()));
+            return Self::Away(Some(words(&error)));
         };
         match code {
             &SqlState::UNDEFINED_TABLE | &SqlState::UNDEFINED_COLUMN | &SqlState::UNDEFINED_FUNCTION => Self::NoSchema,
             &SqlState::QUERY_CANCELED => Self::TooSlow,
             // It shuts down, starts, or has no connection to spare.
             code if ["57P", "08", "53"].iter().any(|class| code.code().starts_with(class)) => {
-                Self::Away(Some(error.to_string()))
+                Self::Away(Some(words(&error)))
             }
             _ => Self::Failed(error),
         }

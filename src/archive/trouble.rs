@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::query::words;
+
 /// The last error of connecting, for whoever is told that Postgres is away. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Trouble(Arc<Mutex<Option<String>>>);
@@ -15,8 +17,9 @@ impl Trouble {
 
 impl bb8::ErrorSink<tokio_postgres::Error> for Trouble {
     fn sink(&self, error: tokio_postgres::Error) {
-        tracing::debug!(%error, "no connection to Postgres");
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+        let cause = words(&error);
+        tracing::debug!(cause, "no connection to Postgres");
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(cause);
     }
 
     fn boxed_clone(&self) -> Box<dyn bb8::ErrorSink<tokio_postgres::Error>> {

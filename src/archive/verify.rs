@@ -11,7 +11,7 @@ mod rows;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tokio_postgres::{Portal, Transaction};
+use tokio_postgres::{Portal, Row, Transaction};
 
 pub use self::finding::Finding;
 use self::rows::{Group, NAMED, Rows};
@@ -54,7 +54,11 @@ pub struct Verified {
 impl Archive {
     /// Looks at everything, and tells what it finds. `witnesses` are heads of earlier checks. Takes as long as it takes;
     /// fails when Postgres goes away meanwhile.
-    pub async fn verify(&self, witnesses: &[Head], mut tell: impl FnMut(Finding)) -> Result<Verified, QueryError> {
+    pub async fn verify(
+        &self,
+        witnesses: &[Head],
+        mut tell: impl FnMut(Finding) + Send,
+    ) -> Result<Verified, QueryError> {
         let mut reader = self.reader().await?;
         let snapshot = reader.snapshot(None).await?;
         let mut check = Check {
@@ -75,7 +79,7 @@ impl Archive {
 
 struct Check<'a> {
     snapshot: &'a Transaction<'a>,
-    tell: &'a mut dyn FnMut(Finding),
+    tell: &'a mut (dyn FnMut(Finding) + Send),
     verified: Verified,
 }
 
@@ -113,7 +117,7 @@ impl Check<'_> {
             partition,
             last: 0,
             hash: START.to_vec(),
-            anchors: self.anchors(partition).await?,
+            anchors: anchors(snapshot, partition).await?,
             witnesses,
         };
         let mut rows = Rows::of(snapshot, partition).await?;
@@ -125,7 +129,7 @@ impl Check<'_> {
             )
             .await?;
         loop {
-            let page = self.batches(&batches).await?;
+            let page = next_page(snapshot, &batches).await?;
             if page.is_empty() {
                 break;
             }
@@ -137,32 +141,6 @@ impl Check<'_> {
         }
         self.strays(partition, &mut rows, None).await?;
         self.end(chain).await
-    }
-
-    async fn anchors(&self, partition: u16) -> Result<BTreeMap<i64, Vec<u8>>, QueryError> {
-        let rows = self
-            .snapshot
-            .query(
-                "SELECT batch, hash FROM realtime_archive_anchors WHERE partition = $1",
-                &[&signed(partition)],
-            )
-            .await?;
-        let anchor = |row: &tokio_postgres::Row| Ok::<_, QueryError>((row.try_get(0)?, row.try_get(1)?));
-        rows.iter().map(anchor).collect()
-    }
-
-    async fn batches(&self, portal: &Portal) -> Result<Vec<Batch>, QueryError> {
-        let rows = self.snapshot.query_portal(portal, FETCH).await?;
-        let batch = |row: &tokio_postgres::Row| {
-            Ok::<_, QueryError>(Batch {
-                number: row.try_get(0)?,
-                day: row.try_get(1)?,
-                rows: row.try_get(2)?,
-                digest: row.try_get(3)?,
-                hash: row.try_get(4)?,
-            })
-        };
-        rows.iter().map(batch).collect()
     }
 
     /// Whether the batch stands on the one before it.
@@ -394,6 +372,27 @@ impl Group {
             day: None,
         }
     }
+}
+
+async fn anchors(snapshot: &Transaction<'_>, partition: u16) -> Result<BTreeMap<i64, Vec<u8>>, QueryError> {
+    let statement = "SELECT batch, hash FROM realtime_archive_anchors WHERE partition = $1";
+    let rows = snapshot.query(statement, &[&signed(partition)]).await?;
+    let anchor = |row: &Row| Ok::<_, QueryError>((row.try_get(0)?, row.try_get(1)?));
+    rows.iter().map(anchor).collect()
+}
+
+async fn next_page(snapshot: &Transaction<'_>, batches: &Portal) -> Result<Vec<Batch>, QueryError> {
+    let rows = snapshot.query_portal(batches, FETCH).await?;
+    let batch = |row: &Row| {
+        Ok::<_, QueryError>(Batch {
+            number: row.try_get(0)?,
+            day: row.try_get(1)?,
+            rows: row.try_get(2)?,
+            digest: row.try_get(3)?,
+            hash: row.try_get(4)?,
+        })
+    };
+    rows.iter().map(batch).collect()
 }
 
 /// `None` where what is written down of the batch cannot be what a sink wrote.

@@ -20,17 +20,14 @@ pub(super) struct Options {
 const WIDTH: usize = 100;
 
 pub(super) async fn run(archive: &Archive, options: &Options) -> Result<(), Error> {
-    if !options.json {
-        say!("\nSessions of {}", options.user);
-        say!("{}", "=".repeat(WIDTH));
-        row(["CONNECTED", "ENDED", "TRANSPORT", "NODE", "IP", "CAUSE"]);
-        say!("{}", "-".repeat(WIDTH));
-    }
     let mut place = None;
     loop {
         let page = archive
             .sessions(&options.user, place.as_ref(), PAGE_MAX, ARCHIVE_PATIENCE)
             .await?;
+        if place.is_none() && !options.json {
+            head(&options.user);
+        }
         for session in &page {
             show(session, options.json);
         }
@@ -43,6 +40,13 @@ pub(super) async fn run(archive: &Archive, options: &Options) -> Result<(), Erro
         say!("{}", "=".repeat(WIDTH));
     }
     Ok(())
+}
+
+fn head(user: &UserId) {
+    say!("\nSessions of {user}");
+    say!("{}", "=".repeat(WIDTH));
+    row(["CONNECTED", "ENDED", "TRANSPORT", "NODE", "IP", "CAUSE"]);
+    say!("{}", "-".repeat(WIDTH));
 }
 
 fn show(session: &Session, json: bool) {

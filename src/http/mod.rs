@@ -93,7 +93,10 @@ fn router(state: Arc<State>, routes: &Routes) -> Router {
         router = router.route(path, get(metrics::metrics));
     }
     if !state.api_keys.is_empty() {
-        router = router.nest("/api", api::router(&state));
+        let api = api::router(&state);
+        // Nesting leaves out the one path.
+        let root = api.clone().with_state(Arc::clone(&state));
+        router = router.route_service("/api/", root).nest("/api", api);
     }
     router.with_state(state)
 }

@@ -95,7 +95,7 @@ impl From<QueryError> for Problem {
             QueryError::TooSlow => Self::Unavailable("Postgres did not answer in time".into()),
             QueryError::NoSchema => Self::Unavailable("the database has no schema".into()),
             QueryError::BadPlace => Self::InvalidParameter("cursor: is none that this route gave".to_owned()),
-            QueryError::Failed(error) => {
+            error @ QueryError::Failed(_) => {
                 tracing::error!(%error, "a question to the archive failed");
                 Self::Internal
             }
