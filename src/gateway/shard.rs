@@ -254,6 +254,7 @@ impl Shard {
             Delivery::Presence { origin, news } => self.tell_everybody(origin.as_deref(), news),
             Delivery::RoomInterrupted { room } => {
                 self.rooms.borrow_mut().interrupt(room);
+                self.told.borrow_mut().interrupted();
                 0
             }
             Delivery::RoomRestored { room, outage } => {
