@@ -57,6 +57,8 @@ pub struct Node {
     pub metrics: Metrics,
     /// Nobody is let in before what Redis has lost is back.
     pub gate: Gate,
+    /// Somebody asks for snapshots.
+    pub has_archive: bool,
     /// What the audit trail hears of refusals.
     pub journal: Journal,
     /// Newcomers are turned away once it is set.

@@ -10,6 +10,7 @@ mod queries_http;
 mod queries_who;
 mod restore;
 mod schema;
+mod snapshots;
 #[path = "../support/mod.rs"]
 mod support;
 mod takeover;
