@@ -117,6 +117,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         hot: hot.clone(),
         metrics,
         gate: gate.clone(),
+        messages: config.persist_messages.then(|| archive.clone()),
         has_archive: config.database_url.is_some(),
         journal,
         draining: Arc::clone(&draining),

@@ -8,6 +8,7 @@ mod rooms;
 mod session;
 mod typing;
 
+use std::fmt::Display;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -18,7 +19,6 @@ use super::payload::Incoming;
 use super::protocol::{ErrorCode, Failure, incoming as event};
 use super::shard::Shard;
 use crate::engine::Frame;
-use crate::hot::HotError;
 
 /// One event's turn.
 pub struct Turn<'a> {
@@ -96,7 +96,7 @@ impl Turn<'_> {
     }
 
     /// Logs the cause, and tells the client only that it should try again.
-    fn unavailable(&self, error: HotError) -> Failure {
+    fn unavailable(&self, error: impl Display) -> Failure {
         let lease = self.client.lease();
         tracing::warn!(error = %error, connection = %lease.connection, user = %lease.user, "event not carried out");
         Failure::unavailable()
