@@ -4,6 +4,7 @@
 mod commands;
 mod days;
 mod functions;
+mod once;
 mod queries;
 mod queries_commands;
 mod queries_http;
