@@ -4,6 +4,7 @@
 mod commands;
 mod days;
 mod functions;
+mod history;
 mod once;
 mod queries;
 mod queries_commands;
