@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::fanout::Encoder;
 use super::limits::Rates;
@@ -12,10 +12,15 @@ use crate::config::{CustomStatusShape, Limits, NamePatterns, Networks, Recovery}
 use crate::domain::identity::Verifier;
 use crate::domain::journal::{Entry, Journal};
 use crate::domain::restore::Gate;
+use crate::domain::sink::{Durability, Sink};
 use crate::hot::Hot;
 use crate::hot::bus::Bus;
 use crate::hot::keys::Lease;
+use crate::hot::outbox::Record;
 use crate::types::{ConnectionId, NodeId, Pid, UserId};
+
+/// How long a change waits for Postgres, before it is answered as one that Redis alone has.
+const DURABLE_WITHIN: Duration = Duration::from_secs(2);
 
 /// What the gateway was told.
 pub struct Settings {
@@ -60,6 +65,8 @@ pub struct Node {
     pub gate: Gate,
     /// Where messages are that Redis no longer keeps; `None`: nowhere.
     pub messages: Option<Archive>,
+    /// Asked whether Postgres has a change; `None`: nobody waits for that.
+    pub sink: Option<Sink>,
     /// Somebody asks for snapshots.
     pub has_archive: bool,
     /// What the audit trail hears of refusals.
@@ -79,6 +86,15 @@ impl Node {
             tells_presence: self.settings.enable_presence,
             recovers: self.settings.recovery != Recovery::Off,
         }
+    }
+
+    /// Whether Postgres has a change by now; one that left no record is as durable as it was.
+    pub(super) async fn is_durable(&self, record: Option<&Record>) -> bool {
+        let (Some(sink), Some(record)) = (&self.sink, record) else {
+            return true;
+        };
+        let deadline = Instant::now() + DURABLE_WITHIN;
+        sink.flush(record.partition, &record.id, deadline).await == Durability::Durable
     }
 
     /// Notes what the audit trail is to hear, or counts that there was no place for it.

@@ -207,3 +207,9 @@ pub fn ack(data: Option<&str>) -> String {
         None => r#"[{"success":true}]"#.to_owned(),
     }
 }
+
+/// The same of a change that Postgres does not have yet: `[{success: true, data?, details: {durable: false}}]`.
+pub fn ack_not_durable(data: Option<&str>) -> String {
+    let ack = ack(data);
+    format!(r#"{},"details":{{"durable":false}}}}]"#, ack.trim_end_matches("}]"))
+}

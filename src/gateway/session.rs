@@ -18,7 +18,7 @@ use super::limits::Gate;
 use super::metrics::Metrics;
 use super::outgoing;
 use super::payload::Incoming;
-use super::protocol::{ErrorCode, Failure, ack, incoming};
+use super::protocol::{ErrorCode, Failure, ack, ack_not_durable, incoming};
 use super::recovery::{Arrival, Rejoined};
 use super::revocations::Arriving;
 use super::shard::Shard;
@@ -273,6 +273,11 @@ impl Shard {
         };
         match outcome {
             Ok(events::Outcome::Answered) => {}
+            Ok(events::Outcome::NotDurable(data)) => {
+                if let Some(id) = event.ack {
+                    client.socket.ack(id, &ack_not_durable(data.as_deref()));
+                }
+            }
             Ok(events::Outcome::Done(data)) => {
                 if let Some(id) = event.ack {
                     client.socket.ack(id, &ack(data.as_deref()));

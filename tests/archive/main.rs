@@ -3,6 +3,7 @@
 
 mod commands;
 mod days;
+mod durable;
 mod functions;
 mod history;
 mod once;

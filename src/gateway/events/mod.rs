@@ -18,6 +18,7 @@ use super::client::Client;
 use super::payload::Incoming;
 use super::protocol::{ErrorCode, Failure, incoming as event};
 use super::shard::Shard;
+use crate::domain::moderation::Receipt;
 use crate::engine::Frame;
 
 /// One event's turn.
@@ -34,6 +35,8 @@ pub struct Turn<'a> {
 pub enum Outcome {
     /// The ack is still to be sent, with this data as JSON text.
     Done(Option<String>),
+    /// The same of a change that Redis alone has so far: Postgres is away.
+    NotDurable(Option<String>),
     /// The ack has its own place in an order, and is on its way.
     Answered,
 }
@@ -100,6 +103,15 @@ impl Turn<'_> {
         let lease = self.client.lease();
         tracing::warn!(error = %error, connection = %lease.connection, user = %lease.user, "event not carried out");
         Failure::unavailable()
+    }
+
+    /// A change is answered once Postgres has it, or is known not to have it now.
+    async fn kept(&self, receipt: &Receipt, data: Option<String>) -> Outcome {
+        if self.shard.node.is_durable(receipt.record.as_ref()).await {
+            Outcome::Done(data)
+        } else {
+            Outcome::NotDurable(data)
+        }
     }
 
     /// Acts as a user are for those who have shown a token.

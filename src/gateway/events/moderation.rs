@@ -15,7 +15,9 @@ pub async fn kick(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let asked = decode(&mut incoming.object()?)?;
     authorise(turn).await?;
     let lease = turn.client.lease();
-    receipt(turn, moderation::kick(&turn.shard.hot, &asked.act(&lease)).await)
+    let receipt = done(turn, moderation::kick(&turn.shard.hot, &asked.act(&lease)).await)?;
+    // Nothing of it has to outlast Redis.
+    Ok(Outcome::Done(Some(written(&receipt))))
 }
 
 /// `room:ban`: out of the room, and not back in until the end.
@@ -24,7 +26,7 @@ pub async fn ban(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let (asked, term) = (decode(&mut fields)?, decode_term(&mut fields)?);
     authorise(turn).await?;
     let lease = turn.client.lease();
-    receipt(turn, moderation::ban(&turn.shard.hot, &asked.act(&lease), term).await)
+    keep(turn, moderation::ban(&turn.shard.hot, &asked.act(&lease), term).await)
 }
 
 /// `room:unban`: may come back.
@@ -32,7 +34,7 @@ pub async fn unban(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let asked = decode(&mut incoming.object()?)?;
     authorise(turn).await?;
     let lease = turn.client.lease();
-    receipt(turn, moderation::unban(&turn.shard.hot, &asked.act(&lease)).await)
+    keep(turn, moderation::unban(&turn.shard.hot, &asked.act(&lease)).await)
 }
 
 /// `room:mute`: hears, and is not heard until the end.
@@ -41,7 +43,7 @@ pub async fn mute(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let (asked, term) = (decode(&mut fields)?, decode_term(&mut fields)?);
     authorise(turn).await?;
     let lease = turn.client.lease();
-    receipt(turn, moderation::mute(&turn.shard.hot, &asked.act(&lease), term).await)
+    keep(turn, moderation::mute(&turn.shard.hot, &asked.act(&lease), term).await)
 }
 
 /// `room:unmute`: is heard again.
@@ -49,7 +51,7 @@ pub async fn unmute(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let asked = decode(&mut incoming.object()?)?;
     authorise(turn).await?;
     let lease = turn.client.lease();
-    receipt(turn, moderation::unmute(&turn.shard.hot, &asked.act(&lease)).await)
+    keep(turn, moderation::unmute(&turn.shard.hot, &asked.act(&lease)).await)
 }
 
 /// `room:role`: appoints, demotes, or invites.
@@ -61,11 +63,11 @@ pub async fn role(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
         .ok_or_else(|| Failure::field("role", format_args!("must be one of {}", Role::NAMES.join(", "))))?;
     authorise(turn).await?;
     let lease = turn.client.lease();
-    match moderation::appoint(&turn.shard.hot, &asked.act(&lease), role).await {
-        Ok(Ok(_)) => Ok(Outcome::Done(None)),
-        Ok(Err(refusal)) => Err(refused(refusal)),
-        Err(error) => Err(turn.unavailable(error)),
-    }
+    let receipt = done(
+        turn,
+        moderation::appoint(&turn.shard.hot, &asked.act(&lease), role).await,
+    )?;
+    Ok(turn.kept(&receipt, None).await)
 }
 
 /// Not too often, and only users.
@@ -101,14 +103,24 @@ fn decode_term(fields: &mut Fields) -> Result<Term, Failure> {
     Ok(fields.until()?.map_or(Term::Forever, Term::Until))
 }
 
-fn receipt(turn: &Turn<'_>, outcome: Result<Result<Receipt, Refusal>, HotError>) -> Handled {
-    let receipt = outcome.map_err(|error| turn.unavailable(error))?.map_err(refused)?;
+fn done(turn: &Turn<'_>, outcome: Result<Result<Receipt, Refusal>, HotError>) -> Result<Receipt, Failure> {
+    outcome.map_err(|error| turn.unavailable(error))?.map_err(refused)
+}
+
+/// A change of the room's policy, which has to outlast Redis.
+async fn keep(turn: &Turn<'_>, outcome: Result<Result<Receipt, Refusal>, HotError>) -> Handled {
+    let receipt = done(turn, outcome)?;
+    let data = written(&receipt);
+    Ok(turn.kept(&receipt, Some(data)).await)
+}
+
+fn written(receipt: &Receipt) -> String {
     let nodes: Vec<Value> = receipt
         .reach
         .iter()
         .map(|reach| json!({ "node": reach.node.as_str(), "sockets": reach.sockets }))
         .collect();
-    Ok(Outcome::Done(Some(json!({ "nodes": nodes }).to_string())))
+    json!({ "nodes": nodes }).to_string()
 }
 
 fn refused(refusal: Refusal) -> Failure {
