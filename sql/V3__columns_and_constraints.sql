@@ -92,6 +92,8 @@ CREATE INDEX IF NOT EXISTS idx_realtime_events_room_id ON realtime_events (room_
 CREATE INDEX IF NOT EXISTS idx_realtime_events_created_at ON realtime_events (created_at);
 CREATE INDEX IF NOT EXISTS idx_realtime_events_room_name ON realtime_events (room_name, created_at)
     WHERE room_name IS NOT NULL;
+-- Batch by batch: the check of the chain, and whoever follows what is committed. Many rows share a key, so it is small.
+CREATE INDEX IF NOT EXISTS idx_realtime_events_chain ON realtime_events (chain, batch) WHERE chain IS NOT NULL;
 
 DO $$
 BEGIN

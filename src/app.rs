@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::archive::{Archive, ArchiveError};
-use crate::config::{Config, Limits, PresenceAudience, Recovery, RoomOwnership};
+use crate::config::{Config, Limits, PresenceAudience, Recovery, RoomOwnership, Secret};
 use crate::domain::identity::{BadKey, KeySet, TokenRules, Verifier};
 use crate::domain::journal::Journal;
 use crate::domain::restore::Gate;
@@ -24,7 +24,7 @@ use crate::hot::bus::{Bus, SHARDS_MAX};
 use crate::hot::keys::{Keys, Lease, Partition};
 use crate::hot::presence::Held;
 use crate::hot::{self, HistoryTerms, Hot, HotError, Terms};
-use crate::http::{self, EngineCollector, Routes};
+use crate::http::{self, ApiKeys, EngineCollector, Routes};
 use crate::lifecycle::beat::Beats;
 use crate::lifecycle::heartbeat::Holders;
 use crate::lifecycle::key_set::{LoadError, Loader, Source};
@@ -132,6 +132,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         archive: archive.clone(),
         gate,
         registry: registry.clone(),
+        api_keys: ApiKeys::new(config.api_keys.iter().map(Secret::expose)),
         node: config.node_id.clone(),
         version: env!("CARGO_PKG_VERSION"),
         started: Instant::now(),

@@ -2,17 +2,22 @@
 //!
 //! Nothing here is on a client's path: a Postgres that is away is a line in `/health`, never an error of an event.
 
+pub mod chain;
+pub mod query;
 pub mod restore;
 mod schema;
+mod trouble;
+pub mod verify;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bb8_postgres::PostgresConnectionManager;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tokio_postgres::NoTls;
 
 pub use self::schema::{MIGRATION_LOCK, MigrateError, Migrated};
+use self::trouble::Trouble;
 use crate::config::SecretUrl;
 
 type Pool = bb8::Pool<PostgresConnectionManager<NoTls>>;
@@ -27,6 +32,8 @@ const PREPARE_LOCK_WAIT: Duration = Duration::from_secs(10);
 const PREPARE_PAUSE: Duration = Duration::from_secs(5);
 /// Connections that this node keeps to Postgres, at most.
 const MAX_CONNECTIONS: u32 = 4;
+/// Those of them that questions may hold at a time.
+const QUESTIONS_MAX: usize = 2;
 
 /// What is known of Postgres.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +60,8 @@ pub struct ArchiveError {
 #[derive(Clone)]
 pub struct Archive {
     pool: Option<Pool>,
+    questions: Arc<Semaphore>,
+    trouble: Trouble,
     url: Option<SecretUrl>,
     last: Arc<Mutex<Option<(Instant, PostgresHealth)>>>,
 }
@@ -61,9 +70,12 @@ impl Archive {
     /// Makes the pool; connects when first asked, so a Postgres that is away holds up nobody. Fails when the URL is
     /// none that Postgres understands.
     pub fn new(url: Option<&SecretUrl>) -> Result<Self, ArchiveError> {
-        let pool = url.map(pool).transpose()?;
+        let trouble = Trouble::default();
+        let pool = url.map(|url| pool(url, &trouble)).transpose()?;
         Ok(Self {
             pool,
+            questions: Arc::new(Semaphore::new(QUESTIONS_MAX)),
+            trouble,
             url: url.cloned(),
             last: Arc::default(),
         })
@@ -152,7 +164,7 @@ fn tell(before: Option<PostgresHealth>, now: PostgresHealth) {
     }
 }
 
-fn pool(url: &SecretUrl) -> Result<Pool, ArchiveError> {
+fn pool(url: &SecretUrl, trouble: &Trouble) -> Result<Pool, ArchiveError> {
     let error = |cause| ArchiveError {
         url: url.clone(),
         cause,
@@ -162,6 +174,7 @@ fn pool(url: &SecretUrl) -> Result<Pool, ArchiveError> {
     Ok(bb8::Pool::builder()
         .max_size(MAX_CONNECTIONS)
         .connection_timeout(CHECK_TIMEOUT)
+        .error_sink(Box::new(trouble.clone()))
         .build_unchecked(manager))
 }
 

@@ -2,24 +2,31 @@
 //!
 //! `serve` is what runs when no command is named, so that a loader's `nself-realtime --config FILE` works.
 
+mod audit;
 mod create_room;
 mod dev;
 mod doctor;
+mod events;
 mod explain;
 mod init;
 mod revoke;
 mod rooms;
 mod serve;
+mod sessions;
 mod token;
+mod who;
 
 use std::fmt::Display;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
+use crate::archive::query::{BadMoment, QueryError, parse_moment};
 use crate::archive::{Archive, ArchiveError, MigrateError};
-use crate::config::{Config, ConfigError, Flags};
+use crate::config::{Config, ConfigError, Flags, Sources};
 use crate::domain::restore;
 use crate::hot::{self, Hot, HotError};
 
@@ -59,6 +66,14 @@ enum Command {
     Explain(explain::Options),
     /// Make the tokens of a user, or one token, good for nothing, on every node at once
     Revoke(revoke::Options),
+    /// Show what happened, newest first
+    Events(events::Options),
+    /// Say who was in a room at a time
+    Who(who::Options),
+    /// List the connections of a user, the latest first
+    Sessions(sessions::Options),
+    /// Check the audit trail
+    Audit(audit::Options),
     /// List the rooms, or look at and govern one of them
     Rooms(rooms::Options),
 }
@@ -70,6 +85,8 @@ enum Error {
     Config(#[from] ConfigError),
     #[error("Redis: {0}")]
     Hot(#[from] HotError),
+    #[error("Postgres: {0}")]
+    Query(#[from] QueryError),
     #[error(transparent)]
     Archive(#[from] ArchiveError),
     #[error(transparent)]
@@ -89,7 +106,7 @@ impl Error {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Config(_) | Self::Usage(_) => ExitCode::from(2),
-            Self::Hot(_) | Self::Archive(_) | Self::Migrate(_) | Self::Restore(_) | Self::Failed(_) | Self::Io(..) => {
+            Self::Hot(_) | Self::Archive(_) | Self::Migrate(_) | Self::Query(_) | Self::Restore(_) | Self::Failed(_) | Self::Io(..) => {
                 ExitCode::FAILURE
             }
         }
@@ -118,6 +135,10 @@ pub fn run<E: Display, F: Future<Output = Result<(), E>>>(
             Command::Doctor(options) => return doctor::run(&connect(&flags, hot_settings)?, &options).await,
             Command::Explain(options) => explain::run(&connect(&flags, hot_settings)?, &options).await,
             Command::Revoke(options) => revoke::run(&connect(&flags, hot_settings)?, options).await,
+            Command::Events(options) => events::run(&archive(&flags)?, options).await,
+            Command::Who(options) => who::run(&archive(&flags)?, &options).await,
+            Command::Sessions(options) => sessions::run(&archive(&flags)?, &options).await,
+            Command::Audit(options) => return audit::run(&archive(&flags)?, options).await,
             Command::Rooms(options) => rooms::run(&connect_to_act(&flags, hot_settings).await?, options).await,
         }
         .map(|()| ExitCode::SUCCESS)
@@ -146,6 +167,21 @@ async fn connect_to_act(flags: &Flags, hot_settings: fn(&Config) -> hot::Setting
         restore::ensure_open(&hot, &Archive::new(config.database_url.as_ref())?).await?;
     }
     Ok(hot)
+}
+
+/// The archive alone: its questions need no Redis.
+fn archive(flags: &Flags) -> Result<Archive, Error> {
+    let url = Config::database(&Sources::read(flags)?)?;
+    let url = url.ok_or_else(|| Error::Usage("no database is configured: set REALTIME_DATABASE_URL".to_owned()))?;
+    Ok(Archive::new(Some(&url))?)
+}
+
+/// How long a command waits for one answer of the archive.
+const ARCHIVE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// A date, or how long ago.
+fn moment(text: &str) -> Result<Timestamp, BadMoment> {
+    parse_moment(text, Timestamp::now())
 }
 
 /// Prints a line of a command's result. A reader that went away (`| head`) is no error.

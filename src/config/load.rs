@@ -57,6 +57,13 @@ impl Config {
         Ok(config.expect("without a noted problem there is a Redis URL"))
     }
 
+    /// Where the database is, for a command that asks nothing else; `None` = none is configured.
+    pub fn database(sources: &Sources) -> Result<Option<SecretUrl>, ConfigError> {
+        let mut reader = Reader::new(sources);
+        let url = database_url(&mut reader);
+        reader.finish().map(|()| url)
+    }
+
     /// `None` only after a problem was noted.
     fn read(r: &mut Reader<'_>, sources: &Sources) -> Option<Self> {
         let redis_url = redis_servers(r);

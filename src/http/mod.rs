@@ -1,10 +1,12 @@
-//! Plain HTTP next to Socket.IO: health, metrics. Not here: `/socket.io/` (`engine`).
+//! Plain HTTP next to Socket.IO: health, metrics, and the administration's `/api`. Not here: `/socket.io/` (`engine`).
 //!
 //! Every route answers within two seconds, whatever Redis and Postgres do: probes must not hang.
 
+mod api;
 mod health;
 mod metrics;
 
+pub use self::api::ApiKeys;
 pub use self::metrics::EngineCollector;
 
 use std::convert::Infallible;
@@ -42,6 +44,8 @@ pub struct State {
     pub gate: Gate,
     /// What `/metrics` prints.
     pub registry: Registry,
+    /// Who may ask `/api`.
+    pub api_keys: ApiKeys,
     /// This node.
     pub node: NodeId,
     /// The program's version.
@@ -90,6 +94,12 @@ fn router(state: Arc<State>, routes: &Routes) -> Router {
     }
     if let Some(path) = &routes.metrics {
         router = router.route(path, get(metrics::metrics));
+    }
+    if !state.api_keys.is_empty() {
+        let api = api::router(&state);
+        // Nesting leaves out the one path.
+        let root = api.clone().with_state(Arc::clone(&state));
+        router = router.route_service("/api/", root).nest("/api", api);
     }
     router.with_state(state)
 }

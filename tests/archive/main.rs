@@ -1,13 +1,21 @@
-//! The archive against a real Postgres: its schema, and the takeover of a database that the existing plugin has made.
+//! The archive against a real Postgres: its schema, the takeover of a database that the existing plugin has made, what is
+//! asked of it, and the check of the audit trail.
 
 mod commands;
 mod days;
 mod functions;
+mod queries;
+mod queries_commands;
+mod queries_http;
+mod queries_who;
 mod restore;
 mod schema;
 #[path = "../support/mod.rs"]
 mod support;
 mod takeover;
+mod trail;
+mod verify;
+mod verify_chain;
 
 use std::time::Duration;
 
