@@ -86,6 +86,7 @@ pub(super) use script;
 pub fn all() -> Vec<&'static Script> {
     [
         super::outbox::SCRIPTS,
+        super::archive::SCRIPTS,
         super::restore::SCRIPTS,
         super::presence::SCRIPTS,
         super::explain::SCRIPTS,
