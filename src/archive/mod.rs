@@ -6,6 +6,7 @@ pub mod chain;
 pub mod query;
 pub mod restore;
 mod schema;
+pub mod sink;
 mod trouble;
 pub mod verify;
 
