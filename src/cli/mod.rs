@@ -106,9 +106,13 @@ impl Error {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Config(_) | Self::Usage(_) => ExitCode::from(2),
-            Self::Hot(_) | Self::Archive(_) | Self::Migrate(_) | Self::Query(_) | Self::Restore(_) | Self::Failed(_) | Self::Io(..) => {
-                ExitCode::FAILURE
-            }
+            Self::Hot(_)
+            | Self::Archive(_)
+            | Self::Migrate(_)
+            | Self::Query(_)
+            | Self::Restore(_)
+            | Self::Failed(_)
+            | Self::Io(..) => ExitCode::FAILURE,
         }
     }
 }
