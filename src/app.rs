@@ -1,5 +1,6 @@
 //! Wires everything: what a node consists of, started in the order of its parts, ended in reverse with a deadline.
 
+mod archive;
 mod sink;
 
 use std::net::TcpListener;
@@ -30,7 +31,6 @@ use crate::http::{self, ApiKeys, EngineCollector, Routes};
 use crate::lifecycle::beat::Beats;
 use crate::lifecycle::heartbeat::Holders;
 use crate::lifecycle::key_set::{LoadError, Loader, Source};
-use crate::lifecycle::restore::Restorer;
 use crate::lifecycle::sweep::Sweeper;
 use crate::lifecycle::{self, heartbeat};
 
@@ -122,6 +122,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         hot: hot.clone(),
         metrics,
         gate: gate.clone(),
+        messages: config.persist_messages.then(|| archive.clone()),
+        has_archive: config.database_url.is_some(),
         journal,
         draining: Arc::clone(&draining),
         connections: AtomicU64::new(0),
@@ -154,11 +156,19 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     registry.register(Box::new(EngineCollector::new(server.counters())))?;
     tracing::info!(address = %server.local_addr(), shards, version = env!("CARGO_PKG_VERSION"), "listening");
 
-    let tasks = start_lifecycle(&config, &hot, &archive, &node, asks.clone(), works, loader);
-    let _journal = noted.map(|noted| {
-        let writing = lifecycle::journal::run(hot.clone(), config.node_id.clone(), noted);
-        AbortOnDropHandle::new(tokio::spawn(writing))
-    });
+    let revived = Arc::new(Notify::new());
+    let mut tasks = start_lifecycle(&config, &node, asks.clone(), Arc::clone(&revived), works, loader);
+    if let Some(noted) = noted {
+        let parts = archive::Parts {
+            hot: hot.clone(),
+            archive,
+            node,
+            asks: asks.clone(),
+            noted,
+            revived,
+        };
+        tasks.extend(archive::start(&config, parts));
+    }
     stop.cancelled().await;
 
     tracing::info!("stopping");
@@ -182,10 +192,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
 
 fn start_lifecycle(
     config: &Config,
-    hot: &Hot,
-    archive: &Archive,
     node: &Arc<Node>,
     asks: Vec<mpsc::Sender<Ask>>,
+    revived: Arc<Notify>,
     metrics: lifecycle::Metrics,
     loader: Option<Loader>,
 ) -> Vec<AbortOnDropHandle<()>> {
@@ -193,8 +202,7 @@ fn start_lifecycle(
         let node = Arc::clone(node);
         move || node.connections.load(Ordering::Relaxed)
     };
-    let revived = Arc::new(Notify::new());
-    let bus = node.bus.clone();
+    let (hot, bus) = (&node.hot, node.bus.clone());
     let beating = Beats {
         hot: hot.clone(),
         node: config.node_id.clone(),
@@ -205,7 +213,7 @@ fn start_lifecycle(
     }
     .run(connections, move |at| bus.has_beaten(at));
     let every = config.presence_heartbeat;
-    let renewing = heartbeat::run(hot.clone(), every, holders(asks), Arc::clone(&revived), metrics.clone());
+    let renewing = heartbeat::run(hot.clone(), every, holders(asks), revived, metrics.clone());
     let looking = lifecycle::drift::run(hot.clone(), metrics.clone());
     let (every, grace) = (config.sweep_interval, config.presence_grace);
     let sweeping = Sweeper {
@@ -221,19 +229,6 @@ fn start_lifecycle(
         AbortOnDropHandle::new(tokio::spawn(sweeping)),
         AbortOnDropHandle::new(tokio::spawn(looking)),
     ];
-    if config.database_url.is_some() {
-        let (preparing, must_migrate) = (archive.clone(), config.migrate);
-        let preparing = async move { preparing.prepare(must_migrate).await };
-        tasks.push(AbortOnDropHandle::new(tokio::spawn(preparing)));
-        let restoring = Restorer {
-            hot: hot.clone(),
-            archive: archive.clone(),
-            mode: config.restore,
-            gate: node.gate.clone(),
-            revived,
-        };
-        tasks.push(AbortOnDropHandle::new(tokio::spawn(restoring.run())));
-    }
     tasks.extend(loader.map(|loader| AbortOnDropHandle::new(tokio::spawn(loader.run()))));
     tasks
 }

@@ -13,8 +13,9 @@
 -- ARGV[8] made by joining it: 0|1
 -- ARGV[9] keep_ms of an empty room that was made by joining it
 -- ARGV[10] the user who made it by joining, and owns it by that, or ""
--- ARGV[11] most entries of the policy
--- ARGV[12..] user, and the entry (JSON); in turns
+-- ARGV[11] the seq from which its messages are numbered on, 0 where none are kept
+-- ARGV[12] most entries of the policy
+-- ARGV[13..] user, and the entry (JSON); in turns
 -- RETURNS {made: 0|1, entries written}
 --
 -- One script, because somebody may join while a room is brought back, and what is known by then is newer.
@@ -22,7 +23,7 @@
 local made = redis.call("EXISTS", KEYS[1]) == 0
 if made then
   redis.call("HSET", KEYS[1], "name", ARGV[1], "id", ARGV[2], "type", ARGV[3], "visibility", ARGV[4], "max", ARGV[5],
-    "epoch", ARGV[6], "seq", "0", "rev", "0", "created", ARGV[7])
+    "epoch", ARGV[6], "seq", ARGV[11], "rev", "0", "created", ARGV[7])
   if ARGV[8] == "1" then
     redis.call("HSET", KEYS[1], "auto", "1")
     redis.call("PEXPIRE", KEYS[1], ARGV[9])
@@ -31,8 +32,8 @@ if made then
     redis.call("HSET", KEYS[1], "owner", ARGV[10])
   end
 end
-local written, most = 0, tonumber(ARGV[11])
-for i = 12, #ARGV, 2 do
+local written, most = 0, tonumber(ARGV[12])
+for i = 13, #ARGV, 2 do
   if redis.call("HLEN", KEYS[2]) < most then
     written = written + redis.call("HSETNX", KEYS[2], ARGV[i], ARGV[i + 1])
   end

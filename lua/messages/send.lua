@@ -111,7 +111,7 @@ keep_message(KEYS[6], KEYS[1], seq, frame, tonumber(ARGV[7]), tonumber(ARGV[8]),
 redis.call("SPUBLISH", KEYS[5], frame)
 if ARGV[17] == "1" then
   record(outbox, "message", now_ms, {
-    room = ARGV[18], user = ARGV[1], epoch = epoch, seq = seq, token = ARGV[11], json = ARGV[3],
+    room = ARGV[18], user = ARGV[1], epoch = epoch, seq = seq, token = ARGV[11], json = ARGV[3] .. "}",
   })
 end
 return { "ok", 0, epoch, seq, string.format("%.0f", now_ms), over and 1 or 0 }

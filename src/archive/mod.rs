@@ -3,10 +3,12 @@
 //! Nothing here is on a client's path: a Postgres that is away is a line in `/health`, never an error of an event.
 
 pub mod chain;
+pub mod messages;
 pub mod query;
 pub mod restore;
 mod schema;
 pub mod sink;
+pub mod snapshot;
 mod trouble;
 pub mod verify;
 

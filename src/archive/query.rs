@@ -3,6 +3,11 @@
 //!
 //! The archive follows Redis at a distance: what happened in the last moments may not have arrived, and while Postgres
 //! was away it is the outbox that has it.
+//!
+//! What is read of a row of `realtime_events` beside its columns: `metadata.connection` and `metadata.node`; of a
+//! `disconnect` `payload.cause` (or `reason`, as the existing plugin wrote it); of a `connect` `payload.transport`, `agent`
+//! and `device`; of a `gap` `payload.count`, `from`, `to` and `reason`. A gap because of an emptied Redis belongs to the new
+//! incarnation.
 
 mod events;
 mod moment;

@@ -25,7 +25,8 @@ const ROOMS: &str = "
                 'mute', CASE WHEN m.is_muted THEN coalesce((extract(epoch FROM m.muted_until) * 1000)::BIGINT, 0) END,
                 'ban', CASE WHEN m.is_banned THEN coalesce((extract(epoch FROM m.banned_until) * 1000)::BIGINT, 0) END))))::TEXT
             FROM realtime_room_members m
-            WHERE m.room_id = r.id AND (m.policy IS NOT NULL OR m.role <> 'member' OR m.is_muted OR m.is_banned))
+            WHERE m.room_id = r.id AND (m.policy IS NOT NULL OR m.role <> 'member' OR m.is_muted OR m.is_banned)),
+        CASE WHEN $3 THEN coalesce((SELECT max(k.seq) FROM realtime_messages k WHERE k.room_name = r.name), 0) ELSE 0 END
     FROM realtime_rooms r
     WHERE r.is_active AND (r.expires_at IS NULL OR r.expires_at > now()) AND r.name > $1
     ORDER BY r.name LIMIT $2";
@@ -55,6 +56,8 @@ pub struct RoomRow {
     pub owner: Option<String>,
     /// JSON: user → entry of the policy; `None`: there is none.
     pub policy: Option<String>,
+    /// The number of its last message, if that was asked for.
+    pub seq: i64,
 }
 
 /// A row of `realtime_presence`; times in Unix ms, 0 for none.
@@ -137,9 +140,9 @@ impl Restore {
         within(self.client.query_one(question, values)).await
     }
 
-    /// At most `limit` rooms behind a name, by name.
-    pub async fn rooms(&self, after: &str, limit: u32) -> Result<Vec<RoomRow>, RestoreError> {
-        let rows = within(self.client.query(ROOMS, &[&after, &i64::from(limit)])).await?;
+    /// At most `limit` rooms behind a name, by name; with the numbers of their last messages, where those are kept.
+    pub async fn rooms(&self, after: &str, limit: u32, with_messages: bool) -> Result<Vec<RoomRow>, RestoreError> {
+        let rows = within(self.client.query(ROOMS, &[&after, &i64::from(limit), &with_messages])).await?;
         let room = |row: &Row| {
             Ok(RoomRow {
                 id: row.try_get(0)?,
@@ -151,6 +154,7 @@ impl Restore {
                 is_auto: row.try_get(6)?,
                 owner: row.try_get(7)?,
                 policy: row.try_get(8)?,
+                seq: row.try_get(9)?,
             })
         };
         rows.iter().map(room).collect()

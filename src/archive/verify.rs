@@ -2,8 +2,11 @@
 //! dropped day has left, and finds every row that was changed, taken away or put in. It reads one state of the database,
 //! so a sink may write meanwhile, and holds one batch at a time.
 //!
-//! What it cannot know by itself: whoever may write every table can compute a whole chain anew, or cut off its end
-//! together with the head. Against that there are witnesses: what an earlier check said of the heads, kept elsewhere.
+//! Where a day was dropped the numbers have a hole, and an anchor has the hash that stands before what is behind it: one is
+//! needed of each batch that went while the next one stayed, or that was the last.
+//!
+//! What it cannot know by itself: whoever may write every table can compute a whole chain anew, cut off its end
+//! together with the head, or write an anchor. Against that there are witnesses: what an earlier check said of the heads, kept elsewhere.
 
 mod finding;
 mod rows;

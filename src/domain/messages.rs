@@ -1,5 +1,9 @@
 //! Messages: who may speak, in which order it stands, and what was said before. Not here: how a message looks.
 
+use crate::archive::Archive;
+use crate::archive::messages::{KeptMessage, Side};
+use crate::archive::query::QueryError;
+use crate::hot::frame::{Message, Position};
 use crate::hot::keys::Lease;
 use crate::hot::{self, Hot, HotError};
 use crate::types::RoomName;
@@ -11,7 +15,92 @@ pub async fn send(hot: &Hot, request: &SendRequest<'_>) -> Result<Send, HotError
     hot::messages::send(hot, request).await
 }
 
-/// Reads a page of what was said in a room, for a member.
-pub async fn history(hot: &Hot, lease: &Lease, room: &RoomName, page: PageRequest) -> Result<History, HotError> {
-    hot::messages::history(hot, lease, room, page).await
+/// Why a page cannot be read now.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    #[error(transparent)]
+    Hot(#[from] HotError),
+    #[error("Postgres: {0}")]
+    Archive(#[from] QueryError),
+}
+
+/// Reads a page of what was said in a room, for a member. What Redis no longer keeps comes from `archive`, where messages are
+/// kept there.
+pub async fn history(
+    hot: &Hot,
+    archive: Option<&Archive>,
+    lease: &Lease,
+    room: &RoomName,
+    request: PageRequest,
+) -> Result<History, HistoryError> {
+    match (archive, hot::messages::history(hot, lease, room, request).await?) {
+        (Some(archive), History::Page(page)) => Ok(History::Page(match request.after {
+            Some(after) => behind(archive, room, after, request, page).await?,
+            None => before(archive, room, request, page).await?,
+        })),
+        (_, found) => Ok(found),
+    }
+}
+
+/// Older ones in front of a page that Redis could not fill.
+async fn before(
+    archive: &Archive,
+    room: &RoomName,
+    request: PageRequest,
+    mut page: HistoryPage,
+) -> Result<HistoryPage, QueryError> {
+    let first = page.messages.first().map(|message| message.seq).or(request.before);
+    let lacking = request.limit.saturating_sub(page.messages.len() as u32);
+    let first = first.unwrap_or(page.last + 1);
+    if page.more || lacking == 0 || first <= 1 {
+        return Ok(page);
+    }
+    // One more than wanted shows whether there are still older ones.
+    let side = Side::Before(first);
+    let mut older = archive.messages(room.as_str(), side, lacking + 1).await?;
+    page.more = older.len() > lacking as usize;
+    older.drain(..older.len().saturating_sub(lacking as usize));
+    page.messages.splice(..0, older.into_iter().map(message));
+    Ok(page)
+}
+
+/// What lies between a number and the first message that Redis still has of those behind it.
+async fn behind(
+    archive: &Archive,
+    room: &RoomName,
+    after: u64,
+    request: PageRequest,
+    mut page: HistoryPage,
+) -> Result<HistoryPage, QueryError> {
+    let first = page.messages.first().map(|message| message.seq).or(request.before);
+    let first = first.unwrap_or(page.last + 1);
+    if first <= after + 1 {
+        return Ok(page);
+    }
+    let limit = request.limit as usize;
+    let side = Side::Between(after, first);
+    let mut missing = archive.messages(room.as_str(), side, request.limit + 1).await?;
+    page.more |= missing.len() + page.messages.len() > limit;
+    missing.truncate(limit);
+    page.messages.splice(..0, missing.into_iter().map(message));
+    page.messages.truncate(limit);
+    Ok(page)
+}
+
+/// As Redis would have it.
+fn message(kept: KeptMessage) -> Message {
+    let mut body = kept.content;
+    // The object's own end: what the server adds comes in front of it.
+    body.truncate(body.rfind('}').unwrap_or(0));
+    Message {
+        epoch: kept.epoch,
+        seq: kept.seq,
+        sent_ms: kept.sent_ms,
+        // Nobody recovers by it: what Redis no longer keeps is no recovery.
+        position: Position {
+            master: String::new(),
+            at_us: 0,
+        },
+        body,
+    }
 }

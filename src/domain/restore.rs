@@ -104,7 +104,7 @@ pub async fn open_without(hot: &Hot, partitions: &[Partition]) -> Result<(), Hot
 async fn rooms(hot: &Hot, restore: &Restore, wanted: &BTreeSet<Partition>) -> Result<usize, Failure> {
     let (mut after, mut count) = (String::new(), 0);
     loop {
-        let rows = restore.rooms(&after, PAGE).await?;
+        let rows = restore.rooms(&after, PAGE, hot.terms().keeps_messages).await?;
         let is_last = rows.len() < PAGE as usize;
         if let Some(last) = rows.last() {
             after.clone_from(&last.name);
@@ -155,6 +155,7 @@ fn lost_room(row: RoomRow) -> Option<LostRoom> {
         max_members: row.max_members.try_into().unwrap_or(0),
         created_ms: row.created_ms,
         is_auto: row.is_auto,
+        seq: row.seq.try_into().unwrap_or(0),
         owner: row.owner.and_then(|owner| UserId::parse(&owner).ok()),
         policy: row.policy.map(|json| entries(&json)).unwrap_or_default(),
     })

@@ -62,7 +62,10 @@ impl Drive {
     fn read(&mut self, cx: &mut Context<'_>) {
         if let Some(upgraded) = self.session.upgraded.take() {
             self.stream = Some(*upgraded);
-            self.tell_upgrade();
+            // Who has ended the session is told of its end alone.
+            if self.session.is_open() {
+                self.tell_upgrade();
+            }
         }
         let session = &self.session;
         // What was posted before an upgrade comes before what the WebSocket brings.
@@ -173,7 +176,7 @@ impl Drive {
         let Some(stream) = &mut self.stream else {
             return;
         };
-        if matches!(session.phase(), Phase::Severed(_)) {
+        if session.is_severed() {
             return;
         }
         let tally = session.shard().tally();
@@ -240,8 +243,7 @@ impl Drive {
     }
 
     fn is_finished(&self) -> bool {
-        let is_severed = matches!(self.session.phase(), Phase::Severed(_));
-        is_severed && self.is_told && self.running.is_none() && self.stream.is_none()
+        self.session.is_severed() && self.is_told && self.running.is_none() && self.stream.is_none()
     }
 }
 
@@ -274,6 +276,8 @@ impl Drop for Drive {
     fn drop(&mut self) {
         self.session.close(CloseReason::Shutdown);
         self.session.sever();
+        // A request or a probe that still waits is let go.
+        let _requests = self.session.polling.take();
         self.session.shard().forget(&self.session);
     }
 }

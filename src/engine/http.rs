@@ -144,9 +144,9 @@ impl Exchange<'_> {
         self.switch(request, Successor::Session(handshake))
     }
 
-    /// A WebSocket for a session that polls.
+    /// A WebSocket for a session that polls, or says farewell.
     async fn probe(self, sid: Sid, request: &request::Parts) -> Result<Response<Body>, Problem> {
-        let is_known = |session: Option<&Rc<Session>>| session.is_some_and(|session| session.is_open());
+        let is_known = |session: Option<&Rc<Session>>| session.is_some_and(|session| !session.is_severed());
         if !self.shard.ask(sid, is_known).await.unwrap_or(false) {
             return Err(Problem::UnknownSid);
         }

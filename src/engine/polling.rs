@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::answers::Problem;
 use super::counters::add;
 use super::session::{Phase, Session};
+use super::upgrade::Upgrade;
 use super::{CloseReason, Transport};
 
 const NOOP: &[u8] = b"6";
@@ -25,12 +26,14 @@ pub(super) type Payload = Result<Vec<u8>, Problem>;
 /// The requests of a polling session.
 #[derive(Default)]
 pub(super) struct Polling {
-    get: Option<oneshot::Sender<Payload>>,
+    pub(super) get: Option<oneshot::Sender<Payload>>,
     post: Option<Post>,
     /// A WebSocket is being probed.
-    is_upgrading: bool,
+    pub(super) upgrade: Option<Upgrade>,
     /// The waiting GET is to be let go, so that the client may change its transport.
-    owes_noop: bool,
+    pub(super) owes_noop: bool,
+    /// While closing: when a farewell by WebSocket is over. A poller's is over before, unless it upgrades.
+    pub(super) farewell_end: Option<Instant>,
 }
 
 enum Post {
@@ -69,12 +72,10 @@ impl Session {
         }
     }
 
-    /// A POST begins to send its body. A second one ends the session.
+    /// A POST begins to send its body. A second one ends the session. During the farewell too: an error would have the client
+    /// give its transport up before it has heard what waits for it.
     pub(super) fn begin_post(self: &Rc<Self>, body: oneshot::Receiver<Posted>) -> Result<(), Problem> {
         self.check_polling()?;
-        if !self.is_open() {
-            return Err(Problem::UnknownSid);
-        }
         let mut polling = self.polling.borrow_mut();
         match polling.as_deref_mut() {
             Some(Polling { post, .. }) if post.is_none() => {
@@ -91,36 +92,9 @@ impl Session {
         }
     }
 
-    /// Whether a WebSocket may be tried; one at a time.
-    pub(super) fn begin_upgrade(&self) -> bool {
-        match self.polling.borrow_mut().as_deref_mut() {
-            Some(polling) if self.is_open() && self.transport() == Transport::Polling => {
-                !std::mem::replace(&mut polling.is_upgrading, true)
-            }
-            _ => false,
-        }
-    }
-
-    pub(super) fn give_up_upgrade(&self) {
-        if let Some(polling) = self.polling.borrow_mut().as_deref_mut() {
-            polling.is_upgrading = false;
-            polling.owes_noop = false;
-        }
-    }
-
-    /// Lets the waiting GET go, so that the client may change its transport.
-    pub(super) fn release_get(&self) {
-        if let Some(polling) = self.polling.borrow_mut().as_deref_mut()
-            && polling.get.is_some()
-        {
-            polling.owes_noop = true;
-            self.wake();
-        }
-    }
-
     fn check_polling(self: &Rc<Self>) -> Result<(), Problem> {
         self.tick(Instant::now());
-        if matches!(self.phase(), Phase::Severed(_)) {
+        if self.is_severed() {
             return Err(Problem::UnknownSid);
         }
         match self.transport() {
@@ -146,7 +120,7 @@ impl Session {
                     self.close(CloseReason::TransportClose);
                     None
                 }
-                Poll::Pending if self.is_open() => Some(Post::Reading(receiver)),
+                Poll::Pending if !self.is_severed() => Some(Post::Reading(receiver)),
                 // The request learns of the end when it finds nobody to send its body to.
                 Poll::Pending => None,
             },
@@ -175,6 +149,8 @@ impl Session {
                 Err(problem)
             }
             (None, Phase::Open | Phase::Severed(CloseReason::TransportClose)) => Ok(()),
+            // It came during the farewell, and is taken and forgotten.
+            (None, Phase::Closing(_)) if !was_open => Ok(()),
             (None, _) => Err(Problem::BadRequest),
         };
         if was_open && !self.is_open() {
@@ -191,14 +167,18 @@ impl Session {
         let Some(polling) = slot.as_deref_mut() else {
             return;
         };
+        if self.is_severed() {
+            polling.upgrade = None;
+        }
         let is_upgraded = self.transport() == Transport::Websocket;
+        let is_probed = polling.upgrade.as_ref().is_some_and(Upgrade::is_answered);
         if let Some(get) = &mut polling.get {
             if get.poll_closed(cx).is_ready() {
                 polling.get = None;
                 drop(slot);
                 return self.lose_get(is_upgraded);
             }
-            if let Some(payload) = self.payload(is_upgraded, polling.owes_noop) {
+            if let Some(payload) = self.payload(is_upgraded, is_probed, polling.owes_noop) {
                 polling.owes_noop = false;
                 let is_last = payload == CLOSE;
                 let sent = polling.get.take().map(|get| get.send(Ok(payload)));
@@ -225,16 +205,17 @@ impl Session {
         }
     }
 
-    fn payload(&self, is_upgraded: bool, owes_noop: bool) -> Option<Vec<u8>> {
+    fn payload(&self, is_upgraded: bool, is_probed: bool, owes_noop: bool) -> Option<Vec<u8>> {
         if is_upgraded {
             return Some(NOOP.to_vec());
         }
         match self.phase() {
-            Phase::Open if self.outbox.borrow().is_empty() => owes_noop.then(|| NOOP.to_vec()),
-            Phase::Open => Some(self.take_payload()),
+            Phase::Open | Phase::Closing(_) if !self.outbox.borrow().is_empty() => Some(self.take_payload()),
+            Phase::Open => owes_noop.then(|| NOOP.to_vec()),
+            // The WebSocket says it, once the client has changed to it.
+            Phase::Closing(_) if is_probed => owes_noop.then(|| NOOP.to_vec()),
             // A stock client acts on the close packet before it hands out the packets in front of it, so it gets a poll of its own.
-            Phase::Closing(_) if self.outbox.borrow().is_empty() => Some(CLOSE.to_vec()),
-            Phase::Closing(_) => Some(self.take_payload()),
+            Phase::Closing(_) => Some(CLOSE.to_vec()),
             Phase::Severed(CloseReason::TransportClose) => Some(NOOP.to_vec()),
             Phase::Severed(_) => Some(CLOSE.to_vec()),
         }

@@ -116,6 +116,11 @@ impl Session {
         self.phase() == Phase::Open
     }
 
+    /// Whether nothing of it goes out any more.
+    pub(super) fn is_severed(&self) -> bool {
+        matches!(self.phase(), Phase::Severed(_))
+    }
+
     pub(super) fn clock(&self) -> &Clock {
         &self.clock
     }

@@ -37,7 +37,8 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// Time without progress of a write after which the peer counts as gone.
     pub write_stall: Duration,
-    /// Time for saying farewell: sending what waits, the closing handshake. A polling client has 2 s of it at most.
+    /// Time for saying farewell: sending what waits, the closing handshake. A polling client has 2 s of it at most, unless it
+    /// upgrades meanwhile: then it is the time for that too.
     pub close_timeout: Duration,
     /// Frames that may wait to be written to one connection.
     pub out_frames: usize,

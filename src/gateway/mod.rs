@@ -21,6 +21,7 @@ mod revocations;
 mod room;
 mod rooms;
 pub mod shard;
+mod snapshot;
 mod told;
 
 mod events;
@@ -30,3 +31,4 @@ pub use fanout::{Dispatcher, Encoder, Inbox};
 pub use limits::Rates;
 pub use node::{Node, Settings};
 pub use shard::{Ask, Shard};
+pub use snapshot::Slot;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::fanout::Encoder;
 use super::limits::Rates;
 use super::metrics::Metrics;
+use crate::archive::Archive;
 use crate::config::{CustomStatusShape, Limits, NamePatterns, Networks, Recovery};
 use crate::domain::identity::Verifier;
 use crate::domain::journal::{Entry, Journal};
@@ -57,6 +58,10 @@ pub struct Node {
     pub metrics: Metrics,
     /// Nobody is let in before what Redis has lost is back.
     pub gate: Gate,
+    /// Where messages are that Redis no longer keeps; `None`: nowhere.
+    pub messages: Option<Archive>,
+    /// Somebody asks for snapshots.
+    pub has_archive: bool,
     /// What the audit trail hears of refusals.
     pub journal: Journal,
     /// Newcomers are turned away once it is set.

@@ -68,7 +68,7 @@ impl Shard {
 
     /// Joins a room again that the client is in as far as this node knows; nobody is told. Where the client was sent out of
     /// it meanwhile, or may not be in it, it hears that. The caller holds the client's turn.
-    async fn put_back(self: &Rc<Self>, client: &Rc<Client>, room: &RoomName) -> Result<(), HotError> {
+    pub(super) async fn put_back(self: &Rc<Self>, client: &Rc<Client>, room: &RoomName) -> Result<(), HotError> {
         let known = self.rooms.borrow().known(room, client);
         let options = JoinOptions {
             autocreate: self.node.settings.room_autocreate.matches(room.as_str()),

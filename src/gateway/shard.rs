@@ -24,7 +24,9 @@ use super::parcel::Parcel;
 use super::protocol::{ErrorCode, Failure};
 use super::revocations::Revocations;
 use super::rooms::{Rooms, Turn};
+use super::snapshot::{Marks, Slot};
 use super::told::Told;
+use crate::archive::snapshot::Snapshot;
 use crate::domain::presence::Held;
 use crate::engine::CloseReason;
 use crate::hot::Hot;
@@ -43,6 +45,8 @@ pub enum Ask {
     RegisterAnew(Vec<Lease>),
     /// The node goes away: every socket is told when to come back. Answered when the word is on its way.
     Drain(oneshot::Sender<()>),
+    /// How its connections are, those of one slot.
+    Snapshot(Slot, oneshot::Sender<Snapshot>),
 }
 
 /// One shard.
@@ -57,6 +61,7 @@ pub struct Shard {
     pub(super) told: RefCell<Told>,
     pub(super) untold: RefCell<Untold>,
     pub(super) limits: Book,
+    pub(super) marks: Marks,
     /// By the end of the token, Unix seconds.
     expiries: RefCell<BTreeMap<(i64, u64), Weak<Client>>>,
     pub(super) revocations: Revocations,
@@ -78,6 +83,7 @@ impl Shard {
             told: RefCell::default(),
             untold: RefCell::default(),
             limits: Book::default(),
+            marks: Marks::default(),
             expiries: RefCell::default(),
             revocations: Revocations::default(),
             next_key: Cell::new(0),
@@ -117,6 +123,7 @@ impl Shard {
         match ask {
             // Whoever asked and went away needs no answer.
             Ask::Leases(partition, answer) => drop(answer.send(self.leases(partition))),
+            Ask::Snapshot(slot, answer) => drop(answer.send(self.snapshot(slot))),
             Ask::RegisterAnew(leases) => self.register_anew(&leases),
             Ask::Drain(told) => {
                 self.announce_drain();
@@ -254,6 +261,7 @@ impl Shard {
             Delivery::Presence { origin, news } => self.tell_everybody(origin.as_deref(), news),
             Delivery::RoomInterrupted { room } => {
                 self.rooms.borrow_mut().interrupt(room);
+                self.told.borrow_mut().interrupted();
                 0
             }
             Delivery::RoomRestored { room, outage } => {

@@ -10,6 +10,9 @@ use crate::types::UserId;
 
 /// Longer than the rooms' steps of one change lie apart.
 const MEMORY: Duration = Duration::from_secs(10);
+/// After an interruption of the bus nothing is forgotten for so long: a room that is healed tells once more what was told up
+/// to [`MEMORY`] before it was noticed.
+const AFTERMATH: Duration = Duration::from_secs(60);
 /// Changes that are remembered at most; beyond, the oldest is forgotten early.
 const CHANGES_MAX: usize = 10_000;
 
@@ -18,6 +21,7 @@ const CHANGES_MAX: usize = 10_000;
 pub struct Told {
     changes: AHashMap<UserId, Change>,
     order: VecDeque<(Instant, UserId, u64)>,
+    interrupted: Option<Instant>,
 }
 
 struct Change {
@@ -41,9 +45,17 @@ impl Told {
         }
     }
 
+    /// The bus may not have brought everything.
+    pub fn interrupted(&mut self) {
+        // Before it forbids forgetting: what is older by now is told by nobody any more.
+        self.forget();
+        self.interrupted = Some(Instant::now());
+    }
+
     fn forget(&mut self) {
+        let keeps = self.interrupted.is_some_and(|at| at.elapsed() < AFTERMATH);
         while let Some((at, user, version)) = self.order.front() {
-            if at.elapsed() < MEMORY && self.order.len() <= CHANGES_MAX {
+            if (keeps || at.elapsed() < MEMORY) && self.order.len() <= CHANGES_MAX {
                 return;
             }
             if self.changes.get(user).is_some_and(|change| change.version == *version) {

@@ -147,6 +147,8 @@ pub struct HistoryPage {
     pub messages: Vec<Message>,
     /// There are more in the direction in which the page was read.
     pub more: bool,
+    /// The seq of the room's last message.
+    pub last: u64,
 }
 
 /// Outcome of [`history`].
@@ -178,9 +180,14 @@ pub async fn history(hot: &Hot, lease: &Lease, room: &RoomName, page: PageReques
     HISTORY.read(|| {
         Ok(match &*reply.text()? {
             "ok" => {
-                let (epoch, more) = (reply.text()?, reply.flag()?);
+                let (epoch, more, last) = (reply.text()?, reply.flag()?, reply.integer()?);
                 let messages = reply.messages()?;
-                History::Page(HistoryPage { epoch, messages, more })
+                History::Page(HistoryPage {
+                    epoch,
+                    messages,
+                    more,
+                    last,
+                })
             }
             "missing" => History::Missing,
             "banned" => History::Banned,

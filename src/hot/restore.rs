@@ -33,6 +33,8 @@ pub struct LostRoom {
     pub is_auto: bool,
     /// Who made it by joining, and owns it by that.
     pub owner: Option<UserId>,
+    /// The number of its last message, where messages are kept in Postgres: those to come are numbered on.
+    pub seq: u64,
     /// Of each user the entry, JSON as `room.policy` has it.
     pub policy: Vec<(UserId, String)>,
 }
@@ -66,6 +68,7 @@ pub async fn rooms(hot: &Hot, rooms: &[LostRoom]) -> Result<(), HotError> {
             .flag(room.is_auto)
             .number(keep_ms)
             .arg(room.owner.as_ref().map_or("", UserId::as_str))
+            .number(room.seq)
             .number(POLICY_MAX)
             .args(
                 entries

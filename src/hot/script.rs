@@ -76,7 +76,10 @@ impl Script {
 macro_rules! script {
     ($name:ident = $path:literal) => {
         pub(super) static $name: std::sync::LazyLock<$crate::hot::script::Script> = std::sync::LazyLock::new(|| {
-            $crate::hot::script::Script::new($path, include_str!(concat!("../../lua/", $path, ".lua")))
+            $crate::hot::script::Script::new(
+                $path,
+                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/lua/", $path, ".lua")),
+            )
         });
     };
 }

@@ -10,6 +10,7 @@ pub mod key_set;
 mod metrics;
 pub mod restore;
 pub mod sink;
+pub mod snapshot;
 pub mod sweep;
 
 pub use self::metrics::Metrics;

@@ -4,6 +4,8 @@
 mod commands;
 mod days;
 mod functions;
+mod history;
+mod once;
 mod queries;
 mod queries_commands;
 mod queries_http;
@@ -17,6 +19,7 @@ mod sink_outage;
 mod sink_projections;
 mod sink_retention;
 mod sink_stage;
+mod snapshots;
 #[path = "../support/mod.rs"]
 mod support;
 mod takeover;

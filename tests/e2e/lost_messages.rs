@@ -134,3 +134,39 @@ async fn what_cannot_be_healed_is_a_reset() {
         .await
         .expect("the room goes on");
 }
+
+/// A failover may lose a membership that the node and the client know of: what the client says next is said, and nobody is
+/// told of a coming or going.
+#[tokio::test]
+async fn a_member_whom_redis_has_lost_is_one_again_when_it_speaks() {
+    let cluster = Cluster::start(2, &[]).await;
+    let room = room();
+    let ann = Raw::member(&cluster.nodes[0], "ann", &room).await;
+    let bob = Raw::member(&cluster.nodes[1], "bob", &room).await;
+    bob.marker(&room, &[&ann]).await;
+    let (keys, name) = (Keys::new("rt"), RoomName::parse(&room).unwrap());
+    let members: Vec<String> = cluster
+        .redis
+        .ask(redis::cmd("ZRANGE").arg((keys.room_live(&name), 0, -1)))
+        .await;
+    for member in members.iter().filter(|member| member.starts_with("ann\0")) {
+        let _: u64 = cluster
+            .redis
+            .ask(redis::cmd("ZREM").arg((keys.room_live(&name), member)))
+            .await;
+        let _: u64 = cluster
+            .redis
+            .ask(redis::cmd("HDEL").arg((keys.room_users(&name), "ann")))
+            .await;
+    }
+    ann.done("message:send", json!({"roomName": room, "content": "still here"}))
+        .await;
+    bob.heard("message:new", |message| message["content"] == "still here")
+        .await;
+    let members = bob.done("room:members", json!({"roomName": room})).await;
+    assert_eq!(members["members"].as_array().map(Vec::len), Some(2), "{members}");
+    for raw in [&ann, &bob] {
+        assert!(raw.all("user:left", |_| true).is_empty());
+        assert!(raw.all("user:joined", |told| told["userId"] == "ann").is_empty() || raw.user == "bob");
+    }
+}

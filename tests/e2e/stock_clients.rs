@@ -89,6 +89,16 @@ mod drain {
     }
 }
 
+mod farewell {
+    use super::{Cluster, clients};
+
+    /// The scenario counts the sessions that end, so it has a cluster of its own.
+    #[tokio::test]
+    async fn over_upgrade() {
+        clients::javascript(&Cluster::start(2, &[]).await, "farewell", "upgrade").await;
+    }
+}
+
 mod recovery_kill {
     use super::{Cluster, clients};
 

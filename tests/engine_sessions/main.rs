@@ -3,6 +3,7 @@
 
 mod app;
 mod client;
+mod farewell;
 mod hostile;
 mod polling;
 

@@ -260,6 +260,7 @@ async fn call_archive(stage: &Stage, forget: impl AsyncFn()) {
         max_members: 0,
         created_ms: now_ms(),
         is_auto: true,
+        seq: 0,
         owner: None,
         policy: vec![(user("nobody"), r#"{"ban":0}"#.to_owned())],
     };

@@ -304,6 +304,7 @@ async fn what_was_lost_is_brought_back_where_nothing_newer_is_known() {
         max_members: 5,
         created_ms: 1_700_000_000_000,
         is_auto: false,
+        seq: 0,
         owner: None,
         policy: policy
             .iter()

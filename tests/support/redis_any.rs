@@ -142,8 +142,12 @@ impl AnyRedis {
         for mut connection in self.connections().await {
             let values = connection.send_packed_commands(reads, 0, count).await?;
             for (answer, value) in answers.iter_mut().zip(values) {
-                if !matches!(value, Value::ServerError(_)) {
-                    *answer = value;
+                match value {
+                    // Another master has it.
+                    Value::ServerError(error) if error.code() == "MOVED" => {}
+                    // It loads, or has just become a replica.
+                    Value::ServerError(error) => return Err(error.into()),
+                    value => *answer = value,
                 }
             }
         }

@@ -249,7 +249,7 @@ async fn newest(
         conditions.and(&format!("(created_at, id) < ({at}, ?::text::uuid)"), id);
     }
     let statement = format!(
-        "SELECT {COLUMNS} FROM realtime_events WHERE {} ORDER BY created_at DESC, id DESC LIMIT {}",
+        "SELECT {COLUMNS} FROM realtime_events WHERE {} ORDER BY created_at DESC, realtime_events.id DESC LIMIT {}",
         conditions.text,
         limit.min(PAGE_MAX)
     );
@@ -314,7 +314,7 @@ async fn of_batches(
     let statement = format!(
         "SELECT {COLUMNS} FROM realtime_events \
          JOIN unnest(${}::smallint[], ${count}::bigint[]) AS new (of, number) ON chain = of AND batch = number \
-         WHERE {} ORDER BY created_at, id",
+         WHERE {} ORDER BY created_at, realtime_events.id",
         count - 1,
         conditions.text
     );

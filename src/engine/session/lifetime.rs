@@ -12,7 +12,8 @@ use crate::engine::heartbeat::Beat;
 use crate::engine::{CloseReason, Transport, websocket};
 
 /// Time that a polling client has to fetch what waits and then the close packet. A client that lives polls again at once; one
-/// that is gone is not waited for as long as a WebSocket, which would show by itself that it is gone.
+/// that is gone is not waited for as long as a WebSocket, which would show by itself that it is gone. One that upgrades has the
+/// time of a WebSocket.
 const LAST_POLLS: Duration = Duration::from_secs(2);
 
 impl Session {
@@ -25,16 +26,27 @@ impl Session {
         self.gauge().fetch_sub(1, Relaxed);
         if reason.flushes() {
             self.phase.set(Phase::Closing(reason));
-            let mut farewell = self.shard.settings().close_timeout;
-            if self.transport() == Transport::Polling {
-                farewell = farewell.min(LAST_POLLS);
-            }
-            self.clock.limit.set(Some(Instant::now() + farewell));
+            self.limit_farewell();
         } else {
             self.phase.set(Phase::Severed(reason));
         }
         self.rearm();
         self.wake();
+    }
+
+    fn limit_farewell(&self) {
+        let now = Instant::now();
+        let end = now + self.shard.settings().close_timeout;
+        let mut limit = end;
+        if self.transport() == Transport::Polling
+            && let Some(polling) = self.polling.borrow_mut().as_deref_mut()
+        {
+            polling.farewell_end = Some(end);
+            if polling.upgrade.is_none() {
+                limit = end.min(now + LAST_POLLS);
+            }
+        }
+        self.clock.limit.set(Some(limit));
     }
 
     /// Gives the transport up.
@@ -101,11 +113,13 @@ impl Session {
         }
     }
 
-    /// The WebSocket takes over from polling.
+    /// The WebSocket takes over from polling; if the end has begun, it takes the farewell over.
     pub(in crate::engine) fn upgrade(&self, stream: websocket::Stream) {
-        self.gauge().fetch_sub(1, Relaxed);
+        // A session that closes is counted on no transport any more.
+        let counted = i64::from(self.is_open());
+        self.gauge().fetch_sub(counted, Relaxed);
         self.transport.set(Transport::Websocket);
-        self.gauge().fetch_add(1, Relaxed);
+        self.gauge().fetch_add(counted, Relaxed);
         add(&self.shard.tally().upgrades, 1);
         self.upgraded.set(Some(Box::new(stream)));
         self.wake();

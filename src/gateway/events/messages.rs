@@ -113,7 +113,8 @@ fn answer(turn: &Turn<'_>, room: &RoomName, sent: &Sent) -> Outcome {
 pub async fn history(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let (room, wanted) = decode_page(incoming)?;
     turn.limit(Class::Requests).await?;
-    let found = messages::history(&turn.shard.hot, &turn.client.lease(), &room, wanted).await;
+    let archive = turn.shard.node.messages.as_ref();
+    let found = messages::history(&turn.shard.hot, archive, &turn.client.lease(), &room, wanted).await;
     match found.map_err(|error| turn.unavailable(error))? {
         History::Page(page) => Ok(Outcome::Done(Some(written(&page)))),
         History::Missing => Err(Failure::room_not_found()),

@@ -8,6 +8,7 @@ mod rooms;
 mod session;
 mod typing;
 
+use std::fmt::Display;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -18,7 +19,6 @@ use super::payload::Incoming;
 use super::protocol::{ErrorCode, Failure, incoming as event};
 use super::shard::Shard;
 use crate::engine::Frame;
-use crate::hot::HotError;
 
 /// One event's turn.
 pub struct Turn<'a> {
@@ -41,8 +41,22 @@ pub enum Outcome {
 /// What a handler comes to.
 pub type Handled = Result<Outcome, Failure>;
 
-/// Finds the function for an event.
+/// Carries an event out. Where Redis does not know of a membership that this node knows of, a failover has lost it: it is
+/// put back, and the event is carried out then.
 pub async fn dispatch(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
+    match hand_over(turn, incoming).await {
+        Err(failure) if failure.code == ErrorCode::NotAMember && turn.has_lost_place(incoming).await? => {
+            match hand_over(turn, incoming).await {
+                Err(failure) if failure.code == ErrorCode::NotAMember => Err(Failure::unavailable()),
+                other => other,
+            }
+        }
+        other => other,
+    }
+}
+
+/// Finds the function for an event.
+async fn hand_over(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     match &*incoming.name {
         event::MESSAGE_SEND => messages::send(turn, incoming).await,
         event::MESSAGE_HISTORY => messages::history(turn, incoming).await,
@@ -69,8 +83,20 @@ pub async fn dispatch(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
 }
 
 impl Turn<'_> {
+    /// Whether the client is in the event's room all the same: Redis had lost that, and has it again. Whoever was sent out,
+    /// and whose node has not heard of it yet, is out from now on.
+    async fn has_lost_place(&self, incoming: &Incoming<'_>) -> Result<bool, Failure> {
+        let room = incoming.object()?.room()?;
+        if !self.client.rooms.borrow().contains(&room) {
+            return Ok(false);
+        }
+        let put_back = self.shard.put_back(self.client, &room).await;
+        put_back.map_err(|error| self.unavailable(error))?;
+        Ok(self.client.rooms.borrow().contains(&room))
+    }
+
     /// Logs the cause, and tells the client only that it should try again.
-    fn unavailable(&self, error: HotError) -> Failure {
+    fn unavailable(&self, error: impl Display) -> Failure {
         let lease = self.client.lease();
         tracing::warn!(error = %error, connection = %lease.connection, user = %lease.user, "event not carried out");
         Failure::unavailable()

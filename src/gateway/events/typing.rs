@@ -1,5 +1,7 @@
 //! `typing:start`, `typing:stop`.
 
+use std::time::Duration;
+
 use super::super::payload::Incoming;
 use super::super::protocol::{ErrorCode, Failure};
 use super::{Handled, Outcome, Turn};
@@ -14,7 +16,9 @@ pub async fn start(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     turn.limit(Class::Typing).await?;
     let lease = turn.client.lease();
     let lasts = turn.shard.node.settings.typing_timeout;
-    answer(turn, typing::start(&turn.shard.hot, &place.mark(&lease), lasts).await)
+    let outcome = typing::start(&turn.shard.hot, &place.mark(&lease), lasts).await;
+    place.note(turn, &outcome, Some(lasts));
+    answer(turn, outcome)
 }
 
 /// `typing:stop`: takes the mark back.
@@ -22,7 +26,9 @@ pub async fn stop(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let place = decode(turn, incoming)?;
     turn.limit(Class::Typing).await?;
     let lease = turn.client.lease();
-    answer(turn, typing::stop(&turn.shard.hot, &place.mark(&lease)).await)
+    let outcome = typing::stop(&turn.shard.hot, &place.mark(&lease)).await;
+    place.note(turn, &outcome, None);
+    answer(turn, outcome)
 }
 
 struct Place {
@@ -32,6 +38,14 @@ struct Place {
 }
 
 impl Place {
+    /// For the next snapshot.
+    fn note(&self, turn: &Turn<'_>, outcome: &Result<Typing, HotError>, lasts: Option<Duration>) {
+        if turn.shard.node.has_archive && matches!(outcome, Ok(Typing::Done)) {
+            let thread = self.thread.as_deref().unwrap_or_default();
+            turn.shard.marks.note(&self.room, &turn.client.user, thread, lasts);
+        }
+    }
+
     fn mark<'a>(&'a self, lease: &'a crate::hot::keys::Lease) -> Mark<'a> {
         let thread = self.thread.as_deref().unwrap_or_default();
         Mark {

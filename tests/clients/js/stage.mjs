@@ -70,10 +70,10 @@ class Stage {
     return unique(`auto:${word}`);
   }
 
-  /** An actor that is not connected yet: `claims`, `auth`, `options` go into token, handshake and client. */
-  actor(word, { node = 0, claims = {}, auth = {}, options = {}, namespace = '' } = {}) {
+  /** An actor that is not connected yet: `claims`, `auth`, `options` go into token, handshake and client, `url` is a detour. */
+  actor(word, { node = 0, url = NODES[node], claims = {}, auth = {}, options = {}, namespace = '' } = {}) {
     const id = this.user(word);
-    const socket = io(NODES[node] + namespace, {
+    const socket = io(url + namespace, {
       transports: TRANSPORTS,
       auth: { token: token({ sub: id, ...claims }), ...auth },
       forceNew: true,

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { describe } from 'node:test';
-import { scene, together, TRANSPORT, unique } from '../stage.mjs';
+import { scene, together, unique } from '../stage.mjs';
 import { nowSeconds, token } from '../token.mjs';
 
 const revoke = (...args) =>
@@ -10,13 +10,6 @@ const revoke = (...args) =>
 
 const ERROR = { code: 'UNAUTHENTICATED', message: 'Token revoked' };
 const REFUSED = { message: 'Invalid token', data: { code: 'UNAUTHENTICATED' } };
-
-/** Entered, and on the transport that it stays on: the farewell to a socket in the midst of its upgrade may be lost. */
-async function settled(stage, word, settings) {
-  const actor = await stage.enter(word, settings);
-  if (TRANSPORT === 'upgrade') await actor.upgraded();
-  return actor;
-}
 
 async function isSentAway(actor) {
   assert.deepEqual(await actor.heard('auth:error'), ERROR);
@@ -26,7 +19,7 @@ async function isSentAway(actor) {
 describe('revocation', together, () => {
   scene('a revoked user is sent away from every node, and comes back with a newer token', async (stage) => {
     const claims = { iat: nowSeconds() };
-    const [one, two] = [await settled(stage, 'ann', { claims }), await stage.enter('ann', { claims, node: 1 })];
+    const [one, two] = [await stage.enter('ann', { claims }), await stage.enter('ann', { claims, node: 1 })];
     const bob = await stage.enter('bob', { claims });
     revoke('--user', one.id);
     await Promise.all([isSentAway(one), isSentAway(two)]);
@@ -39,7 +32,7 @@ describe('revocation', together, () => {
 
   scene('a revoked token takes its own socket alone, and does not refresh another', async (stage) => {
     const jti = unique('token');
-    const [one, two] = [await settled(stage, 'ann', { claims: { jti } }), await stage.enter('ann', { node: 1 })];
+    const [one, two] = [await stage.enter('ann', { claims: { jti } }), await stage.enter('ann', { node: 1 })];
     revoke('--token', jti);
     await isSentAway(one);
     await two.refused('UNAUTHENTICATED', 'auth:refresh', { token: token({ sub: two.id, jti }) });
