@@ -1,6 +1,7 @@
 //! Wires everything: what a node consists of, started in the order of its parts, ended in reverse with a deadline.
 
 mod archive;
+mod sink;
 
 use std::net::TcpListener;
 use std::rc::Rc;
@@ -71,6 +72,9 @@ pub enum Error {
     /// The threads of the shards did not start.
     #[error("the engine did not start: {0}")]
     Engine(std::io::Error),
+    /// The thread of the sink did not start.
+    #[error("the sink did not start: {0}")]
+    Sink(std::io::Error),
 }
 
 /// Runs a node until `stop`, then ends it; returns within the drain timeout.
@@ -108,6 +112,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     };
     let archive = Archive::new(config.database_url.as_ref())?;
     let gate = Gate::new(config.database_url.is_some());
+    let (sink, sink_running) = sink::start(&config, &settings, &archive, &registry)?.unzip();
     let (journal, noted) = Journal::new(config.database_url.is_some());
     let node = Arc::new(Node {
         id: config.node_id.clone(),
@@ -134,6 +139,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         bus,
         archive: archive.clone(),
         gate,
+        sink,
         registry: registry.clone(),
         api_keys: ApiKeys::new(config.api_keys.iter().map(Secret::expose)),
         node: config.node_id.clone(),
@@ -168,8 +174,14 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     tracing::info!("stopping");
     draining.store(true, Ordering::Relaxed);
     drain(&asks, config.drain_timeout / 4).await;
-    server.shutdown(config.drain_timeout / 4 * 3).await;
+    server
+        .shutdown(config.drain_timeout / 4 * 3 - 2 * sink::farewell(&config))
+        .await;
     drop(tasks);
+    // Behind the sockets: it writes their ends.
+    if let Some(sink) = sink_running {
+        sink.stop().await;
+    }
     if let Err(error) = hot::nodes::stop(&hot, &config.node_id).await {
         tracing::debug!(error = %error, "the node's stop is not written down");
     }

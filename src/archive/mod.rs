@@ -7,6 +7,7 @@ pub mod messages;
 pub mod query;
 pub mod restore;
 mod schema;
+pub mod sink;
 pub mod snapshot;
 mod trouble;
 pub mod verify;

@@ -102,6 +102,8 @@ impl Config {
             restore: r.choice("REALTIME_RESTORE", Restore::NAMES, Restore::parse),
             durable_policy: r.boolean("REALTIME_DURABLE_POLICY"),
             persist_messages: r.boolean("REALTIME_PERSIST_MESSAGES"),
+            event_retention_days: r.number("REALTIME_EVENT_RETENTION_DAYS", 0..=36_500),
+            connection_retention: r.millis("REALTIME_CONNECTION_RETENTION", 60_000..=3_660 * DAY_MS),
 
             jwt: JwtSettings::read(r),
             revocation_keep: r.millis("REALTIME_REVOCATION_KEEP", 60_000..=366 * DAY_MS),

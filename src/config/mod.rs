@@ -59,6 +59,10 @@ pub struct Config {
     pub durable_policy: bool,
     /// Messages are kept in Postgres, too.
     pub persist_messages: bool,
+    /// Days of events and messages that Postgres keeps; 0 = all.
+    pub event_retention_days: u32,
+    /// How long Postgres shows a connection that has ended.
+    pub connection_retention: Duration,
 
     /// Whom to believe.
     pub jwt: JwtSettings,

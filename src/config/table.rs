@@ -164,6 +164,16 @@ pub const GROUPS: &[Group] = &[
                 "A change of role, mute, ban or room is acknowledged once Postgres has it",
             ),
             switch("REALTIME_PERSIST_MESSAGES", "false", "Keep messages in Postgres, too"),
+            setting(
+                "REALTIME_EVENT_RETENTION_DAYS",
+                "30",
+                "Days of events, and of messages that are kept in Postgres; older ones are dropped, 0 = none",
+            ),
+            setting(
+                "REALTIME_CONNECTION_RETENTION",
+                "86400000",
+                "How long a connection that has ended stays in realtime_connections, ms",
+            ),
         ],
     },
     Group {

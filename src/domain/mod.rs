@@ -15,4 +15,5 @@ pub mod restore;
 pub mod revocations;
 pub mod rooms;
 pub mod sessions;
+pub mod sink;
 pub mod typing;

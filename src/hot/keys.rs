@@ -342,6 +342,11 @@ impl Keys {
         format!("{}:{{nodes}}:owed", self.prefix)
     }
 
+    /// Which node writes the outboxes to Postgres.
+    pub fn sink(&self) -> String {
+        format!("{}:{{nodes}}:sink", self.prefix)
+    }
+
     /// What every node hears, in the slot of `{nodes}`.
     pub fn everybody_channel(&self) -> String {
         format!("{}:{{nodes}}:bus.all", self.prefix)

@@ -1,6 +1,7 @@
 //! The hot state: the ONLY module that knows Redis. One atomic operation is one Lua file and one typed function here;
 //! the bus brings what the scripts publish. Not here: the rules around the operations (`domain`), the wire (`gateway`).
 
+pub mod archive;
 pub mod bus;
 mod canary;
 pub mod doctor;

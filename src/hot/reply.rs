@@ -57,6 +57,18 @@ impl Reply {
         }
     }
 
+    /// A text that need not be one: what is no UTF-8 is replaced.
+    pub fn lossy_text(&mut self) -> Result<String, UnexpectedReply> {
+        match self.take() {
+            Some(Value::BulkString(bytes)) => {
+                Ok(String::from_utf8(bytes)
+                    .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+            }
+            Some(Value::SimpleString(text)) => Ok(text),
+            _ => self.fail("text"),
+        }
+    }
+
     /// An integer, also one that Lua had to format (above 2^31 a Lua number is no safe reply).
     pub fn integer<T: TryFrom<i64>>(&mut self) -> Result<T, UnexpectedReply> {
         let number = match self.take() {

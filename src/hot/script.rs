@@ -89,6 +89,7 @@ pub(super) use script;
 pub fn all() -> Vec<&'static Script> {
     [
         super::outbox::SCRIPTS,
+        super::archive::SCRIPTS,
         super::restore::SCRIPTS,
         super::presence::SCRIPTS,
         super::explain::SCRIPTS,

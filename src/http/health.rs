@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::{DEPENDENCY_TIMEOUT, State};
 use crate::archive::PostgresHealth;
+use crate::domain::sink::Sink;
 use crate::hot::presence;
 
 type Answer = (StatusCode, Json<Value>);
@@ -62,7 +63,7 @@ pub(super) async fn health(Extract(state): Extract<Arc<State>>) -> Answer {
         "node": state.node.as_str(),
         "dependencies": {
             "redis": redis_entry(redis),
-            "postgres": { "status": postgres_status(postgres) },
+            "postgres": postgres_entry(postgres, state.sink.as_ref()),
             "bus": { "status": if bus { "connected" } else { "disconnected" } },
         },
     });
@@ -74,6 +75,15 @@ fn redis_entry(latency: Option<Duration>) -> Value {
         Some(latency) => json!({ "status": "connected", "latency": latency.as_secs_f64() * 1000.0 }),
         None => json!({ "status": "disconnected" }),
     }
+}
+
+/// With what waits for it, where this node is the one that looks, or Postgres is away.
+fn postgres_entry(health: PostgresHealth, sink: Option<&Sink>) -> Value {
+    let mut entry = json!({ "status": postgres_status(health) });
+    if let Some(backlog) = sink.and_then(|sink| sink.status().backlog) {
+        entry["outbox"] = json!({ "entries": backlog.entries, "age": backlog.oldest.as_secs_f64() });
+    }
+    entry
 }
 
 fn postgres_status(health: PostgresHealth) -> &'static str {

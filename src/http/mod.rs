@@ -25,6 +25,7 @@ use tower::ServiceExt as _;
 
 use crate::archive::Archive;
 use crate::domain::restore::Gate;
+use crate::domain::sink::Sink;
 use crate::hot::Hot;
 use crate::hot::bus::Bus;
 use crate::types::NodeId;
@@ -42,6 +43,8 @@ pub struct State {
     pub archive: Archive,
     /// Whether what Redis has lost is back.
     pub gate: Gate,
+    /// What waits for Postgres; `None` without a database.
+    pub sink: Option<Sink>,
     /// What `/metrics` prints.
     pub registry: Registry,
     /// Who may ask `/api`.

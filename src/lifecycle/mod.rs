@@ -9,6 +9,7 @@ pub mod journal;
 pub mod key_set;
 mod metrics;
 pub mod restore;
+pub mod sink;
 pub mod snapshot;
 pub mod sweep;
 

@@ -13,6 +13,13 @@ mod queries_http;
 mod queries_who;
 mod restore;
 mod schema;
+mod sink;
+mod sink_gaps;
+mod sink_node;
+mod sink_outage;
+mod sink_projections;
+mod sink_retention;
+mod sink_stage;
 mod snapshots;
 #[path = "../support/mod.rs"]
 mod support;

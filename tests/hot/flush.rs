@@ -4,6 +4,7 @@ use std::slice;
 use std::time::Duration;
 
 use nself_realtime::domain::{endings, limits, rooms as domain_rooms};
+use nself_realtime::hot::archive::{self, Question};
 use nself_realtime::hot::moderation::{self, Act, Actor, Term};
 use nself_realtime::hot::outbox::{self, Note};
 use nself_realtime::hot::presence::{self, Choice};
@@ -239,6 +240,17 @@ async fn call_archive(stage: &Stage, forget: impl AsyncFn()) {
         what: "{}".to_owned(),
     };
     outbox::note_all(hot, &[note]).await.unwrap();
+    forget().await;
+    let question = Question {
+        partition,
+        entries: 1,
+        bytes: 1,
+        incarnation: String::new(),
+        done: "0-0".to_owned(),
+    };
+    assert!(archive::look(hot, &[question]).await.unwrap().is_empty());
+    forget().await;
+    assert!(archive::claim(hot, "one", GRACE).await.unwrap());
     forget().await;
     let lost = LostRoom {
         name: room("restored"),

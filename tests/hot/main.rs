@@ -11,6 +11,7 @@ mod contract;
 
 mod admission;
 mod again;
+mod archive;
 mod away;
 mod bus;
 mod cluster;

@@ -114,6 +114,11 @@ impl Postgres {
         self.port
     }
 
+    /// Of the postmaster.
+    pub fn pid(&self) -> u32 {
+        self.server().as_ref().expect("postgres runs").pid()
+    }
+
     /// Of the server's own database, for the administration.
     pub fn url(&self) -> String {
         self.url_of("postgres")

@@ -139,7 +139,11 @@ impl AnyRedis {
     async fn try_read(&self, reads: &Pipeline) -> redis::RedisResult<Vec<Value>> {
         let count = reads.len();
         let mut answers = vec![Value::Nil; count];
-        for mut connection in self.connections().await {
+        let connections = self.connections().await;
+        if connections.is_empty() {
+            return Err(std::io::Error::other("nobody says that it is the master").into());
+        }
+        for mut connection in connections {
             let values = connection.send_packed_commands(reads, 0, count).await?;
             for (answer, value) in answers.iter_mut().zip(values) {
                 match value {

@@ -1,0 +1,109 @@
+//! Writes at once what somebody waits for: the partitions that are asked for, whoever has the lease. Demands that come
+//! together are answered together.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+use super::Metrics;
+use crate::domain::sink::{Demand, Durability, Failure, Pump, Sink};
+use crate::hot::keys::Partition;
+
+/// Demands that are answered together, at most.
+const TOGETHER: usize = 256;
+
+/// Before it is looked again for what was not there.
+const AGAIN: Duration = Duration::from_millis(5);
+
+/// Answers demands.
+pub(super) struct Flusher {
+    pub pump: Pump,
+    pub sink: Sink,
+    pub metrics: Metrics,
+}
+
+/// A demand, and the life of the partition's data that it was first seen in.
+struct Waiting {
+    demand: Demand,
+    life: Option<String>,
+}
+
+impl Flusher {
+    /// Answers until nobody can ask any more.
+    pub async fn run(mut self, mut demands: mpsc::Receiver<Demand>) {
+        loop {
+            let mut came = Vec::new();
+            if demands.recv_many(&mut came, TOGETHER).await == 0 {
+                // The handles are gone; the sink goes on without.
+                std::future::pending::<()>().await;
+            }
+            let mut waiting: Vec<Waiting> = came.into_iter().map(|demand| Waiting { demand, life: None }).collect();
+            if let Err(error) = self.serve(&mut waiting).await {
+                self.fail(&error);
+            }
+            for left in waiting {
+                left.demand.answer(Durability::NotYet);
+            }
+        }
+    }
+
+    /// Writes until every demand is answered; those whose time is over are left.
+    async fn serve(&mut self, waiting: &mut Vec<Waiting>) -> Result<(), Failure> {
+        let partitions = partitions(waiting);
+        self.pump.refresh(&partitions).await?;
+        self.answer(waiting);
+        while !waiting.is_empty() {
+            let turn = self.pump.advance(&self::partitions(waiting)).await?;
+            self.metrics.note_turn(&turn);
+            self.answer(waiting);
+            waiting.retain(|waiting| !waiting.demand.is_over());
+            if !waiting.is_empty() && turn.written.entries == 0 {
+                // Another sink may be at it, or there is no such entry.
+                sleep(AGAIN).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers the demands whose partitions have come so far.
+    fn answer(&self, waiting: &mut Vec<Waiting>) {
+        let pending = std::mem::take(waiting);
+        for mut one in pending {
+            let Some((life, last)) = self.pump.reached(one.demand.partition) else {
+                waiting.push(one);
+                continue;
+            };
+            let is_known = !life.is_empty();
+            let is_same = one.life.as_deref().is_none_or(|seen| seen == life);
+            if !is_same {
+                // Redis was emptied meanwhile: it may be lost there, and never come here.
+                one.demand.answer(Durability::NotYet);
+            } else if is_known && last >= one.demand.up_to {
+                one.demand.answer(Durability::Durable);
+            } else {
+                one.life = is_known.then(|| life.to_owned());
+                waiting.push(one);
+            }
+        }
+    }
+
+    fn fail(&self, error: &Failure) {
+        match error {
+            Failure::Hot(error) => tracing::debug!(error = %error, "the outboxes cannot be read"),
+            // Whoever comes next must not wait for it; the keeper looks when it is back.
+            Failure::Sink(_) | Failure::Off => {
+                self.metrics.note_failure("postgres");
+                if self.sink.note_away() {
+                    tracing::warn!(error = %error, "the sink cannot write to Postgres; what happens waits in Redis");
+                }
+            }
+        }
+    }
+}
+
+fn partitions(waiting: &[Waiting]) -> Vec<Partition> {
+    let distinct: BTreeSet<Partition> = waiting.iter().map(|waiting| waiting.demand.partition).collect();
+    distinct.into_iter().collect()
+}
