@@ -122,6 +122,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         hot: hot.clone(),
         metrics,
         gate: gate.clone(),
+        sink: sink.clone().filter(|_| config.durable_policy),
         messages: config.persist_messages.then(|| archive.clone()),
         has_archive: config.database_url.is_some(),
         journal,

@@ -48,8 +48,16 @@ async fn case(name: &'static str, statements: Option<&str>) -> Case {
         let database = server.database().await;
         let url = SecretUrl::new(database.url().parse().expect("a URL"));
         let archive = Archive::new(Some(&url)).expect("Postgres understands it");
-        archive.migrate(Duration::from_secs(60)).await.expect("the migrations run");
-        database.connect().await.batch_execute(statements).await.expect("Postgres takes it");
+        archive
+            .migrate(Duration::from_secs(60))
+            .await
+            .expect("the migrations run");
+        database
+            .connect()
+            .await
+            .batch_execute(statements)
+            .await
+            .expect("Postgres takes it");
         settings.push(("REALTIME_DATABASE_URL".to_owned(), database.url()));
         postgres = Some(server);
     }
@@ -68,7 +76,10 @@ async fn case(name: &'static str, statements: Option<&str>) -> Case {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let joins = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(JOINS);
+    let joins = std::env::args()
+        .skip(1)
+        .find_map(|argument| argument.parse().ok())
+        .unwrap_or(JOINS);
     let mut cases = vec![
         case("no Postgres", None).await,
         case("at full speed", Some("SELECT 1")).await,
@@ -91,11 +102,18 @@ async fn main() {
         }
     }
     cases.sort_by_key(|case| case.name);
-    let percentile = |case: &Case, part: f64| case.took[(case.took.len() as f64 * part) as usize].as_secs_f64() * 1_000.0;
+    let percentile =
+        |case: &Case, part: f64| case.took[(case.took.len() as f64 * part) as usize].as_secs_f64() * 1_000.0;
     cases.iter_mut().for_each(|case| case.took.sort_unstable());
-    let full = cases.iter().find(|case| case.name == "at full speed").expect("it is a case");
+    let full = cases
+        .iter()
+        .find(|case| case.name == "at full speed")
+        .expect("it is a case");
     println!("{joins} joins of each, interleaved");
-    println!("{:<16} {:>9} {:>9} {:>9}   p99 to full speed", "Postgres", "p50 ms", "p95 ms", "p99 ms");
+    println!(
+        "{:<16} {:>9} {:>9} {:>9}   p99 to full speed",
+        "Postgres", "p50 ms", "p95 ms", "p99 ms"
+    );
     for case in &cases {
         println!(
             "{:<16} {:>9.3} {:>9.3} {:>9.3}   {:.2}",

@@ -211,5 +211,8 @@ pub fn ack(data: Option<&str>) -> String {
 /// The same of a change that Postgres does not have yet: `[{success: true, data?, details: {durable: false}}]`.
 pub fn ack_not_durable(data: Option<&str>) -> String {
     let ack = ack(data);
-    format!(r#"{},"details":{{"durable":false}}}}]"#, ack.strip_suffix("}]").unwrap_or(&ack))
+    format!(
+        r#"{},"details":{{"durable":false}}}}]"#,
+        ack.strip_suffix("}]").unwrap_or(&ack)
+    )
 }

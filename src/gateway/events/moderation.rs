@@ -26,7 +26,7 @@ pub async fn ban(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let (asked, term) = (decode(&mut fields)?, decode_term(&mut fields)?);
     authorise(turn).await?;
     let lease = turn.client.lease();
-    keep(turn, moderation::ban(&turn.shard.hot, &asked.act(&lease), term).await)
+    keep(turn, moderation::ban(&turn.shard.hot, &asked.act(&lease), term).await).await
 }
 
 /// `room:unban`: may come back.
@@ -34,7 +34,7 @@ pub async fn unban(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let asked = decode(&mut incoming.object()?)?;
     authorise(turn).await?;
     let lease = turn.client.lease();
-    keep(turn, moderation::unban(&turn.shard.hot, &asked.act(&lease)).await)
+    keep(turn, moderation::unban(&turn.shard.hot, &asked.act(&lease)).await).await
 }
 
 /// `room:mute`: hears, and is not heard until the end.
@@ -43,7 +43,7 @@ pub async fn mute(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let (asked, term) = (decode(&mut fields)?, decode_term(&mut fields)?);
     authorise(turn).await?;
     let lease = turn.client.lease();
-    keep(turn, moderation::mute(&turn.shard.hot, &asked.act(&lease), term).await)
+    keep(turn, moderation::mute(&turn.shard.hot, &asked.act(&lease), term).await).await
 }
 
 /// `room:unmute`: is heard again.
@@ -51,7 +51,7 @@ pub async fn unmute(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let asked = decode(&mut incoming.object()?)?;
     authorise(turn).await?;
     let lease = turn.client.lease();
-    keep(turn, moderation::unmute(&turn.shard.hot, &asked.act(&lease)).await)
+    keep(turn, moderation::unmute(&turn.shard.hot, &asked.act(&lease)).await).await
 }
 
 /// `room:role`: appoints, demotes, or invites.
