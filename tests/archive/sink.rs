@@ -269,24 +269,26 @@ async fn what_postgres_refuses_is_isolated_and_noted() {
 async fn messages_are_kept_once_by_room_epoch_and_seq() {
     let world = World::new().await;
     let say = |seq: i64, json: &str| json!({"room": "den", "user": "ann", "epoch": "e1", "seq": seq, "token": "t", "json": json});
-    world.add(1, "message", say(1, "{\"content\":\"one\"")).await;
-    world.add(1, "message", say(2, "{\"content\":\"\\ud800\"")).await;
     world
-        .add(1, "message", say(3, "{\"content\":\"a\\u0000\",\"metadata\":{}"))
+        .add(1, "message", say(1, r#"{"content":"one","big":12345678901234567890}"#))
         .await;
+    world.add(1, "message", say(2, r#"{"content":"\ud800"}"#)).await;
+    world.add(1, "message", say(3, r#"{"content":"a\u0000"}"#)).await;
     assert_eq!(world.drain(&mut world.pump()).await.events, 0);
     let kept = rows(
         &world.client,
         "SELECT seq, user_id, message_id, content FROM realtime_messages WHERE room_name = 'den' AND epoch = 'e1' ORDER BY seq",
     )
     .await;
-    assert_eq!(kept[0]["content"]["content"], "one");
-    assert_eq!(kept[0]["content"]["messageId"], "e1-1");
+    assert_eq!(
+        kept[0]["content"],
+        json!({"content": "one", "big": 12_345_678_901_234_567_890_u64})
+    );
     assert_eq!(
         (&kept[0]["message_id"], &kept[0]["user_id"]),
         (&"e1-1".into(), &"ann".into())
     );
-    assert_eq!(kept[1]["content"], "{\"content\":\"\\ud800\"");
+    assert_eq!(kept[1]["content"], r#"{"content":"\ud800"}"#);
     assert_eq!(kept[2]["content"]["content"], "a\u{fffd}");
     let days = value(
         &world.client,

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio_postgres::types::ToSql;
 
 use crate::archive::sink::cells::{Json, Moment};
-use crate::archive::sink::events::{Day, day_of, iso};
+use crate::archive::sink::events::{Day, day_of};
 use crate::archive::sink::record::{Record, cleaned_value};
 
 /// An entry that is read twice is one message.
@@ -33,15 +33,12 @@ impl MessageColumns {
         let (Some(room), Some(epoch), Some(seq)) = (&record.room, record.text("epoch"), record.whole("seq")) else {
             return;
         };
-        let id = format!("{epoch}-{seq}");
-        let end = json!({ "messageId": id, "epoch": epoch, "seq": seq, "timestamp": iso(record.at_ms) });
-        self.contents
-            .push(content(record.text("json").unwrap_or_default(), &end.to_string()));
+        self.contents.push(content(record.text("json").unwrap_or_default()));
         self.rooms.push(room.clone());
         self.epochs.push(epoch.to_owned());
         self.seqs.push(seq);
         self.users.push(record.user.clone());
-        self.ids.push(id);
+        self.ids.push(format!("{epoch}-{seq}"));
         self.times.push(Moment(record.at_ms));
     }
 
@@ -66,14 +63,13 @@ impl MessageColumns {
     }
 }
 
-/// The event's object as clients got it: what the sender's node wrote, without its end, and what the server adds. It is kept as
-/// it was written, unless Postgres has no place for something in it; what is no JSON is a text.
-fn content(begun: &str, end: &str) -> Json {
-    let whole = format!("{begun},{}", &end[1..]);
-    match serde_json::from_str::<Value>(&whole) {
-        Ok(_) if !whole.contains("\\u0000") => Json(whole),
+/// The event's object as the sender's node wrote it: what the server adds stands in columns. It is kept as it is, unless Postgres
+/// has no place for something in it; what is no JSON is a text.
+fn content(object: &str) -> Json {
+    match serde_json::from_str::<Value>(object) {
+        Ok(_) if !object.contains("\\u0000") => Json(object.to_owned()),
         Ok(value) => Json(cleaned_value(value).to_string()),
-        Err(_) => Json(Value::from(begun).to_string()),
+        Err(_) => Json(Value::from(object).to_string()),
     }
 }
 
@@ -82,19 +78,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_is_what_clients_got() {
-        let end = r#"{"seq":7}"#;
-        assert_eq!(
-            content(r#"{"content":"a","big":12345678901234567890123"#, end).0,
-            r#"{"content":"a","big":12345678901234567890123,"seq":7}"#
-        );
-        assert_eq!(
-            content(r#"{"content":"a\u0000b""#, end).0,
-            "{\"content\":\"a\u{fffd}b\",\"seq\":7}"
-        );
-        assert_eq!(
-            content(r#"{"content":"\ud800""#, end).0,
-            r#""{\"content\":\"\\ud800\"""#
-        );
+    fn a_message_is_kept_as_it_was_written() {
+        let as_it_is = r#"{"content":"a","big":12345678901234567890123}"#;
+        assert_eq!(content(as_it_is).0, as_it_is);
+        assert_eq!(content(r#"{"content":"a\u0000b"}"#).0, "{\"content\":\"a\u{fffd}b\"}");
+        assert_eq!(content(r#"{"content":"\ud800"}"#).0, r#""{\"content\":\"\\ud800\"}""#);
     }
 }
