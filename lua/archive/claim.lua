@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- One node at a time writes the outboxes to Postgres: takes that office, keeps it, or gives it up.
 --
 -- KEYS[1] sink  string  who has it
@@ -6,7 +6,8 @@
 -- ARGV[2] lease_ms, 0 to give it up
 -- RETURNS {held: 0|1}
 --
--- One script, because a lease that ran out and is another's by now must be neither prolonged nor given up.
+-- One script, because a lease that ran out and is another's by now must be neither prolonged nor given up. A Redis that is
+-- full runs it as well: whoever has the office makes place.
 
 local holder = redis.call("GET", KEYS[1])
 if holder and holder ~= ARGV[1] then

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- What a partition's outbox has for Postgres, once what Postgres has is out of it.
 --
 -- KEYS[1] outbox    stream  what Postgres must hear of
@@ -11,7 +11,7 @@
 --   {1, incarnation or "", entries ever added, entries left, now_ms, oldest id or "", id, k, d, ...}
 --
 -- One script, because how many entries were lost shows only in numbers of one moment, and because entries of another life
--- are not those that Postgres has, whatever their ids.
+-- are not those that Postgres has, whatever their ids. A Redis that is full runs it as well: it makes place.
 
 if redis.call("EXISTS", KEYS[1]) == 0 then
   return { 0 }

@@ -6,6 +6,7 @@ use nself_realtime::hot::archive::{self, Outbox, Question};
 use nself_realtime::hot::keys::Partition;
 
 use crate::stage::Stage;
+use crate::support::redis_any::AnyRedis;
 
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -149,4 +150,20 @@ async fn one_at_a_time_has_the_office() {
     let ends_soon = Duration::from_millis(1);
     assert!(archive::claim(&stage.hot, "other", ends_soon).await.unwrap());
     crate::support::eventually("it runs out", async || claim("one").await).await;
+}
+
+#[tokio::test]
+async fn a_full_redis_still_gives_what_waits_and_takes_place_back() {
+    let servers = AnyRedis::start().await;
+    let stage = Stage::of(&servers, |_| {}).await;
+    let partition = filled(&stage, 8, 5).await;
+    let _: Vec<String> = stage.ask_all("CONFIG", &["SET", "maxmemory", "1"]).await;
+    assert!(stage.hot.check().await.is_err(), "it is full");
+    assert!(archive::claim(&stage.hot, "one", LEASE).await.unwrap());
+    let half = Question {
+        done: "3-0".to_owned(),
+        ..question(partition)
+    };
+    let outbox = look(&stage, half).await.unwrap();
+    assert_eq!((outbox.length, ids(&outbox)), (2, vec!["4-0", "5-0"]));
 }

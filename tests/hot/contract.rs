@@ -50,7 +50,7 @@ struct Header {
 
 fn header(text: &str) -> Result<Header, String> {
     let mut lines = text.lines();
-    if lines.next() != Some("#!lua") {
+    if !matches!(lines.next(), Some("#!lua" | "#!lua flags=allow-oom")) {
         return Err("does not begin with #!lua".to_owned());
     }
     let mut header = Header::default();
