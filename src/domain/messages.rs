@@ -87,10 +87,9 @@ async fn behind(
     Ok(page)
 }
 
-/// As Redis would have it.
+/// As Redis would have it: without the object's end, in front of which the server adds what it adds.
 fn message(kept: KeptMessage) -> Message {
     let mut body = kept.content;
-    // The object's own end: what the server adds comes in front of it.
     body.truncate(body.rfind('}').unwrap_or(0));
     Message {
         epoch: kept.epoch,
