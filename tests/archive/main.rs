@@ -2,6 +2,7 @@
 //! asked of it, and the check of the audit trail.
 
 mod commands;
+mod complaints;
 mod days;
 mod durable;
 mod functions;

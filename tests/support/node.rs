@@ -41,6 +41,7 @@ impl Node {
             .env("REALTIME_LIMITS", "off") // all clients come from one address
             .env("REALTIME_ROOM_AUTOCREATE", "auto:*")
             .env("LOG_FORMAT", "json")
+            .envs(away_postgres())
             .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -182,6 +183,18 @@ pub fn binary() -> Command {
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .current_dir(env!("CARGO_TARGET_TMPDIR")); // where no .env lies
     command
+}
+
+/// With `REALTIME_TEST_POSTGRES=away` every node is to have an archive, and has none that answers.
+fn away_postgres() -> Vec<(&'static str, &'static str)> {
+    match std::env::var("REALTIME_TEST_POSTGRES").as_deref() {
+        Ok("away") => vec![
+            ("REALTIME_DATABASE_URL", "postgres://nobody@127.0.0.1:1/nowhere"),
+            ("REALTIME_RESTORE", "best-effort"),
+        ],
+        Ok(other) => panic!("REALTIME_TEST_POSTGRES is away, or not set; not {other}"),
+        Err(_) => Vec::new(),
+    }
 }
 
 fn collect(pipe: impl Read + Send + 'static, log: Arc<Mutex<Vec<String>>>) {

@@ -58,8 +58,8 @@ impl Event {
         match record.kind {
             // The existing plugin's word for it.
             Kind::Disconnect => {
-                if let Some(cause) = payload.get("cause").cloned() {
-                    payload.insert("reason".to_owned(), cause);
+                if let Some(cause) = payload.get("cause").and_then(Value::as_str) {
+                    payload.insert("reason".to_owned(), reason(cause).into());
                 }
             }
             Kind::Connect => {
@@ -206,5 +206,16 @@ impl EventColumns {
             &self.stream_ids,
             &self.batches,
         ]
+    }
+}
+/// The existing plugin's words for an end, which are Socket.IO's, where it has one; else ours.
+fn reason(cause: &str) -> &str {
+    match cause {
+        "client_disconnect" => "client namespace disconnect",
+        "server_disconnect" => "server namespace disconnect",
+        "transport_close" => "transport close",
+        "transport_error" => "transport error",
+        "ping_timeout" => "ping timeout",
+        ours => ours,
     }
 }
