@@ -446,6 +446,24 @@ fn a_switch_needs_no_value() {
 }
 
 #[test]
+fn what_the_archive_keeps_is_said_in_days_and_milliseconds() {
+    let kept = config(&[
+        ("REALTIME_EVENT_RETENTION_DAYS", "0"),
+        ("REALTIME_CONNECTION_RETENTION", "60000"),
+    ]);
+    assert_eq!(kept.event_retention_days, 0, "for ever");
+    assert_eq!(kept.connection_retention, Duration::from_secs(60));
+    assert_eq!(config(&[]).event_retention_days, 30);
+    for (name, value) in [
+        ("REALTIME_EVENT_RETENTION_DAYS", "-1"),
+        ("REALTIME_CONNECTION_RETENTION", "59999"),
+    ] {
+        let error = Config::from_pairs([REDIS, (name, value)].map(|(name, value)| (name.to_owned(), value.to_owned())));
+        assert!(error.expect_err(name).to_string().contains(name));
+    }
+}
+
+#[test]
 fn a_rate_is_a_minute_and_what_may_come_at_once() {
     let config = config(&[("REALTIME_RATE_LIMIT", "7"), ("REALTIME_RATE_JOINS", "120/1")]);
     assert_eq!(Rate::new(7, 7), Some(config.rate_limit));

@@ -43,7 +43,8 @@ impl Lease {
                 Ok(is_held) => {
                     kept = asked;
                     if self.held.swap(is_held, Ordering::Relaxed) != is_held {
-                        tracing::info!(is_held, "the archive is written by this node");
+                        let what = if is_held { "writes" } else { "no longer writes" };
+                        tracing::info!("this node {what} the archive");
                     }
                 }
                 Err(error) => {
