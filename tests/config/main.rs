@@ -1,13 +1,14 @@
 //! Settings: precedence of their sources, strictness, what is said about wrong ones, and `.env.example`.
 
-use std::collections::BTreeMap;
+mod pages;
+
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
 use jsonwebtoken::Algorithm;
 use nself_realtime::config::{
-    Config, CustomStatusShape, GROUPS, Limits, LogFormat, LogLevel, PresenceAudience, Recovery, example, settings,
+    Config, CustomStatusShape, Limits, LogFormat, LogLevel, PresenceAudience, Recovery, settings,
 };
 use nself_realtime::types::Rate;
 
@@ -469,33 +470,4 @@ fn a_rate_is_a_minute_and_what_may_come_at_once() {
     assert_eq!(Rate::new(7, 7), Some(config.rate_limit));
     assert_eq!(Rate::new(120, 1), Some(config.rate_joins));
     assert_eq!(config.rate_joins.interval_us(), 500_000);
-}
-
-#[test]
-fn the_page_of_limits_has_every_limit_with_its_default() {
-    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/limits.md")).unwrap();
-    let limits = GROUPS.iter().find(|group| group.title == "Limits").unwrap().settings;
-    let listed: Vec<_> = page.lines().filter(|line| line.starts_with("| `REALTIME_")).collect();
-    assert_eq!(listed.len(), limits.len());
-    for row in limits {
-        let start = format!("| `{}` | `{}` |", row.name, row.default);
-        assert!(listed.iter().any(|line| line.starts_with(&start)), "{start}");
-    }
-}
-
-/// `.env.example` is the table, written out: `UPDATE=1 cargo test --test config` writes it anew.
-#[test]
-fn the_example_names_every_setting_and_its_default() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(".env.example");
-    if std::env::var_os("UPDATE").is_some() {
-        std::fs::write(&path, example()).unwrap();
-    }
-    let lines: BTreeMap<_, _> = dotenvy::from_path_iter(&path).unwrap().map(Result::unwrap).collect();
-    let rows: BTreeMap<_, _> = settings()
-        .map(|row| (row.name.to_owned(), row.default.to_owned()))
-        .collect();
-    assert_eq!(lines, rows);
-    assert_eq!(std::fs::read_to_string(&path).unwrap(), example());
-    let pairs = lines.into_iter().filter(|(name, _)| name != "REALTIME_REDIS_URL");
-    Config::from_pairs(pairs.chain([(REDIS.0.to_owned(), REDIS.1.to_owned())])).unwrap();
 }

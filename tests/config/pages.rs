@@ -1,0 +1,37 @@
+//! What is written of the settings elsewhere: `docs/limits.md`, and `.env.example`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use nself_realtime::config::{Config, GROUPS, example, settings};
+
+use crate::REDIS;
+
+#[test]
+fn the_page_of_limits_has_every_limit_with_its_default() {
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/limits.md")).unwrap();
+    let limits = GROUPS.iter().find(|group| group.title == "Limits").unwrap().settings;
+    let listed: Vec<_> = page.lines().filter(|line| line.starts_with("| `REALTIME_")).collect();
+    assert_eq!(listed.len(), limits.len());
+    for row in limits {
+        let start = format!("| `{}` | `{}` |", row.name, row.default);
+        assert!(listed.iter().any(|line| line.starts_with(&start)), "{start}");
+    }
+}
+
+/// `.env.example` is the table, written out: `UPDATE=1 cargo test --test config` writes it anew.
+#[test]
+fn the_example_names_every_setting_and_its_default() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(".env.example");
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, example()).unwrap();
+    }
+    let lines: BTreeMap<_, _> = dotenvy::from_path_iter(&path).unwrap().map(Result::unwrap).collect();
+    let rows: BTreeMap<_, _> = settings()
+        .map(|row| (row.name.to_owned(), row.default.to_owned()))
+        .collect();
+    assert_eq!(lines, rows);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), example());
+    let pairs = lines.into_iter().filter(|(name, _)| name != "REALTIME_REDIS_URL");
+    Config::from_pairs(pairs.chain([(REDIS.0.to_owned(), REDIS.1.to_owned())])).unwrap();
+}
