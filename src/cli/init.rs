@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
+use super::acting::Acting;
 use super::{Error, say};
 use crate::archive::Archive;
 use crate::config::Config;
-use crate::domain::restore;
 use crate::domain::rooms::{self, Created, NewRoom};
 use crate::hot::{self, Hot};
 use crate::types::{RoomName, RoomType, Visibility};
@@ -19,11 +19,9 @@ const LOCK_WAIT: Duration = Duration::from_secs(60);
 pub(super) async fn run(config: &Config, hot_settings: fn(&Config) -> hot::Settings) -> Result<(), Error> {
     let archive = Archive::new(config.database_url.as_ref())?;
     migrate(&archive).await?;
-    let hot = Hot::open(hot_settings(config))?;
-    if config.database_url.is_some() {
-        restore::ensure_open(&hot, &archive).await?;
-    }
-    create_rooms(&hot).await?;
+    let acting = Acting::begin(config, hot_settings).await?;
+    create_rooms(&acting.hot).await?;
+    acting.end().await;
     say!("✓ Initialization complete");
     Ok(())
 }

@@ -2,6 +2,7 @@
 //!
 //! `serve` is what runs when no command is named, so that a loader's `nself-realtime --config FILE` works.
 
+mod acting;
 mod audit;
 mod create_room;
 mod dev;
@@ -29,6 +30,7 @@ use crate::archive::{Archive, ArchiveError, MigrateError};
 use crate::config::{Config, ConfigError, Flags, Sources};
 use crate::domain::restore;
 use crate::hot::{self, Hot, HotError};
+use acting::Acting;
 
 /// A Redis-centric, stateless Socket.IO gateway: presence, typing, rooms and messages.
 ///
@@ -134,7 +136,10 @@ pub fn run<E: Display, F: Future<Output = Result<(), E>>>(
             Command::Token(options) => token::run(&flags, &options),
             Command::Init => init::run(&Config::load(&flags)?, hot_settings).await,
             Command::CreateRoom(options) => {
-                create_room::run(&connect_to_act(&flags, hot_settings).await?, options).await
+                let acting = Acting::begin(&Config::load(&flags)?, hot_settings).await?;
+                create_room::run(&acting.hot, options).await?;
+                acting.end().await;
+                Ok(())
             }
             Command::Doctor(options) => return doctor::run(&connect(&flags, hot_settings)?, &options).await,
             Command::Explain(options) => explain::run(&connect(&flags, hot_settings)?, &options).await,
@@ -143,7 +148,12 @@ pub fn run<E: Display, F: Future<Output = Result<(), E>>>(
             Command::Who(options) => who::run(&archive(&flags)?, &options).await,
             Command::Sessions(options) => sessions::run(&archive(&flags)?, &options).await,
             Command::Audit(options) => return audit::run(&archive(&flags)?, options).await,
-            Command::Rooms(options) => rooms::run(&connect_to_act(&flags, hot_settings).await?, options).await,
+            Command::Rooms(options) => {
+                let acting = Acting::begin(&Config::load(&flags)?, hot_settings).await?;
+                rooms::run(&acting.hot, options).await?;
+                acting.end().await;
+                Ok(())
+            }
         }
         .map(|()| ExitCode::SUCCESS)
     });
@@ -161,16 +171,6 @@ fn report(error: &Error) -> ExitCode {
 fn connect(flags: &Flags, hot_settings: fn(&Config) -> hot::Settings) -> Result<Hot, Error> {
     let config = Config::load(flags)?;
     Ok(Hot::open(hot_settings(&config))?)
-}
-
-/// The same for a command that changes something: what Redis has lost comes back first.
-async fn connect_to_act(flags: &Flags, hot_settings: fn(&Config) -> hot::Settings) -> Result<Hot, Error> {
-    let config = Config::load(flags)?;
-    let hot = Hot::open(hot_settings(&config))?;
-    if config.database_url.is_some() {
-        restore::ensure_open(&hot, &Archive::new(config.database_url.as_ref())?).await?;
-    }
-    Ok(hot)
 }
 
 /// The archive alone: its questions need no Redis.

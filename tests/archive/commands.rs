@@ -2,13 +2,13 @@
 
 use std::process::Output;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::eventually;
 use crate::support::node::{Node, binary};
 use crate::support::postgres::Postgres;
 use crate::support::redis::Redis;
-use crate::{migrate, run, value};
+use crate::{migrate, rows, run, value};
 
 fn init(redis: &Redis, settings: &[(&str, &str)]) -> Output {
     let mut command = binary();
@@ -51,6 +51,16 @@ async fn init_brings_the_schema_before_the_rooms_and_may_be_repeated() {
     );
     assert_eq!(rooms, "  general\n  announcements\n✓ Initialization complete\n");
     assert!(migrate(&database).await.unwrap().applied.is_empty());
+
+    // Where no gateway runs, the command itself has written it down.
+    let client = database.connect().await;
+    let listed = rows(
+        &client,
+        "SELECT name, type, visibility FROM realtime_rooms WHERE is_active ORDER BY name",
+    )
+    .await;
+    let room = |name: &str| json!({ "name": name, "type": "channel", "visibility": "public" });
+    assert_eq!(listed, [room("announcements"), room("general")]);
 
     let again = stdout(&init(&redis, &[("REALTIME_DATABASE_URL", &url)]));
     let (schema, _) = again.split_once("Creating").expect(&again);
