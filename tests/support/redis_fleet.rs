@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use redis::IntoConnectionInfo as _;
 use redis::aio::MultiplexedConnection;
@@ -11,6 +12,7 @@ use tempfile::TempDir;
 use super::eventually;
 use super::port::free_port;
 use super::process::Process;
+use super::raw::PATIENCE;
 use super::redis::Redis;
 
 /// A Cluster: three masters that share the slots evenly, and as many replicas if asked for.
@@ -324,8 +326,17 @@ pub async fn follows(replica: &Redis) {
     .await;
 }
 
-/// A command to one server.
+/// A command to one server, which may be repeated: a Sentinel that makes a replica of it ends its connections.
 pub async fn ask<T: redis::FromRedisValue>(server: &Redis, verb: &str, words: &[&str]) -> T {
-    let mut connection: MultiplexedConnection = server.connection().await;
-    redis::cmd(verb).arg(words).query_async(&mut connection).await.unwrap()
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut connection: MultiplexedConnection = server.connection().await;
+        match redis::cmd(verb).arg(words).query_async(&mut connection).await {
+            Ok(answer) => return answer,
+            Err(cause) => assert!(
+                cause.is_connection_dropped() && Instant::now() < deadline,
+                "{verb}: {cause}"
+            ),
+        }
+    }
 }
