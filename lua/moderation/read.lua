@@ -7,6 +7,7 @@
 --   ever, and what has run out is left out
 --
 -- One script, because what holds is decided by Redis' clock.
+-- @include archive/_outbox
 -- @include rooms/_state
 -- @include moderation/_state
 

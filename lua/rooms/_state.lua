@@ -48,12 +48,12 @@ local function tell_presence(users_key, channel, user, version, json, status, li
   if tonumber(version) <= tonumber(told) then
     return false, true
   end
-  local record = joined_ms .. " " .. version .. " " .. status
+  local entry = joined_ms .. " " .. version .. " " .. status
   if redis.call("HLEN", users_key) > tonumber(limit) then
-    redis.call("HSET", users_key, user, record)
+    redis.call("HSET", users_key, user, entry)
     return false, true
   end
-  redis.call("HSET", users_key, user, record .. " " .. string.format("%.0f", clock_ms()))
+  redis.call("HSET", users_key, user, entry .. " " .. string.format("%.0f", clock_ms()))
   redis.call("SPUBLISH", channel, table.concat({ "p " .. version .. " -", user, "[]", json }, "\n"))
   return true, true
 end
