@@ -5,6 +5,10 @@ use std::time::Duration;
 use nself_realtime::archive::snapshot::{Seen, Snapshot, Typed};
 use serde_json::json;
 
+use crate::support::eventually;
+use crate::support::node::Node;
+use crate::support::raw::Raw;
+use crate::support::redis::Redis;
 use crate::{archive, migrated, rows, run, value};
 
 const ROWS: &str = "
@@ -125,4 +129,48 @@ async fn typing_marks_are_there_until_they_are_taken_back_or_run_out() {
     );
     write(&[typed("alice", None, None), typed("carol", None, None)]).await;
     assert_eq!(marks().await, all[..1]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_clients_do_is_in_the_next_snapshot() {
+    let (redis, (database, client)) = tokio::join!(Redis::start(), migrated());
+    let url = database.url();
+    let settings = [
+        ("REALTIME_DATABASE_URL", url.as_str()),
+        ("REALTIME_TYPING_TIMEOUT", "60000"),
+    ];
+    let node = Node::start(&redis.url(), &settings).await;
+    let ann = Raw::member(&node, "ann", "auto:lobby").await;
+    let here = json!({ "roomName": "auto:lobby", "threadId": "t1" });
+    let typing = "SELECT count(*) FROM realtime_current_typing
+        WHERE room_name = 'auto:lobby' AND user_id = 'ann' AND thread_id = 't1'";
+    eventually("the room is in Postgres", async || {
+        value(&client, "SELECT count(*) FROM realtime_rooms WHERE name = 'auto:lobby'").await == 1
+    })
+    .await;
+    ann.done("typing:start", here.clone()).await;
+    eventually("she types", async || value(&client, typing).await == 1).await;
+    ann.done("typing:stop", here).await;
+    eventually("she no longer types", async || value(&client, typing).await == 0).await;
+    // Of all that live some are due at each time.
+    let mut others = Vec::new();
+    for number in 0..15 {
+        others.push(Raw::enter(&node, &format!("other-{number}")).await);
+    }
+    let live = "SELECT count(*) FROM realtime_connections WHERE status = 'connected'";
+    eventually("all are in Postgres", async || value(&client, live).await == 16).await;
+    run(
+        &client,
+        "UPDATE realtime_connections SET last_pong = now() - INTERVAL '1 day'",
+    )
+    .await;
+    eventually("some were seen", async || {
+        value(
+            &client,
+            "SELECT count(*) > 0 FROM realtime_connections WHERE last_pong > now() - INTERVAL '1 minute'",
+        )
+        .await
+            == true
+    })
+    .await;
 }
