@@ -14,7 +14,7 @@ use nself_realtime::archive::Archive;
 use nself_realtime::config::{NamePatterns, SecretUrl};
 use nself_realtime::domain::sink::{Chosen, Pump};
 use nself_realtime::hot::keys::Partition;
-use nself_realtime::hot::{HistoryTerms, Hot, Metrics, Settings, Terms};
+use nself_realtime::hot::{Hot, Metrics, Settings, Terms};
 use prometheus::Registry;
 
 use support::postgres::Postgres;
@@ -24,27 +24,8 @@ const EVENTS: usize = 200_000;
 
 fn open(url: &str) -> Hot {
     let terms = Terms {
-        lease: Duration::from_secs(60),
-        prolong: Duration::from_secs(5),
-        keep: Duration::from_secs(3_600),
-        away_after: Duration::from_secs(300),
-        presence_limit: 500,
-        presence_to_all: false,
-        user_connections: 100,
-        room_messages: None,
-        only_counted: false,
-        makers_own: false,
-        connection_rooms: 100,
-        revocation_keep: Duration::from_secs(3_600),
-        revocations: 100,
-        history: HistoryTerms {
-            size: 100,
-            bytes: 1024 * 1024,
-            ttl: Duration::from_secs(3_600),
-        },
         outbox: 10_000_000,
-        keeps_messages: false,
-        recovery_window: Duration::from_secs(120),
+        ..support::terms::terms()
     };
     let settings = Settings {
         url: url.to_owned(),

@@ -14,7 +14,7 @@ mod storm;
 
 use std::time::Duration;
 
-use nself_realtime::hot::{HistoryTerms, Hot, Metrics, Settings, Terms};
+use nself_realtime::hot::{Hot, Metrics, Settings, Terms};
 use nself_realtime::types::UserId;
 use prometheus::Registry;
 
@@ -23,26 +23,9 @@ use support::redis::Redis;
 fn terms(lease: Duration) -> Terms {
     Terms {
         lease,
-        prolong: Duration::from_secs(5),
-        keep: Duration::from_secs(3_600),
-        away_after: Duration::from_secs(300),
-        presence_limit: 500,
-        presence_to_all: false,
         user_connections: 10_000,
-        room_messages: None,
-        only_counted: false,
-        makers_own: false,
         connection_rooms: 1_000,
-        revocation_keep: Duration::from_secs(3_600),
-        revocations: 1_000,
-        history: HistoryTerms {
-            size: 100,
-            bytes: 1024 * 1024,
-            ttl: Duration::from_secs(3_600),
-        },
-        outbox: 0,
-        keeps_messages: false,
-        recovery_window: Duration::from_secs(120),
+        ..support::terms::terms()
     }
 }
 

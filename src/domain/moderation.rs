@@ -11,6 +11,9 @@ use crate::types::{NodeId, Role, RoomName};
 
 pub use crate::hot::moderation::{Act, Actor, Entry, POLICY_MAX, Refusal, Term};
 
+/// Longest reason of an act, in bytes.
+pub const REASON_MAX_BYTES: usize = 500;
+
 /// Sockets of the user on one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reach {

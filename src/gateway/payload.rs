@@ -4,6 +4,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::protocol::Failure;
+use crate::domain::moderation::REASON_MAX_BYTES;
 use crate::domain::rooms::Since;
 use crate::types::{RoomName, UserId};
 
@@ -13,8 +14,6 @@ const REFERENCE_MAX_BYTES: usize = 255;
 const ROOM_TYPE_MAX_BYTES: usize = 32;
 /// Longest `clientMessageId`, in bytes.
 const CLIENT_MESSAGE_ID_MAX_BYTES: usize = 128;
-/// Longest `reason` of a moderator's act, in bytes.
-const REASON_MAX_BYTES: usize = 500;
 /// Longest date, in bytes.
 const DATE_MAX_BYTES: usize = 64;
 /// Largest `metadata`, in bytes of JSON.

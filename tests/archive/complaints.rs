@@ -1,6 +1,5 @@
 //! What users complain about elsewhere, and may not complain about here.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -10,17 +9,14 @@ use crate::support::node::Node;
 use crate::support::postgres::Postgres;
 use crate::support::raw::Raw;
 use crate::support::redis::Redis;
-use crate::{migrate, rows, value};
+use crate::{migrate, own_postgres, rows, value};
 
 /// Elsewhere a backend is not told when somebody goes, least of all when the node that should tell it died. Here the same step
 /// that ends a connection writes it down, so it comes to Postgres once, also where that was away meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn complaint_16_a_backend_hears_of_every_end_once() {
     let redis = Redis::start().await;
-    let postgres = Arc::new(Postgres::stopped(&["fsync=off"]));
-    postgres.restart().await;
-    let database = postgres.database().await;
-    migrate(&database).await.expect("the migrations run");
+    let (postgres, database) = own_postgres().await;
     let url = database.url();
     let settings = [
         ("REALTIME_DATABASE_URL", url.as_str()),

@@ -1,16 +1,14 @@
 //! A change of role, mute or ban is answered once Postgres has it, or says that it has not.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::support::eventually;
 use crate::support::node::Node;
-use crate::support::postgres::Postgres;
 use crate::support::raw::Raw;
 use crate::support::redis::Redis;
-use crate::{migrate, value};
+use crate::{own_postgres, value};
 
 /// Longer than an answer waits for Postgres.
 const BOUND: Duration = Duration::from_secs(5);
@@ -18,10 +16,7 @@ const BOUND: Duration = Duration::from_secs(5);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_says_whether_postgres_has_a_change() {
     let redis = Redis::start().await;
-    let postgres = Arc::new(Postgres::stopped(&["fsync=off"]));
-    postgres.restart().await;
-    let database = postgres.database().await;
-    migrate(&database).await.expect("the migrations run");
+    let (postgres, database) = own_postgres().await;
     let url = database.url();
     // Two nodes: whichever writes, the one that is asked knows.
     let settings = [("REALTIME_DATABASE_URL", url.as_str())];

@@ -1,15 +1,12 @@
 //! A room's history goes on in Postgres where Redis' ends.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 
 use crate::support::eventually;
 use crate::support::node::Node;
-use crate::support::postgres::Postgres;
 use crate::support::raw::Raw;
 use crate::support::redis::Redis;
-use crate::{migrate, value};
+use crate::{own_postgres, value};
 
 const SAID: u64 = 30;
 
@@ -24,10 +21,7 @@ fn seqs(page: &Value) -> Vec<u64> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pages_go_on_past_what_redis_keeps() {
     let redis = Redis::start().await;
-    let postgres = Arc::new(Postgres::stopped(&["fsync=off"]));
-    postgres.restart().await;
-    let database = postgres.database().await;
-    migrate(&database).await.expect("the migrations run");
+    let (postgres, database) = own_postgres().await;
     let url = database.url();
     let settings = [
         ("REALTIME_DATABASE_URL", url.as_str()),

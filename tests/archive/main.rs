@@ -29,6 +29,7 @@ mod trail;
 mod verify;
 mod verify_chain;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use nself_realtime::archive::{Archive, MigrateError, Migrated};
@@ -58,6 +59,14 @@ async fn migrated() -> (Database, Client) {
     migrate(&database).await.expect("the migrations run");
     let client = database.connect().await;
     (database, client)
+}
+
+/// A Postgres of the test's own, to be stopped, and a database in it that has the schema.
+async fn own_postgres() -> (Arc<Postgres>, Database) {
+    let postgres = Postgres::configured(&["fsync=off"]).await;
+    let database = postgres.database().await;
+    migrate(&database).await.expect("the migrations run");
+    (postgres, database)
 }
 
 /// The rows of a query as JSON, in their order.

@@ -8,7 +8,7 @@ use crate::support::node::{Node, binary};
 use crate::support::postgres::Postgres;
 use crate::support::raw::Raw;
 use crate::support::redis::Redis;
-use crate::{migrate, migrated, run};
+use crate::{migrated, own_postgres, run};
 
 const ROOMS: usize = 10_000;
 /// What a promise of five seconds may take on a busy machine.
@@ -117,10 +117,7 @@ async fn a_required_restore_waits_for_postgres_and_says_so() {
 #[tokio::test]
 async fn a_best_effort_opens_at_once_and_asks_postgres_later() {
     let redis = Redis::start().await;
-    let postgres = std::sync::Arc::new(Postgres::stopped(&["fsync=off"]));
-    postgres.restart().await;
-    let database = postgres.database().await;
-    migrate(&database).await.expect("the migrations run");
+    let (postgres, database) = own_postgres().await;
     run(&database.connect().await, LOBBY).await;
     postgres.stop().await;
     let url = database.url();

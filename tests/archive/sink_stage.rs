@@ -9,7 +9,7 @@ use nself_realtime::archive::Archive;
 use nself_realtime::config::NamePatterns;
 use nself_realtime::domain::sink::{Chosen, Durability, Postgres as State, Pump, Retention, Sink, Turn, Written};
 use nself_realtime::hot::keys::{Keys, Partition};
-use nself_realtime::hot::{HistoryTerms, Hot, Metrics, Settings, Terms};
+use nself_realtime::hot::{Hot, Metrics, Settings, Terms};
 use nself_realtime::lifecycle::sink::{self, Running};
 use nself_realtime::types::NodeId;
 use prometheus::Registry;
@@ -20,6 +20,7 @@ use tokio_postgres::Client;
 use crate::support::eventually;
 use crate::support::postgres::{Database, Postgres};
 use crate::support::redis::Redis;
+use crate::support::terms::terms as test_terms;
 use crate::{archive, migrate, rows};
 
 const PREFIX: &str = "rt";
@@ -270,26 +271,8 @@ pub fn now_ms() -> i64 {
 
 fn terms() -> Terms {
     Terms {
-        lease: Duration::from_secs(60),
-        prolong: Duration::from_secs(5),
-        keep: Duration::from_secs(3_600),
-        away_after: Duration::from_secs(300),
-        presence_limit: 500,
-        presence_to_all: false,
-        user_connections: 100,
-        room_messages: None,
-        only_counted: false,
-        makers_own: true,
-        connection_rooms: 100,
-        revocation_keep: Duration::from_secs(3_600),
-        revocations: 100,
-        history: HistoryTerms {
-            size: 100,
-            bytes: 1024 * 1024,
-            ttl: Duration::from_secs(3_600),
-        },
         outbox: 100_000,
         keeps_messages: true,
-        recovery_window: Duration::from_secs(120),
+        ..test_terms()
     }
 }

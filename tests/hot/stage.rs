@@ -8,7 +8,7 @@ use nself_realtime::domain::endings::{self, Swept};
 use nself_realtime::domain::rooms::{self, JoinOptions, JoinRefusal, Joined, NewRoom};
 use nself_realtime::hot::keys::{Keys, Lease, Partition};
 use nself_realtime::hot::presence::{self, Connect, Facts, Held};
-use nself_realtime::hot::{HistoryTerms, Hot, Metrics, Settings, Terms};
+use nself_realtime::hot::{Hot, Metrics, Settings, Terms};
 use nself_realtime::types::{ConnectionId, NodeId, Presence, RoomName, RoomType, UserId, Visibility};
 use prometheus::Registry;
 use redis::aio::MultiplexedConnection;
@@ -18,6 +18,7 @@ use crate::again::again;
 use crate::support::redis::Redis;
 use crate::support::redis_any::AnyRedis;
 use crate::support::redis_fleet::{RedisCluster, RedisSentinel};
+pub use crate::support::terms::terms;
 
 /// The grace that tests give.
 pub const GRACE: Duration = Duration::from_secs(5);
@@ -32,32 +33,6 @@ pub struct Stage {
     pub registry: Registry,
     /// One to each master: to look beside the product, and to put there what other nodes would.
     pub masters: Vec<MultiplexedConnection>,
-}
-
-pub fn terms() -> Terms {
-    Terms {
-        lease: Duration::from_secs(60),
-        prolong: Duration::from_secs(5),
-        keep: Duration::from_secs(3_600),
-        away_after: Duration::from_secs(300),
-        presence_limit: 500,
-        presence_to_all: false,
-        user_connections: 100,
-        room_messages: None,
-        only_counted: false,
-        makers_own: true,
-        connection_rooms: 100,
-        revocation_keep: Duration::from_secs(3_600),
-        revocations: 100,
-        history: HistoryTerms {
-            size: 100,
-            bytes: 1024 * 1024,
-            ttl: Duration::from_secs(3_600),
-        },
-        outbox: 0,
-        keeps_messages: false,
-        recovery_window: Duration::from_secs(120),
-    }
 }
 
 impl Stage {

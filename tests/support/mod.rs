@@ -18,6 +18,7 @@ pub mod raw;
 pub mod redis;
 pub mod redis_any;
 pub mod redis_fleet;
+pub mod terms;
 pub mod token;
 pub mod valve;
 

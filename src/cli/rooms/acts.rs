@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::super::{Error, say};
 use super::no_such_room;
-use crate::domain::moderation::{self, Act, Actor, POLICY_MAX, Receipt, Refusal, Term};
+use crate::domain::moderation::{self, Act, Actor, POLICY_MAX, REASON_MAX_BYTES, Receipt, Refusal, Term};
 use crate::hot::{Hot, HotError};
 use crate::types::{Role, RoomName, UserId};
 
@@ -15,8 +15,8 @@ pub(super) struct OnUser {
     name: RoomName,
     /// The user's id
     user: UserId,
-    /// Why; for the audit trail (not kept yet)
-    #[arg(long)]
+    /// Why; for the audit trail
+    #[arg(long, value_parser = reason)]
     reason: Option<String>,
     /// One JSON object
     #[arg(long)]
@@ -61,6 +61,13 @@ fn date(text: &str) -> Result<i64, String> {
         .map_err(|_| "takes an ISO-8601 date".to_owned())
 }
 
+fn reason(text: &str) -> Result<String, String> {
+    if text.len() > REASON_MAX_BYTES {
+        return Err(format!("takes at most {REASON_MAX_BYTES} bytes"));
+    }
+    Ok(text.to_owned())
+}
+
 fn role(text: &str) -> Result<Role, String> {
     Role::parse(text).ok_or_else(|| format!("takes {}", Role::NAMES.join(", ")))
 }
@@ -71,7 +78,7 @@ impl OnUser {
             actor: Actor::Administration,
             room: &self.name,
             user: &self.user,
-            reason: None,
+            reason: self.reason.as_deref(),
         }
     }
 
