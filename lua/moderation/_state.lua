@@ -77,9 +77,9 @@ local function connections_of(live_key, user)
 end
 
 -- Writes an act down for the archive: its id there. by "" is the administration.
-local function record_act(outbox, kind, now_ms, room, user, by, why, policy)
+local function record_act(outbox, kind, now_ms, room, user, by, reason, policy)
   return record(outbox, kind, now_ms, {
-    room = room, user = user, by = by ~= "" and by or nil, why = why ~= "" and why or nil,
+    room = room, user = user, by = by ~= "" and by or nil, reason = reason ~= "" and reason or nil,
     policy = policy and next(policy) and policy or nil,
   })
 end

@@ -8,7 +8,7 @@ use crate::support::eventually;
 use crate::support::node::{Node, binary};
 use crate::support::postgres::Postgres;
 use crate::support::redis::Redis;
-use crate::{migrate, rows, run, value};
+use crate::{migrate, migrated, rows, run, value};
 
 fn init(redis: &Redis, settings: &[(&str, &str)]) -> Output {
     let mut command = binary();
@@ -171,4 +171,32 @@ async fn a_postgres_that_is_away_at_the_start_is_migrated_when_it_comes() {
     becomes(&node, "degraded", "disconnected").await;
     postgres.restart().await;
     becomes(&node, "healthy", "connected").await;
+}
+
+#[tokio::test]
+async fn an_act_of_the_administration_is_written_down_with_its_reason() {
+    let (redis, (database, client)) = tokio::join!(Redis::start(), migrated());
+    let url = database.url();
+    let settings = [
+        ("REALTIME_DATABASE_URL", url.as_str()),
+        ("REALTIME_LOG_EVENT_TYPES", "*"),
+    ];
+    stdout(&init(&redis, &settings));
+    let command = |args: &[&str]| {
+        let mut command = binary();
+        command.args(args).env("REALTIME_REDIS_URL", redis.url()).envs(settings);
+        command.output().expect("the binary starts")
+    };
+    stdout(&command(&["rooms", "ban", "general", "bob", "--reason", "spam"]));
+    let bans = rows(
+        &client,
+        "SELECT user_id, room_name, payload ->> 'reason' AS reason FROM realtime_events WHERE event_type = 'ban'",
+    )
+    .await;
+    assert_eq!(
+        bans,
+        [json!({ "user_id": "bob", "room_name": "general", "reason": "spam" })]
+    );
+    let long = command(&["rooms", "ban", "general", "bob", "--reason", &"x".repeat(501)]);
+    assert_eq!(long.status.code(), Some(2), "{long:?}");
 }

@@ -197,7 +197,7 @@ async fn a_room_s_life_is_written_down_once() {
     );
     let mute = &found[3].1;
     assert_eq!(
-        (&mute["by"], &mute["user"], &mute["why"]),
+        (&mute["by"], &mute["user"], &mute["reason"]),
         (&json!("alice"), &json!("bob"), &json!("noise"))
     );
     assert_eq!(mute["policy"], json!({ "mute": 0 }));
