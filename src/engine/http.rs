@@ -193,8 +193,8 @@ impl Exchange<'_> {
             Ok(Err(failure)) => Some(failure),
             Err(_elapsed) => Some((CloseReason::TransportError, Problem::Timeout)),
         };
-        // A session that ended meanwhile has dropped its ends of the channels.
-        let _ended_meanwhile = sender.send(posted);
+        // A session that has ended takes nothing: what comes back is dropped at once, and its end of the answer with it.
+        drop(sender.send(posted));
         answer.await.unwrap_or(Err(Problem::UnknownSid))?;
         Ok(answers::ok())
     }

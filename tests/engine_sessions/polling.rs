@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant};
 
 use nself_realtime::engine::{CloseReason, Settings};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::PATIENCE;
 use super::app::{Call, start};
@@ -155,4 +157,33 @@ async fn a_shutdown_answers_the_last_polls_and_refuses_new_sessions() {
     assert!(begun.elapsed() < Duration::from_secs(5));
     let late = tokio::net::TcpStream::connect(addr).await;
     assert!(late.is_err(), "the listener is closed");
+}
+
+#[tokio::test]
+async fn a_post_whose_body_comes_after_the_end_is_answered() {
+    let mut running = start(Settings::default(), 2);
+    let addr = running.server.local_addr();
+    let poller = Poller::connected(addr).await;
+    // The farewell has begun, and takes the POST; its body does not come.
+    poller.post("42[\"kick\"]").await;
+    assert_eq!(running.end().await, CloseReason::Kicked);
+    let mut late = TcpStream::connect(addr).await.expect("the server listens");
+    let head = format!(
+        "POST /socket.io/?EIO=4&transport=polling&sid={} HTTP/1.1\r\nhost: {addr}\r\ncontent-type: text/plain\r\ncontent-length: 1\r\nexpect: 100-continue\r\n\r\n",
+        poller.sid
+    );
+    late.write_all(head.as_bytes()).await.expect("it is open");
+    let mut answer = [0; 512];
+    let read = late.read(&mut answer).await.expect("it is open");
+    assert!(answer[..read].starts_with(b"HTTP/1.1 100"), "the body is wanted");
+    // Everything is fetched: the session is over.
+    while poller.try_get().await.is_ok() {}
+    late.write_all(b"1").await.expect("it is open");
+    let read = tokio::time::timeout(Duration::from_secs(5), late.read(&mut answer)).await;
+    let read = read.expect("it is answered").expect("it is open");
+    assert!(
+        answer[..read].starts_with(b"HTTP/1.1 400"),
+        "{}",
+        String::from_utf8_lossy(&answer[..read])
+    );
 }

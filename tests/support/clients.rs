@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use tokio::io::copy;
+
 use super::cluster::{BROADCAST_ROOM, Cluster, PRIVATE_ROOM, SECRET_ROOM};
 use super::token::SECRET;
 
@@ -73,16 +75,24 @@ async fn run(cluster: &Cluster, mut command: tokio::process::Command, home: &Pat
         .env("BROADCAST_ROOM", BROADCAST_ROOM)
         .stdin(Stdio::null())
         .kill_on_drop(true);
-    let output = tokio::time::timeout(PROGRAM_LIMIT, command.output())
-        .await
-        .unwrap_or_else(|_| panic!("{scenario} over {transport} still runs after {PROGRAM_LIMIT:?}"))
-        .expect("node and python3 are installed");
-    let text = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{scenario} over {transport}:\n{text}\n{errors}"
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("node and python3 are installed");
+    let (mut text, mut errors) = (Vec::new(), Vec::new());
+    let (mut out, mut err) = (
+        child.stdout.take().expect("it is piped"),
+        child.stderr.take().expect("it is piped"),
     );
+    let ended = tokio::time::timeout(PROGRAM_LIMIT, async {
+        let read = tokio::join!(copy(&mut out, &mut text), copy(&mut err, &mut errors));
+        read.0.and(read.1).expect("a pipe can be read");
+        child.wait().await.expect("it ends")
+    })
+    .await;
+    let (text, errors) = (String::from_utf8_lossy(&text), String::from_utf8_lossy(&errors));
+    let Ok(status) = ended else {
+        panic!("{scenario} over {transport} still runs after {PROGRAM_LIMIT:?}:\n{text}\n{errors}");
+    };
+    assert!(status.success(), "{scenario} over {transport}:\n{text}\n{errors}");
     // A program that ran nothing shows nothing.
     assert!(
         text.contains("\n# pass ") && !text.contains("\n# pass 0"),
