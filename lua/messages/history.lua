@@ -11,12 +11,12 @@
 -- ARGV[4] after_seq: the page begins behind it, "" to have the end of what is there
 -- ARGV[5] most messages
 -- ARGV[6] most bytes, beyond the first message
--- RETURNS {"missing"|"banned"|"stranger"} or {"ok", epoch, more: 0|1, seq of the last message, frame...}
+-- RETURNS {"missing"|"banned"|"stranger"} or {"ok", epoch, more: 0|1, seq of the last message, created_ms of the room, frame...}
 --
 -- One script, because a page that is read while its end is trimmed would have a hole.
 -- @include rooms/_state
 
-local room = redis.call("HMGET", KEYS[1], "epoch", "visibility", "seq")
+local room = redis.call("HMGET", KEYS[1], "epoch", "visibility", "seq", "created")
 if not room[1] then
   return { "missing" }
 end
@@ -52,7 +52,7 @@ for _, entry in ipairs(entries) do
   end
   page[#page + 1] = entry[2][2]
 end
-local reply = { "ok", room[1], more, tonumber(room[3]) }
+local reply = { "ok", room[1], more, tonumber(room[3]), room[4] }
 for i = 1, #page do
   reply[#reply + 1] = forward and page[i] or page[#page + 1 - i]
 end

@@ -31,32 +31,45 @@ pub enum Side {
 // Numbers that a failover lost were given again: what was said later counts.
 const BEFORE: &str = "
     SELECT DISTINCT ON (seq) epoch, seq, (extract(epoch FROM created_at) * 1000)::BIGINT, content::TEXT
-    FROM realtime_messages WHERE room_name = $1 AND seq < $2
+    FROM realtime_messages WHERE room_name = $1 AND seq < $2 AND created_at >= to_timestamp($4::FLOAT8 / 1000)
     ORDER BY seq DESC, created_at DESC LIMIT $3";
 const BETWEEN: &str = "
     SELECT DISTINCT ON (seq) epoch, seq, (extract(epoch FROM created_at) * 1000)::BIGINT, content::TEXT
-    FROM realtime_messages WHERE room_name = $1 AND seq > $2 AND seq < $4
+    FROM realtime_messages WHERE room_name = $1 AND seq > $2 AND seq < $5 AND created_at >= to_timestamp($4::FLOAT8 / 1000)
     ORDER BY seq, created_at DESC LIMIT $3";
 
 impl Archive {
-    /// At most `limit` messages of a room, oldest first.
-    pub async fn messages(&self, room: &str, side: Side, limit: u32) -> Result<Vec<KeptMessage>, QueryError> {
-        match tokio::time::timeout(LIMIT, self.read_messages(room, side, limit)).await {
+    /// At most `limit` messages of a room, oldest first, of those since it was made (Unix ms): what was said in an earlier room of
+    /// the name is not for its members.
+    pub async fn messages(
+        &self,
+        room: &str,
+        made_ms: i64,
+        side: Side,
+        limit: u32,
+    ) -> Result<Vec<KeptMessage>, QueryError> {
+        match tokio::time::timeout(LIMIT, self.read_messages(room, made_ms, side, limit)).await {
             Ok(read) => read,
             Err(_) => Err(QueryError::TooSlow),
         }
     }
 
-    async fn read_messages(&self, room: &str, side: Side, limit: u32) -> Result<Vec<KeptMessage>, QueryError> {
-        let Some(pool) = &self.pool else { return Ok(Vec::new()) };
-        let client = pool.get().await.map_err(|_| QueryError::Away(None))?;
+    async fn read_messages(
+        &self,
+        room: &str,
+        made_ms: i64,
+        side: Side,
+        limit: u32,
+    ) -> Result<Vec<KeptMessage>, QueryError> {
+        let mut reader = self.reader().await?;
+        let snapshot = reader.snapshot(Some(LIMIT)).await?;
         let number = |seq: u64| i64::try_from(seq).unwrap_or(i64::MAX);
-        let limit = i64::from(limit);
+        let (limit, made_ms) = (i64::from(limit), made_ms as f64);
         let mut rows = match side {
-            Side::Before(seq) => client.query(BEFORE, &[&room, &number(seq), &limit]).await?,
+            Side::Before(seq) => snapshot.query(BEFORE, &[&room, &number(seq), &limit, &made_ms]).await?,
             Side::Between(after, before) => {
-                client
-                    .query(BETWEEN, &[&room, &number(after), &limit, &number(before)])
+                snapshot
+                    .query(BETWEEN, &[&room, &number(after), &limit, &made_ms, &number(before)])
                     .await?
             }
         };

@@ -26,7 +26,8 @@ const ROOMS: &str = "
                 'ban', CASE WHEN m.is_banned THEN coalesce((extract(epoch FROM m.banned_until) * 1000)::BIGINT, 0) END))))::TEXT
             FROM realtime_room_members m
             WHERE m.room_id = r.id AND (m.policy IS NOT NULL OR m.role <> 'member' OR m.is_muted OR m.is_banned)),
-        CASE WHEN $3 THEN coalesce((SELECT max(k.seq) FROM realtime_messages k WHERE k.room_name = r.name), 0) ELSE 0 END
+        CASE WHEN $3 THEN coalesce((SELECT max(k.seq) FROM realtime_messages k
+            WHERE k.room_name = r.name AND k.created_at >= r.created_at), 0) ELSE 0 END
     FROM realtime_rooms r
     WHERE r.is_active AND (r.expires_at IS NULL OR r.expires_at > now()) AND r.name > $1
     ORDER BY r.name LIMIT $2";

@@ -42,29 +42,44 @@ pub async fn history(
     }
 }
 
-/// Older ones in front of a page that Redis could not fill.
+/// Older ones in front of a page that Redis could not fill. Where Postgres does not say now whether there are any, what Redis
+/// has is the page, and there may be more.
 async fn before(
     archive: &Archive,
     room: &RoomName,
     request: PageRequest,
     mut page: HistoryPage,
 ) -> Result<HistoryPage, QueryError> {
-    let first = page.messages.first().map(|message| message.seq).or(request.before);
+    let first = page.messages.first().map(|message| message.seq);
+    let first = first
+        .or(request.before)
+        .map_or(page.last + 1, |first| first.min(page.last + 1));
     let lacking = request.limit.saturating_sub(page.messages.len() as u32);
-    let first = first.unwrap_or(page.last + 1);
-    if page.more || lacking == 0 || first <= 1 {
+    if page.more || first <= 1 {
         return Ok(page);
     }
     // One more than wanted shows whether there are still older ones.
     let side = Side::Before(first);
-    let mut older = archive.messages(room.as_str(), side, lacking + 1).await?;
+    let mut older = match archive
+        .messages(room.as_str(), page.created_ms, side, lacking + 1)
+        .await
+    {
+        Ok(older) => older,
+        Err(error) if page.messages.is_empty() => return Err(error),
+        Err(error) => {
+            tracing::debug!(%error, "a page ends where Redis' history does");
+            page.more = true;
+            return Ok(page);
+        }
+    };
     page.more = older.len() > lacking as usize;
     older.drain(..older.len().saturating_sub(lacking as usize));
     page.messages.splice(..0, older.into_iter().map(message));
     Ok(page)
 }
 
-/// What lies between a number and the first message that Redis still has of those behind it.
+/// What lies between a number and the first message that Redis still has of those behind it. Without it the page would have a
+/// hole, so it fails where Postgres does.
 async fn behind(
     archive: &Archive,
     room: &RoomName,
@@ -72,14 +87,17 @@ async fn behind(
     request: PageRequest,
     mut page: HistoryPage,
 ) -> Result<HistoryPage, QueryError> {
-    let first = page.messages.first().map(|message| message.seq).or(request.before);
-    let first = first.unwrap_or(page.last + 1);
+    let first = page.messages.first().map(|message| message.seq);
+    let first = first
+        .or(request.before)
+        .map_or(page.last + 1, |first| first.min(page.last + 1));
     if first <= after + 1 {
         return Ok(page);
     }
     let limit = request.limit as usize;
     let side = Side::Between(after, first);
-    let mut missing = archive.messages(room.as_str(), side, request.limit + 1).await?;
+    let asked = archive.messages(room.as_str(), page.created_ms, side, request.limit + 1);
+    let mut missing = asked.await?;
     page.more |= missing.len() + page.messages.len() > limit;
     missing.truncate(limit);
     page.messages.splice(..0, missing.into_iter().map(message));

@@ -149,6 +149,8 @@ pub struct HistoryPage {
     pub more: bool,
     /// The seq of the room's last message.
     pub last: u64,
+    /// When the room was made, Unix ms: what was said before was said in another one.
+    pub created_ms: i64,
 }
 
 /// Outcome of [`history`].
@@ -180,13 +182,15 @@ pub async fn history(hot: &Hot, lease: &Lease, room: &RoomName, page: PageReques
     HISTORY.read(|| {
         Ok(match &*reply.text()? {
             "ok" => {
-                let (epoch, more, last) = (reply.text()?, reply.flag()?, reply.integer()?);
+                let (epoch, more) = (reply.text()?, reply.flag()?);
+                let (last, created_ms) = (reply.integer()?, reply.integer()?);
                 let messages = reply.messages()?;
                 History::Page(HistoryPage {
                     epoch,
                     messages,
                     more,
                     last,
+                    created_ms,
                 })
             }
             "missing" => History::Missing,

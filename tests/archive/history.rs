@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use crate::support::eventually;
-use crate::support::node::Node;
+use crate::support::node::{Node, binary};
 use crate::support::raw::Raw;
 use crate::support::redis::Redis;
-use crate::{own_postgres, value};
+use crate::{migrated, own_postgres, value};
 
 const SAID: u64 = 30;
 
@@ -72,9 +72,19 @@ async fn pages_go_on_past_what_redis_keeps() {
     let across = page(json!({ "limit": 10, "afterSeq": 22 })).await;
     assert_eq!((seqs(&across), &across["more"]), ((23..=30).collect(), &json!(false)));
 
+    let exact = page(json!({ "limit": 5 })).await;
+    assert_eq!((seqs(&exact), &exact["more"]), ((26..=30).collect(), &json!(true)));
+
     // Whatever lies in Redis needs no Postgres; what lies beyond is to be asked for again.
     postgres.stop().await;
-    assert_eq!(seqs(&page(json!({ "limit": 5 })).await), (26..=30).collect::<Vec<_>>());
+    let kept = page(json!({ "limit": 5 })).await;
+    assert_eq!((seqs(&kept), &kept["more"]), ((26..=30).collect(), &json!(true)));
+    let part = page(json!({ "limit": 10 })).await;
+    assert_eq!(
+        (seqs(&part), &part["more"]),
+        ((26..=30).collect(), &json!(true)),
+        "what Redis has is the page"
+    );
     assert_eq!(seqs(&page(json!({ "afterSeq": 30 })).await), Vec::<u64>::new());
     ann.refused(
         "UNAVAILABLE",
@@ -95,4 +105,58 @@ async fn pages_go_on_past_what_redis_keeps() {
         .await;
     assert_eq!(said["seq"], SAID + 1);
     assert_eq!(seqs(&page(json!({ "limit": 3 })).await), (29..=31).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_said_in_an_earlier_room_of_the_name_is_not_for_its_members() {
+    let redis = Redis::start().await;
+    let (database, client) = migrated().await;
+    let url = database.url();
+    let settings = [
+        ("REALTIME_DATABASE_URL", url.as_str()),
+        ("REALTIME_PERSIST_MESSAGES", "true"),
+        ("REALTIME_PRESENCE_HEARTBEAT", "1000"),
+    ];
+    let node = Node::start(&redis.url(), &settings).await;
+    let ann = Raw::member(&node, "ann", "auto:board").await;
+    for _ in 0..3 {
+        ann.done(
+            "message:send",
+            json!({ "roomName": "auto:board", "content": "among us" }),
+        )
+        .await;
+    }
+    let kept = "SELECT count(*) FROM realtime_messages";
+    eventually("Postgres has them", async || value(&client, kept).await == 3).await;
+    let closed = binary()
+        .args(["rooms", "close", "auto:board"])
+        .env("REALTIME_REDIS_URL", redis.url())
+        .env("REALTIME_DATABASE_URL", &url)
+        .output()
+        .expect("the binary starts");
+    assert!(closed.status.success(), "{closed:?}");
+    let eve = Raw::member(&node, "eve", "auto:board").await;
+    let asked = async |wanted: Value| {
+        let mut wanted = wanted;
+        wanted["roomName"] = "auto:board".into();
+        eve.done("message:history", wanted).await
+    };
+    for wanted in [
+        json!({}),
+        json!({ "beforeSeq": 1_000_000 }),
+        json!({ "afterSeq": 0 }),
+        json!({ "afterSeq": 0, "beforeSeq": 1_000_000 }),
+    ] {
+        let page = asked(wanted.clone()).await;
+        assert_eq!((seqs(&page), &page["more"]), (vec![], &json!(false)), "{wanted}");
+    }
+    eve.done("message:send", json!({ "roomName": "auto:board", "content": "anew" }))
+        .await;
+    eventually("Postgres has it, too", async || value(&client, kept).await == 4).await;
+    let _: String = redis::cmd("FLUSHALL")
+        .query_async(&mut redis.connection().await)
+        .await
+        .expect("redis empties itself");
+    eve.heard("room:reset", |reset| reset["roomName"] == "auto:board").await;
+    assert_eq!(seqs(&asked(json!({})).await), [1], "nor after a restore");
 }

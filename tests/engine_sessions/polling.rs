@@ -155,7 +155,7 @@ async fn a_shutdown_answers_the_last_polls_and_refuses_new_sessions() {
     let begun = Instant::now();
     tokio::time::timeout(PATIENCE, stopping).await.unwrap().unwrap();
     assert!(begun.elapsed() < Duration::from_secs(5));
-    let late = tokio::net::TcpStream::connect(addr).await;
+    let late = TcpStream::connect(addr).await;
     assert!(late.is_err(), "the listener is closed");
 }
 
