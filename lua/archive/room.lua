@@ -32,11 +32,21 @@ if made then
     redis.call("HSET", KEYS[1], "owner", ARGV[10])
   end
 end
+-- What a join has made meanwhile was taken for a new room, and is this one.
+local is_taken = not made and ARGV[8] == "0" and redis.call("HDEL", KEYS[1], "auto") == 1
+if is_taken then
+  redis.call("HSET", KEYS[1], "type", ARGV[3], "visibility", ARGV[4], "max", ARGV[5])
+  redis.call("HDEL", KEYS[1], "owner")
+  redis.call("PERSIST", KEYS[1])
+end
 local written, most = 0, tonumber(ARGV[12])
 for i = 13, #ARGV, 2 do
   if redis.call("HLEN", KEYS[2]) < most then
     written = written + redis.call("HSETNX", KEYS[2], ARGV[i], ARGV[i + 1])
   end
+end
+if written > 0 or is_taken then
+  redis.call("PERSIST", KEYS[2])
 end
 -- A policy that says only who made the room goes with it.
 if ARGV[8] == "1" and made and redis.call("HLEN", KEYS[2]) == 1 and ARGV[10] ~= ""

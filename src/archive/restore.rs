@@ -94,6 +94,16 @@ pub enum Beginning {
     Off,
 }
 
+/// How far a partition has come in Postgres.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reached {
+    pub partition: i16,
+    /// Which life of its data.
+    pub incarnation: String,
+    /// The last entry of it.
+    pub last_id: String,
+}
+
 /// The lock, and a connection of its own: both end with it.
 pub struct Restore {
     client: Client,
@@ -117,18 +127,25 @@ impl Archive {
             client,
             _driver: driver,
         };
-        if !within(schema::is_current(&restore.client)).await? {
+        // Every version has had what is read here.
+        if !within(schema::is_installed(&restore.client)).await? {
             return Ok(Beginning::NoSchema);
         }
         let locked: bool = restore
             .ask_one("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", &[&LOCK])
             .await?
             .try_get(0)?;
-        Ok(if locked {
-            Beginning::Begun(restore)
-        } else {
-            Beginning::Taken
-        })
+        if !locked {
+            return Ok(Beginning::Taken);
+        }
+        // What a sink is just writing is waited for, and what it would write next waits: it would not be brought back.
+        within(
+            restore
+                .client
+                .batch_execute("BEGIN; SELECT FROM realtime_archive_heads ORDER BY partition FOR UPDATE"),
+        )
+        .await?;
+        Ok(Beginning::Begun(restore))
     }
 }
 
@@ -178,12 +195,34 @@ impl Restore {
         rows.iter().map(status).collect()
     }
 
-    /// Rooms that were made by joining run out from now on, unless somebody is in them: Redis lets them run out as well.
-    pub async fn let_empty_rooms_end(&self, keep: Duration) -> Result<(), RestoreError> {
+    /// How far the partitions have come.
+    pub async fn reached(&self) -> Result<Vec<Reached>, RestoreError> {
+        let question = "SELECT partition, incarnation, last_id FROM realtime_archive_heads";
+        let rows = within(self.client.query(question, &[])).await?;
+        let reached = |row: &Row| {
+            Ok(Reached {
+                partition: row.try_get(0)?,
+                incarnation: row.try_get(1)?,
+                last_id: row.try_get(2)?,
+            })
+        };
+        rows.iter().map(reached).collect()
+    }
+
+    /// Of rooms that came back, those that were made by joining run out from now on, unless somebody joins: Redis lets them run
+    /// out as well.
+    pub async fn let_run_out(&self, rooms: &[&str], keep: Duration) -> Result<(), RestoreError> {
         let statement = "UPDATE realtime_rooms SET expires_at = now() + $1 * INTERVAL '1 millisecond'
-            WHERE is_active AND auto_created AND expires_at IS NULL";
+            WHERE name = ANY ($2) AND is_active AND auto_created AND expires_at IS NULL";
         let keep_ms = keep.as_millis() as f64;
-        within(self.client.execute(statement, &[&keep_ms])).await.map(drop)
+        within(self.client.execute(statement, &[&keep_ms, &rooms]))
+            .await
+            .map(drop)
+    }
+
+    /// Everything is back: the sinks go on.
+    pub async fn end(self) -> Result<(), RestoreError> {
+        within(self.client.batch_execute("COMMIT")).await
     }
 }
 

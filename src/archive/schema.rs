@@ -135,6 +135,14 @@ async fn run_on(client: &mut Client, lock_wait: Duration) -> Result<Migrated, Ca
     Ok(Migrated { applied, version })
 }
 
+/// Whether this program's schema was installed, in whichever version.
+pub(super) async fn is_installed(client: &Client) -> Result<bool, tokio_postgres::Error> {
+    client
+        .query_one("SELECT to_regclass($1) IS NOT NULL", &[&HISTORY])
+        .await?
+        .try_get(0)
+}
+
 /// Whether the database has every migration that this program knows.
 pub(super) async fn is_current(client: &Client) -> Result<bool, tokio_postgres::Error> {
     let question = "SELECT to_regclass($1) IS NOT NULL AND to_regclass('realtime_events') IS NOT NULL";

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::archive::Archive;
 use crate::archive::restore::{Beginning, Restore, RestoreError, RoomRow, StatusRow};
+use crate::archive::sink::StreamId;
 use crate::hot::keys::Partition;
 use crate::hot::outbox;
 use crate::hot::restore::{self as lost, LostRoom, LostStatus};
@@ -55,27 +56,66 @@ pub struct Restored {
     pub statuses: usize,
 }
 
-/// Brings back what Postgres knows of these partitions, and opens them. `None`: another node is at it. A crash on the way
-/// leaves them closed, and what is there already is not written twice.
-pub async fn bring_back(hot: &Hot, archive: &Archive, partitions: &[Partition]) -> Result<Option<Restored>, Failure> {
+/// What a debt waits for: that Postgres has this entry of the partition, since what it knows before may have ended.
+pub type Mark = (Partition, String);
+
+/// Brings back what Postgres knows of the partitions that are closed, and of those that are owed it and of which it has
+/// heard up to their `marks`; opens them. `None`: another node is at it. A crash on the way leaves them closed, and what is there
+/// already is not written twice.
+pub async fn bring_back(hot: &Hot, archive: &Archive, marks: &[Mark]) -> Result<Option<Restored>, Failure> {
     let restore = match archive.begin_restore().await? {
         Beginning::Begun(restore) => restore,
         Beginning::Taken => return Ok(None),
         Beginning::NoSchema | Beginning::Off => {
-            open_without(hot, partitions).await?;
+            open_without(hot, &closed(hot).await?).await?;
             return Ok(Some(Restored::default()));
         }
     };
-    let wanted: BTreeSet<Partition> = partitions.iter().copied().collect();
+    // Another node may have brought back something between the question and the lock.
+    let mut wanted: BTreeSet<Partition> = closed(hot).await?.into_iter().collect();
+    wanted.extend(ripe(hot, &restore, marks).await?);
+    if wanted.is_empty() {
+        return Ok(Some(Restored::default()));
+    }
     let restored = Restored {
         rooms: rooms(hot, &restore, &wanted).await?,
         statuses: statuses(hot, &restore, &wanted).await?,
     };
-    let keep = hot.terms().keep.max(hot.terms().history.ttl);
-    restore.let_empty_rooms_end(keep).await?;
-    outbox::open(hot, partitions).await?;
-    outbox::owe(hot, partitions, false).await?;
+    let wanted: Vec<Partition> = wanted.into_iter().collect();
+    outbox::open(hot, &wanted).await?;
+    outbox::owe(hot, &wanted, false).await?;
+    restore.end().await?;
     Ok(Some(restored))
+}
+
+/// Which partitions are closed.
+pub async fn closed(hot: &Hot) -> Result<Vec<Partition>, HotError> {
+    let lives = outbox::lives(hot).await?.into_iter();
+    Ok(lives.filter(|life| !life.is_open).map(|life| life.partition).collect())
+}
+
+/// Debts of which Postgres has heard what came before.
+async fn ripe(hot: &Hot, restore: &Restore, marks: &[Mark]) -> Result<Vec<Partition>, Failure> {
+    if marks.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (owed, lives, reached) = (
+        outbox::owed(hot).await?,
+        outbox::lives(hot).await?,
+        restore.reached().await?,
+    );
+    let has_heard = |(partition, id): &&Mark| {
+        let life = lives.iter().find(|life| life.partition == *partition);
+        let head = reached
+            .iter()
+            .find(|head| usize::try_from(head.partition) == Ok(partition.index()));
+        let (Some(life), Some(head), Some(mark)) = (life, head, StreamId::parse(id)) else {
+            return false;
+        };
+        head.incarnation == life.incarnation && StreamId::parse(&head.last_id) >= Some(mark)
+    };
+    let ripe = marks.iter().filter(has_heard).map(|(partition, _)| *partition);
+    Ok(ripe.filter(|partition| owed.contains(partition)).collect())
 }
 
 /// Tries of [`ensure_open`], and what lies between two.
@@ -83,11 +123,15 @@ const TRIES: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// For a command that acts where no node may be running: brings back what is closed, or waits until whoever is at it has.
+/// What is owed, since there was no schema, is brought back as well.
 pub async fn ensure_open(hot: &Hot, archive: &Archive) -> Result<(), Failure> {
     for _ in 0..TRIES {
-        let lives = outbox::lives(hot).await?.into_iter();
-        let closed: Vec<Partition> = lives.filter(|life| !life.is_open).map(|life| life.partition).collect();
-        if closed.is_empty() || bring_back(hot, archive, &closed).await?.is_some() {
+        let owed = outbox::owed(hot).await?;
+        let marks: Vec<Mark> = owed
+            .into_iter()
+            .map(|partition| (partition, "0-0".to_owned()))
+            .collect();
+        if (closed(hot).await?.is_empty() && marks.is_empty()) || bring_back(hot, archive, &marks).await?.is_some() {
             return Ok(());
         }
         tokio::time::sleep(PAUSE).await;
@@ -113,7 +157,12 @@ async fn rooms(hot: &Hot, restore: &Restore, wanted: &BTreeSet<Partition>) -> Re
         let found: Vec<LostRoom> = found
             .filter(|room| wanted.contains(&Partition::of_room(&room.name)))
             .collect();
-        lost::rooms(hot, &found).await?;
+        let made = lost::rooms(hot, &found).await?;
+        let back = found.iter().zip(made).filter(|(_, made)| *made);
+        let back: Vec<&str> = back.map(|(room, _)| room.name.as_str()).collect();
+        restore
+            .let_run_out(&back, hot.terms().keep.max(hot.terms().history.ttl))
+            .await?;
         count += found.len();
         if is_last {
             return Ok(count);

@@ -80,6 +80,24 @@ pub async fn lives(hot: &Hot) -> Result<Vec<Life>, HotError> {
     lives.map_err(|error| fail(error.into()))
 }
 
+/// The last entry of each of these partitions' outboxes, also where it is gone by now; "0-0" where there was none.
+pub async fn last_ids(hot: &Hot, partitions: &[Partition]) -> Result<Vec<(Partition, String)>, HotError> {
+    let fail = |error| HotError::of("look at the outboxes", error);
+    let mut pipeline = redis::Pipeline::new();
+    for &partition in partitions {
+        pipeline.cmd("XINFO").arg("STREAM").arg(hot.keys().outbox(partition));
+    }
+    let mut connection = hot.link().connection().await.map_err(fail)?;
+    let found = connection.send_pipeline(&pipeline).await.map_err(fail)?;
+    let last = |about: redis::Value| -> Option<String> {
+        let mut about = about.into_sequence().ok()?.into_iter();
+        about.find(|word| *word == redis::Value::BulkString(b"last-generated-id".to_vec()))?;
+        redis::from_redis_value(about.next()?).ok()
+    };
+    let last = |about| last(about).unwrap_or_else(|| "0-0".to_owned());
+    Ok(partitions.iter().copied().zip(found.into_iter().map(last)).collect())
+}
+
 /// Partitions that were opened while the archive was away: it still has to be asked what is to be brought back.
 pub async fn owed(hot: &Hot) -> Result<Vec<Partition>, HotError> {
     let fail = |error| HotError::of("look at what is owed", error);

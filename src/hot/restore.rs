@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use super::keys::Partition;
 use super::moderation::POLICY_MAX;
 use super::rooms::new_epoch;
-use super::script::{self, Call, Script, script};
+use super::script::{self, Script, script};
 use super::{Hot, HotError, millis};
 use crate::types::{RoomName, UserId};
 
@@ -51,8 +51,9 @@ pub struct LostStatus {
     pub seen_ms: i64,
 }
 
-/// Writes rooms that Redis does not know, and entries of policies that it does not know.
-pub async fn rooms(hot: &Hot, rooms: &[LostRoom]) -> Result<(), HotError> {
+/// Writes rooms that Redis does not know, and entries of policies that it does not know. Which of the rooms it did not know, in
+/// their order.
+pub async fn rooms(hot: &Hot, rooms: &[LostRoom]) -> Result<Vec<bool>, HotError> {
     let keep_ms = millis(hot.terms().keep.max(hot.terms().history.ttl));
     let call = |room: &LostRoom, entries: &[(UserId, String)]| {
         ROOM.call()
@@ -76,14 +77,19 @@ pub async fn rooms(hot: &Hot, rooms: &[LostRoom]) -> Result<(), HotError> {
                     .flat_map(|(user, entry)| [user.to_string(), entry.clone()]),
             )
     };
-    let mut calls: Vec<Call> = Vec::with_capacity(rooms.len());
+    let (mut calls, mut firsts) = (Vec::with_capacity(rooms.len()), Vec::with_capacity(rooms.len()));
     for room in rooms {
         let mut entries = room.policy.chunks(ENTRIES_MAX);
+        firsts.push(calls.len());
         calls.push(call(room, entries.next().unwrap_or_default()));
         calls.extend(entries.map(|entries| call(room, entries)));
     }
-    let replies = script::run_all(hot, calls).await?;
-    replies.into_iter().try_for_each(|reply| reply.map(drop))
+    let mut made = Vec::with_capacity(calls.len());
+    for reply in script::run_all(hot, calls).await? {
+        let mut reply = reply?;
+        made.push(ROOM.read(|| reply.flag())?);
+    }
+    Ok(firsts.into_iter().map(|first| made[first]).collect())
 }
 
 /// Writes what was chosen by users whom Redis does not know.

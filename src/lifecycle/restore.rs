@@ -9,7 +9,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::archive::Archive;
 use crate::config::Restore;
-use crate::domain::restore::{self, Failure, Gate, Restored};
+use crate::domain::restore::{self, Failure, Gate, Mark, Restored};
 use crate::hot::keys::Partition;
 use crate::hot::{Hot, outbox};
 
@@ -37,7 +37,7 @@ impl Restorer {
     pub async fn run(self) {
         let mut ticks = interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut known: Vec<String> = Vec::new();
+        let (mut known, mut marks): (Vec<String>, Vec<Mark>) = (Vec::new(), Vec::new());
         let (mut not_before, mut debts_at) = (Instant::now(), Instant::now());
         loop {
             ticks.tick().await;
@@ -67,7 +67,7 @@ impl Restorer {
             }
             if debts_at.elapsed() >= DEBTS {
                 debts_at = Instant::now();
-                self.pay_debts().await;
+                self.pay_debts(&mut marks).await;
             }
         }
     }
@@ -86,7 +86,7 @@ impl Restorer {
 
     /// Whether it is worth to look again at once.
     async fn reopen(&self, closed: &[Partition]) -> bool {
-        match restore::bring_back(&self.hot, &self.archive, closed).await {
+        match restore::bring_back(&self.hot, &self.archive, &[]).await {
             Ok(Some(restored)) => {
                 tracing::info!(
                     partitions = closed.len(),
@@ -111,26 +111,37 @@ impl Restorer {
         }
     }
 
-    /// What was opened while Postgres was away gets what it knows beside what is known by now.
-    async fn pay_debts(&self) {
-        let owed = match outbox::owed(&self.hot).await {
-            Ok(owed) if !owed.is_empty() => owed,
-            Ok(_) => return,
+    /// What was opened without Postgres gets what it knows beside what is known by now, once it has heard of everything that
+    /// happened until this was seen first.
+    async fn pay_debts(&self, marks: &mut Vec<Mark>) {
+        let seen = match outbox::owed(&self.hot).await {
+            Ok(owed) if !owed.is_empty() => outbox::last_ids(&self.hot, &owed).await,
+            Ok(_) => {
+                marks.clear();
+                return;
+            }
+            Err(error) => Err(error),
+        };
+        match seen {
+            Ok(seen) => {
+                marks.retain(|(partition, _)| seen.iter().any(|(owed, _)| owed == partition));
+                let is_new = |(partition, _): &Mark| marks.iter().all(|(known, _)| known != partition);
+                let new: Vec<Mark> = seen.into_iter().filter(is_new).collect();
+                marks.extend(new);
+            }
             Err(error) => {
                 tracing::debug!(error = %error, "what is owed cannot be looked at");
                 return;
             }
-        };
-        match restore::bring_back(&self.hot, &self.archive, &owed).await {
+        }
+        match restore::bring_back(&self.hot, &self.archive, marks).await {
             // Asked again and again as long as there is no schema; then there is nothing to tell.
-            Ok(Some(Restored { rooms: 0, statuses: 0 })) => {}
+            Ok(Some(Restored { rooms: 0, statuses: 0 })) | Ok(None) => {}
             Ok(Some(restored)) => tracing::info!(
-                partitions = owed.len(),
                 rooms = restored.rooms,
                 statuses = restored.statuses,
                 "what the archive knows was brought back later"
             ),
-            Ok(None) => {}
             Err(error) => tracing::debug!(error = %error, "the archive is still away"),
         }
     }

@@ -150,3 +150,45 @@ async fn a_command_brings_back_what_is_closed_where_no_node_runs() {
         String::from_utf8_lossy(&output.stderr)
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_opened_without_postgres_takes_its_lasting_rooms_over() {
+    let redis = Redis::start().await;
+    let (postgres, database) = own_postgres().await;
+    let board = "
+        INSERT INTO realtime_rooms (name, type, visibility) VALUES ('auto:board', 'group', 'private');
+        INSERT INTO realtime_rooms (name, auto_created) VALUES ('auto:busy', TRUE);
+        INSERT INTO realtime_room_members (room_id, user_id, is_banned, policy, is_joined)
+        SELECT id, 'bob', TRUE, '{\"ban\": 0}', FALSE FROM realtime_rooms;";
+    run(&database.connect().await, board).await;
+    postgres.stop().await;
+    let url = database.url();
+    let mut settings = settings(&url);
+    settings.push(("REALTIME_RESTORE", "best-effort"));
+    let node = Node::start(&redis.url(), &settings).await;
+    // A stranger makes the rooms anew, and is whatever the settings make of that.
+    let eve = Raw::member(&node, "eve", "auto:board").await;
+    let ann = Raw::member(&node, "ann", "auto:busy").await;
+    postgres.restart().await;
+    node.logs(&["what the archive knows was brought back later"]).await;
+    let (bob, dan) = tokio::join!(Raw::enter(&node, "bob"), Raw::enter(&node, "dan"));
+    for room in ["auto:board", "auto:busy"] {
+        bob.refused("BANNED", "room:join", json!({ "roomName": room })).await;
+    }
+    dan.refused("FORBIDDEN", "room:join", json!({ "roomName": "auto:board" }))
+        .await;
+    let client = database.connect().await;
+    let room = async |name: &str| {
+        let query = format!(
+            "SELECT to_jsonb(answer)::TEXT FROM (SELECT type, visibility, auto_created, expires_at FROM realtime_rooms
+             WHERE name = '{name}') AS answer"
+        );
+        let row = client.query_one(&query, &[]).await.expect("it is there");
+        serde_json::from_str::<Value>(row.get(0)).expect("JSON")
+    };
+    let lasting = json!({ "type": "group", "visibility": "private", "auto_created": false, "expires_at": null });
+    assert_eq!(room("auto:board").await, lasting);
+    let busy = room("auto:busy").await;
+    assert_eq!(busy["expires_at"], Value::Null, "somebody is in it: {busy}");
+    drop((eve, ann));
+}

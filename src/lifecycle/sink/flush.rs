@@ -10,6 +10,7 @@ use tokio::time::sleep;
 use super::Metrics;
 use crate::domain::sink::{Demand, Durability, Failure, Pump, Sink};
 use crate::hot::keys::Partition;
+use crate::hot::outbox::{self, Life};
 
 /// Demands that are answered together, at most.
 const TOGETHER: usize = 256;
@@ -53,11 +54,11 @@ impl Flusher {
     async fn serve(&mut self, waiting: &mut Vec<Waiting>) -> Result<(), Failure> {
         let partitions = partitions(waiting);
         self.pump.refresh(&partitions).await?;
-        self.answer(waiting);
+        self.answer(waiting).await?;
         while !waiting.is_empty() {
             let turn = self.pump.advance(&self::partitions(waiting)).await?;
             self.metrics.note_turn(&turn);
-            self.answer(waiting);
+            self.answer(waiting).await?;
             waiting.retain(|waiting| !waiting.demand.is_over());
             if !waiting.is_empty() && turn.written.entries == 0 {
                 // Another sink may be at it, or there is no such entry.
@@ -67,8 +68,17 @@ impl Flusher {
         Ok(())
     }
 
-    /// Answers the demands whose partitions have come so far.
-    fn answer(&self, waiting: &mut Vec<Waiting>) {
+    /// Answers the demands whose partitions have come so far. What Postgres has of a life that Redis has lost meanwhile may have
+    /// come too late to be brought back, so it is not durable.
+    async fn answer(&self, waiting: &mut Vec<Waiting>) -> Result<(), Failure> {
+        let is_reached = |one: &Waiting| {
+            let reached = self.pump.reached(one.demand.partition);
+            reached.is_some_and(|(life, last)| !life.is_empty() && last >= one.demand.up_to)
+        };
+        let lives = match waiting.iter().any(is_reached) {
+            true => outbox::lives(self.pump.hot()).await?,
+            false => Vec::new(),
+        };
         let pending = std::mem::take(waiting);
         for mut one in pending {
             let Some((life, last)) = self.pump.reached(one.demand.partition) else {
@@ -81,12 +91,18 @@ impl Flusher {
                 // Redis was emptied meanwhile: it may be lost there, and never come here.
                 one.demand.answer(Durability::NotYet);
             } else if is_known && last >= one.demand.up_to {
-                one.demand.answer(Durability::Durable);
+                let is_its_life = |now: &Life| now.partition == one.demand.partition && now.incarnation == life;
+                let durability = match lives.iter().any(is_its_life) {
+                    true => Durability::Durable,
+                    false => Durability::NotYet,
+                };
+                one.demand.answer(durability);
             } else {
                 one.life = is_known.then(|| life.to_owned());
                 waiting.push(one);
             }
         }
+        Ok(())
     }
 
     fn fail(&self, error: &Failure) {

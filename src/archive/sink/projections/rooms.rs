@@ -9,12 +9,21 @@ use crate::archive::sink::cells::{Moment, Uuid};
 use crate::archive::sink::record::Record;
 use crate::types::{RoomType, Visibility};
 
-/// A room that is mentioned, and was never told of, is there: it is shown as private, since nobody said public.
+/// A room that is mentioned, and was never told of, is there: it is shown as private, since nobody said public. A lasting room
+/// stays what it is where a join made one of its name: Redis had lost it, and gets it back.
 pub(in crate::archive::sink) const ROOMS: &str = "
 MERGE INTO realtime_rooms AS r
-USING unnest($1::TEXT[], $2::BOOL[], $3::UUID[], $4::TEXT[], $5::TEXT[], $6::INT4[], $7::TEXT[], $8::TIMESTAMPTZ[],
-        $9::BOOL[], $10::BOOL[], $11::BOOL[], $12::TIMESTAMPTZ[])
-    AS u (name, is_made, id, type, visibility, max_members, owner, created_at, auto, active, sets_expiry, expires_at)
+USING (
+    SELECT n.name, n.is_made AND NOT k.is_kept AS is_made, n.id, n.type, n.visibility, n.max_members, n.owner,
+        CASE WHEN NOT k.is_kept THEN n.created_at END AS created_at, CASE WHEN NOT k.is_kept THEN n.auto END AS auto, n.active,
+        n.sets_expiry AND NOT k.is_kept AS sets_expiry, n.expires_at
+    FROM unnest($1::TEXT[], $2::BOOL[], $3::UUID[], $4::TEXT[], $5::TEXT[], $6::INT4[], $7::TEXT[], $8::TIMESTAMPTZ[],
+            $9::BOOL[], $10::BOOL[], $11::BOOL[], $12::TIMESTAMPTZ[])
+        AS n (name, is_made, id, type, visibility, max_members, owner, created_at, auto, active, sets_expiry, expires_at)
+    LEFT JOIN realtime_rooms AS o ON o.name = n.name
+    CROSS JOIN LATERAL (SELECT coalesce(n.auto AND o.is_active AND NOT o.auto_created
+        AND NOT coalesce(o.metadata ? 'assumed', FALSE), FALSE)) AS k (is_kept)
+) AS u
 ON r.name = u.name
 WHEN MATCHED AND (u.is_made
         OR u.active <> r.is_active
