@@ -1,6 +1,7 @@
 //! Wires everything: what a node consists of, started in the order of its parts, ended in reverse with a deadline.
 
 mod archive;
+mod settings;
 mod sink;
 
 use std::net::TcpListener;
@@ -15,18 +16,18 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+pub use self::settings::hot_settings;
 use crate::archive::{Archive, ArchiveError};
-use crate::config::{Config, Limits, PresenceAudience, Recovery, RoomOwnership, Secret};
-use crate::domain::identity::{BadKey, KeySet, TokenRules, Verifier};
+use crate::config::{Config, Recovery, Secret};
+use crate::domain::identity::{BadKey, KeySet, Verifier};
 use crate::domain::journal::Journal;
 use crate::domain::restore::Gate;
-use crate::domain::revocations::REVOCATIONS_MAX;
-use crate::engine::{self, Application, Server};
+use crate::engine::{Application, Server};
 use crate::gateway::{self, Ask, Dispatcher, Encoder, Node, Shard};
 use crate::hot::bus::{Bus, SHARDS_MAX};
 use crate::hot::keys::{Keys, Lease, Partition};
 use crate::hot::presence::Held;
-use crate::hot::{self, HistoryTerms, Hot, HotError, Terms};
+use crate::hot::{self, Hot, HotError};
 use crate::http::{self, ApiKeys, EngineCollector, Routes};
 use crate::lifecycle::beat::Beats;
 use crate::lifecycle::heartbeat::Holders;
@@ -34,12 +35,6 @@ use crate::lifecycle::key_set::{LoadError, Loader, Source};
 use crate::lifecycle::sweep::Sweeper;
 use crate::lifecycle::{self, heartbeat};
 
-/// How long a user who comes back has, beyond the grace, to rejoin rooms.
-const PROLONG: Duration = Duration::from_secs(5);
-/// How long records of users who are gone, and empty rooms that were made by joining, are kept.
-const KEEP: Duration = Duration::from_secs(86_400);
-/// What is kept of one room's messages, whatever their number.
-const HISTORY_BYTES: u32 = 4 * 1024 * 1024;
 /// Questions to a shard that wait; only the heartbeat asks.
 const ASKS_MAX: usize = 1_024;
 
@@ -80,7 +75,7 @@ pub enum Error {
 /// Runs a node until `stop`, then ends it; returns within the drain timeout.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let registry = Registry::new();
-    let settings = hot_settings_in(&config, &registry)?;
+    let settings = settings::hot_settings_in(&config, &registry)?;
     let hot = Hot::open(settings.clone())?;
     let shards = config.shards.clamp(1, SHARDS_MAX);
 
@@ -103,9 +98,12 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
 
     let draining = Arc::new(AtomicBool::new(false));
     let works = lifecycle::Metrics::new(&registry)?;
-    let key_set = config.jwt.has_key_set().then(|| KeySet::new(token_rules(&config)));
+    let key_set = config
+        .jwt
+        .has_key_set()
+        .then(|| KeySet::new(settings::token_rules(&config)));
     let secret = config.jwt.secret.as_ref().map(|secret| secret.expose());
-    let verifier = Verifier::new(secret, token_rules(&config), key_set.clone())?;
+    let verifier = Verifier::new(secret, settings::token_rules(&config), key_set.clone())?;
     let loader = match key_set {
         Some(set) => key_set_loader(&config, set, works.clone()).await?,
         None => None,
@@ -116,7 +114,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let (journal, noted) = Journal::new(config.database_url.is_some());
     let node = Arc::new(Node {
         id: config.node_id.clone(),
-        settings: gateway_settings(&config),
+        settings: settings::gateway_settings(&config),
         verifier,
         bus: bus.clone(),
         hot: hot.clone(),
@@ -153,7 +151,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let address = config.listen();
     let listener = TcpListener::bind(address).map_err(|source| Error::Listen { address, source })?;
     let (asks, make) = shard_maker(Arc::clone(&node), settings, inboxes);
-    let server = Server::start(listener, engine_settings(&config), shards, make, fallback).map_err(Error::Engine)?;
+    let server =
+        Server::start(listener, settings::engine_settings(&config), shards, make, fallback).map_err(Error::Engine)?;
     registry.register(Box::new(EngineCollector::new(server.counters())))?;
     tracing::info!(address = %server.local_addr(), shards, version = env!("CARGO_PKG_VERSION"), "listening");
 
@@ -305,17 +304,6 @@ async fn ask_leases(shard: mpsc::Sender<Ask>, partition: Partition) -> Vec<Held>
     answered.await.unwrap_or_default()
 }
 
-fn token_rules(config: &Config) -> TokenRules {
-    let jwt = &config.jwt;
-    TokenRules {
-        algorithms: jwt.algorithms.clone(),
-        audience: jwt.audience.clone(),
-        issuer: jwt.issuer.clone(),
-        // Rounded up: nobody is refused earlier than the setting says.
-        leeway_s: jwt.leeway.as_millis().div_ceil(1_000) as u64,
-    }
-}
-
 /// What keeps the key set up to date. A file that is no key set stops the start; a URL is fetched in the background.
 async fn key_set_loader(
     config: &Config,
@@ -328,107 +316,4 @@ async fn key_set_loader(
         Some(source) => Loader::open(source, set, metrics).await.map(Some),
         None => Ok(None),
     }
-}
-
-fn gateway_settings(config: &Config) -> gateway::Settings {
-    gateway::Settings {
-        allow_anonymous: config.allow_anonymous,
-        anonymous_may_send: config.anonymous_may_send,
-        enable_presence: config.enable_presence,
-        enable_typing: config.enable_typing,
-        typing_timeout: config.typing_timeout,
-        heartbeat: config.presence_heartbeat,
-        grace: config.presence_grace,
-        drain_grace: config.drain_grace,
-        max_content: config.max_content,
-        room_autocreate: config.room_autocreate.clone(),
-        presence_to_all: config.presence_audience == PresenceAudience::All,
-        custom_status_shape: config.custom_status_shape,
-        trusted_proxies: config.trusted_proxies.clone(),
-        recovery: config.recovery,
-        limits: config.limits,
-        rates: rates(config),
-        max_connections: config.max_connections,
-        max_rooms: config.max_rooms,
-    }
-}
-
-fn rates(config: &Config) -> gateway::Rates {
-    gateway::Rates {
-        handshakes: config.rate_limit,
-        events: config.rate_events,
-        messages: config.rate_messages,
-        typing: config.rate_typing,
-        presence: config.rate_presence,
-        joins: config.rate_joins,
-        creations: config.rate_creations,
-        refreshes: config.rate_refreshes,
-        requests: config.rate_requests,
-    }
-}
-
-/// A count that holds only where limits are enforced.
-fn counted(config: &Config, most: u64) -> u64 {
-    if config.limits == Limits::Enforce {
-        most
-    } else {
-        UNLIMITED
-    }
-}
-
-/// More than there can be, and still a whole number to Lua.
-const UNLIMITED: u64 = u64::MAX >> 12;
-
-fn engine_settings(config: &Config) -> engine::Settings {
-    let origins = match &*config.cors_origin {
-        [] => engine::Origins::SameOrigin,
-        origins if origins.iter().any(|origin| origin == "*") => engine::Origins::Any,
-        origins => engine::Origins::List(origins.to_vec()),
-    };
-    engine::Settings {
-        ping_interval: config.ping_interval,
-        ping_timeout: config.ping_timeout,
-        max_payload: config.max_payload,
-        origins,
-        ..engine::Settings::default()
-    }
-}
-
-/// What a handle on the hot state is made of, for a command that runs no node.
-pub fn hot_settings(config: &Config) -> hot::Settings {
-    hot_settings_in(config, &Registry::new()).expect("a new registry holds no other collectors")
-}
-
-fn hot_settings_in(config: &Config, registry: &Registry) -> Result<hot::Settings, prometheus::Error> {
-    Ok(hot::Settings {
-        url: config.redis_url.expose().to_owned(),
-        prefix: config.redis_prefix.clone(),
-        terms: Terms {
-            lease: config.lease(),
-            prolong: PROLONG,
-            keep: KEEP,
-            away_after: config.presence_away_after,
-            presence_limit: config.presence_room_limit,
-            presence_to_all: config.presence_audience == PresenceAudience::All,
-            user_connections: match config.limits {
-                Limits::Off => UNLIMITED,
-                Limits::Enforce | Limits::Shadow => config.max_user_connections,
-            },
-            room_messages: (config.limits != Limits::Off).then_some(config.rate_room_messages),
-            only_counted: config.limits == Limits::Shadow,
-            makers_own: config.room_ownership == RoomOwnership::Creator,
-            connection_rooms: counted(config, config.max_rooms as u64),
-            revocation_keep: config.revocation_keep,
-            revocations: REVOCATIONS_MAX,
-            history: HistoryTerms {
-                size: config.history_size,
-                bytes: HISTORY_BYTES,
-                ttl: config.history_ttl,
-            },
-            outbox: config.database_url.as_ref().map_or(0, |_| config.outbox_max),
-            keeps_messages: config.database_url.is_some() && config.persist_messages,
-            recovery_window: config.recovery_window,
-        },
-        metrics: hot::Metrics::new(registry)?,
-    })
 }

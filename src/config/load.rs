@@ -8,10 +8,11 @@ use std::num::NonZero;
 use url::Url;
 
 use super::jwt::SHORT_SECRET_BYTES;
-use super::read::{DAY_MS, OneOf, Reader, boolean, items};
+use super::read::{DAY_MS, OneOf, Reader, items};
+use super::stores::{asks_for_tls, database_url, redis_servers};
 use super::{
     Config, ConfigError, CustomStatusShape, Flags, JwtSettings, Limits, LogFormat, LogLevel, Networks,
-    PresenceAudience, Recovery, RedisUrl, Restore, RoomOwnership, Secret, SecretUrl, Sources, redis_url,
+    PresenceAudience, Profile, Recovery, Restore, RoomOwnership, Secret, SecretUrl, Sources,
 };
 use crate::types::NodeId;
 
@@ -91,7 +92,15 @@ impl Config {
                 &"a comma list of addresses, networks (10.0.0.0/8), loopback, private, or none",
                 |text| Networks::parse(items(text).filter(|item| *item != "none")).ok(),
             ),
-            drain_timeout: r.millis("REALTIME_DRAIN_TIMEOUT", 0..=3_600_000),
+            admin_port: r.optional("REALTIME_ADMIN_PORT", &"a port from 0 to 65535", |text| {
+                text.parse().ok()
+            }),
+            profile: r.optional("REALTIME_PROFILE", &OneOf(Profile::NAMES), Profile::parse),
+
+            drain_wait: r.millis("REALTIME_DRAIN_WAIT", 0..=3_600_000),
+            drain_window: r.millis("REALTIME_DRAIN_WINDOW", 0..=3_600_000),
+            drain_timeout: r.millis("REALTIME_DRAIN_TIMEOUT", 0..=3 * 3_600_000),
+            drain_grace: r.millis("REALTIME_DRAIN_GRACE", 0..=3_600_000),
 
             redis_prefix: r.value("REALTIME_REDIS_PREFIX", &"1 to 32 letters, digits, - _ . :", prefix),
             database_url: database_url(r),
@@ -107,6 +116,7 @@ impl Config {
 
             jwt: JwtSettings::read(r),
             revocation_keep: r.millis("REALTIME_REVOCATION_KEEP", 60_000..=366 * DAY_MS),
+            insecure_user_tokens: r.boolean("REALTIME_INSECURE_USER_TOKENS"),
             allow_anonymous: r.boolean("REALTIME_ALLOW_ANONYMOUS"),
             anonymous_may_send: r.boolean("REALTIME_ANONYMOUS_MAY_SEND"),
             api_keys: r.list("REALTIME_API_KEYS", &"a comma list of keys", |text| {
@@ -144,7 +154,6 @@ impl Config {
             enable_presence: r.boolean("REALTIME_ENABLE_PRESENCE"),
             presence_heartbeat: r.millis("REALTIME_PRESENCE_HEARTBEAT", 100..=3_600_000),
             presence_grace: r.millis("REALTIME_PRESENCE_GRACE", 0..=3_600_000),
-            drain_grace: r.millis("REALTIME_DRAIN_GRACE", 0..=3_600_000),
             presence_away_after: r.millis("REALTIME_PRESENCE_AWAY_AFTER", 100..=DAY_MS),
             presence_room_limit: r.number("REALTIME_PRESENCE_ROOM_LIMIT", 0..=1_000_000),
             presence_audience: r.choice(
@@ -171,6 +180,7 @@ impl Config {
             log_event_types: r.patterns("REALTIME_LOG_EVENT_TYPES"),
             enable_metrics: r.boolean("REALTIME_ENABLE_METRICS"),
             metrics_path: r.path("REALTIME_METRICS_PATH"),
+            metrics_socket_io: r.boolean("REALTIME_METRICS_SOCKET_IO"),
             enable_health: r.boolean("REALTIME_ENABLE_HEALTH"),
             health_path: r.path("REALTIME_HEALTH_PATH"),
 
@@ -188,6 +198,19 @@ impl Config {
                 "REALTIME_NODE_LEASE: {} ms is less than two beats (REALTIME_NODE_BEAT, {} ms): one late beat would end the node",
                 self.node_lease.as_millis(),
                 self.node_beat.as_millis(),
+            ));
+        }
+        if self.drain_timeout < self.drain_wait + self.drain_window {
+            r.problem(format_args!(
+                "REALTIME_DRAIN_TIMEOUT: {} ms is less than REALTIME_DRAIN_WAIT and REALTIME_DRAIN_WINDOW together ({} ms)",
+                self.drain_timeout.as_millis(),
+                (self.drain_wait + self.drain_window).as_millis(),
+            ));
+        }
+        if self.insecure_user_tokens && !self.host.is_loopback() {
+            r.problem(format_args!(
+                "REALTIME_INSECURE_USER_TOKENS: is true, and REALTIME_HOST is {}: anybody could be anybody; takes a loopback address",
+                self.host
             ));
         }
         for (name, path) in [
@@ -306,81 +329,6 @@ fn origin(text: &str) -> Option<String> {
     } else {
         serialized
     })
-}
-
-fn redis_servers(r: &mut Reader<'_>) -> Option<RedisUrl> {
-    let given = r.optional("REALTIME_REDIS_URL", &redis_url::TAKES, RedisUrl::parse);
-    if r.is_set("REALTIME_REDIS_URL") {
-        return given;
-    }
-    let Some(host) = r.part("REDIS_HOST") else {
-        r.problem(format_args!(
-            "REALTIME_REDIS_URL: is missing, takes {} (or REDIS_URL, REDIS_HOST)",
-            redis_url::TAKES
-        ));
-        return None;
-    };
-    let built = built_url(
-        "redis",
-        host,
-        r.part("REDIS_PORT").unwrap_or("6379"),
-        None,
-        r.part("REDIS_PASSWORD"),
-    );
-    if built.is_none() {
-        r.problem("REDIS_HOST, REDIS_PORT: make no address, take a host name and a port");
-    }
-    built.map(RedisUrl::from)
-}
-
-fn database_url(r: &mut Reader<'_>) -> Option<SecretUrl> {
-    if r.part("REALTIME_DATABASE_URL") == Some("none") {
-        return None;
-    }
-    let given = r.url("REALTIME_DATABASE_URL", &["postgres://", "postgresql://"]);
-    let parts = [
-        "POSTGRES_HOST",
-        "POSTGRES_PORT",
-        "POSTGRES_DB",
-        "POSTGRES_USER",
-        "POSTGRES_PASSWORD",
-    ];
-    if r.is_set("REALTIME_DATABASE_URL") || parts.iter().all(|part| r.part(part).is_none()) {
-        return given;
-    }
-    let [host, port, database, user, password] = parts.map(|part| r.part(part));
-    let (host, port) = (host.unwrap_or("localhost"), port.unwrap_or("5432"));
-    let Some(mut url) = built_url("postgres", host, port, Some(user.unwrap_or("postgres")), password) else {
-        r.problem("POSTGRES_HOST, POSTGRES_PORT: make no address, take a host name and a port");
-        return None;
-    };
-    url.path_segments_mut().ok()?.push(database.unwrap_or("nself"));
-    match r.part("POSTGRES_SSL").map(|text| (text, boolean(text))) {
-        Some((_, Some(true))) => url.set_query(Some("sslmode=require")),
-        Some((text, None)) => r.problem(format_args!("POSTGRES_SSL: got {text:?}, takes true, false, 1 or 0")),
-        Some((_, Some(false))) | None => {}
-    }
-    Some(SecretUrl::new(url))
-}
-
-/// Puts a URL together; whatever needs escaping is escaped.
-fn built_url(scheme: &str, host: &str, port: &str, user: Option<&str>, password: Option<&str>) -> Option<Url> {
-    let bracketed = if host.contains(':') && !host.starts_with('[') {
-        format!("[{host}]")
-    } else {
-        host.to_owned()
-    };
-    let mut url = Url::parse(&format!("{scheme}://placeholder")).ok()?;
-    url.set_host(Some(&bracketed)).ok()?;
-    url.set_port(Some(port.parse().ok()?)).ok()?;
-    url.set_username(user.unwrap_or_default()).ok()?;
-    url.set_password(password).ok()?;
-    Some(url)
-}
-
-fn asks_for_tls(url: &Url) -> bool {
-    url.query_pairs()
-        .any(|(key, value)| key == "sslmode" && (value == "require" || value.starts_with("verify-")))
 }
 
 /// Logs go to standard error, so that is what has to be a terminal.

@@ -8,6 +8,7 @@ mod load;
 mod read;
 mod redis_url;
 mod sources;
+mod stores;
 mod table;
 mod values;
 
@@ -21,8 +22,8 @@ pub use self::redis_url::{RedisServers, RedisUrl};
 pub use self::sources::{Flags, Sources, program_directories};
 pub use self::table::{GROUPS, Group, Setting, example, settings};
 pub use self::values::{
-    CustomStatusShape, Limits, LogFormat, LogLevel, NamePatterns, Networks, PresenceAudience, Recovery, Restore,
-    RoomOwnership, Secret, SecretUrl,
+    CustomStatusShape, Limits, LogFormat, LogLevel, NamePatterns, Networks, PresenceAudience, Profile, Recovery,
+    Restore, RoomOwnership, Secret, SecretUrl,
 };
 use crate::types::{NodeId, Rate};
 
@@ -33,6 +34,10 @@ pub struct Config {
     pub host: IpAddr,
     /// Port to listen on; 0 lets the system choose.
     pub port: u16,
+    /// Port for health, metrics and `/api` alone; `None` = they are on `port`.
+    pub admin_port: Option<u16>,
+    /// Whose defaults hold.
+    pub profile: Option<Profile>,
     /// Threads that hold sockets, at least 1; by default one per core.
     pub shards: usize,
     /// This process among its peers; random by default.
@@ -68,6 +73,8 @@ pub struct Config {
     pub jwt: JwtSettings,
     /// How long a revocation is remembered.
     pub revocation_keep: Duration,
+    /// The token `user:<id>` is believed; `host` is a loopback address then.
+    pub insecure_user_tokens: bool,
     /// Sockets without a token may listen in public rooms.
     pub allow_anonymous: bool,
     /// … and speak in them.
@@ -158,7 +165,11 @@ pub struct Config {
     pub node_lease: Duration,
     /// Time between two sweeps.
     pub sweep_interval: Duration,
-    /// How long a stopping node takes at most.
+    /// How long a stopping node serves on while it is not ready.
+    pub drain_wait: Duration,
+    /// Time over which it sends its sockets away.
+    pub drain_window: Duration,
+    /// How long stopping takes at most; not less than wait and window.
     pub drain_timeout: Duration,
 
     /// Least severe line that is logged.
@@ -174,6 +185,8 @@ pub struct Config {
     pub enable_metrics: bool,
     /// … at this path.
     pub metrics_path: String,
+    /// … and by the names that exporters of socket.io use.
+    pub metrics_socket_io: bool,
     /// Serve health.
     pub enable_health: bool,
     /// … at this path.

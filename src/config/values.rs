@@ -49,6 +49,13 @@ choice!(
     }
 );
 choice!(
+    /// Whose defaults hold.
+    Profile {
+        /// Those that nchat's client and server need.
+        Nchat => "nchat",
+    }
+);
+choice!(
     /// Whose a room is that was made by joining it.
     RoomOwnership {
         /// Whoever made it is its admin.

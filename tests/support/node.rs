@@ -39,6 +39,8 @@ impl Node {
             .env("REALTIME_PORT", port.to_string())
             .env("REALTIME_JWT_SECRET", SECRET)
             .env("REALTIME_LIMITS", "off") // all clients come from one address
+            .env("REALTIME_DRAIN_WAIT", "0") // no balancer looks; who tests the drain says how long
+            .env("REALTIME_DRAIN_WINDOW", "0")
             .env("REALTIME_ROOM_AUTOCREATE", "auto:*")
             .env("LOG_FORMAT", "json")
             .envs(away_postgres())
