@@ -4,6 +4,7 @@
 
 pub mod chain;
 pub mod messages;
+mod metrics;
 pub mod query;
 pub mod restore;
 mod schema;
@@ -13,6 +14,7 @@ mod trouble;
 pub mod verify;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bb8_postgres::PostgresConnectionManager;
@@ -67,6 +69,8 @@ pub struct Archive {
     trouble: Trouble,
     url: Option<SecretUrl>,
     last: Arc<Mutex<Option<(Instant, PostgresHealth)>>>,
+    /// The same without waiting, for metrics.
+    is_up: Arc<AtomicBool>,
 }
 
 impl Archive {
@@ -81,6 +85,7 @@ impl Archive {
             trouble,
             url: url.cloned(),
             last: Arc::default(),
+            is_up: Arc::default(),
         })
     }
 
@@ -104,6 +109,7 @@ impl Archive {
             }
             Err(_) => PostgresHealth::Down,
         };
+        self.is_up.store(health == PostgresHealth::Up, Ordering::Relaxed);
         let before = last.replace((Instant::now(), health)).map(|(_, before)| before);
         if before != Some(health) {
             tell(before, health);

@@ -7,7 +7,6 @@ mod health;
 mod metrics;
 
 pub use self::api::ApiKeys;
-pub use self::metrics::EngineCollector;
 
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -13,6 +13,7 @@ mod defects;
 mod key_sets;
 mod limits;
 mod lost_messages;
+mod metrics;
 mod moderation;
 mod node_death;
 mod order;
