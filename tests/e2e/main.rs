@@ -9,6 +9,7 @@ mod bad_input;
 mod client_module;
 mod complaints;
 mod complaints_of_messages;
+mod dashboard;
 mod defects;
 mod key_sets;
 mod limits;
