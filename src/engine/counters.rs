@@ -5,6 +5,37 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use super::CloseReason;
 
 const REASONS: usize = CloseReason::ALL.len();
+const STRAYS: usize = Stray::ALL.len();
+
+/// Why a request named a session that is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stray {
+    /// The session was here, and has ended.
+    Ended,
+    /// Another server made it: the balancer does not send a session's requests to its server, or that one is gone.
+    Elsewhere,
+    /// It is no id of ours.
+    Malformed,
+}
+
+impl Stray {
+    /// Every cause, in the order of [`Stray::index`].
+    pub const ALL: [Stray; 3] = [Stray::Ended, Stray::Elsewhere, Stray::Malformed];
+
+    /// Its place in [`Totals::strays`].
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The cause in one word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Stray::Ended => "ended",
+            Stray::Elsewhere => "elsewhere",
+            Stray::Malformed => "malformed",
+        }
+    }
+}
 
 /// The counts of all shards of a server.
 #[derive(Debug)]
@@ -23,6 +54,8 @@ pub struct Totals {
     pub handshakes: u64,
     /// Requests that got no session: by the application, by origin, by a bound.
     pub refusals: u64,
+    /// Requests that were told "Session ID unknown", by [`Stray::index`].
+    pub strays: [u64; STRAYS],
     /// Sessions that changed from polling to WebSocket.
     pub upgrades: u64,
     /// Socket.IO events received.
@@ -49,6 +82,7 @@ pub(super) struct Tally {
     pub(super) websocket: AtomicI64,
     pub(super) handshakes: AtomicU64,
     pub(super) refusals: AtomicU64,
+    pub(super) strays: [AtomicU64; STRAYS],
     pub(super) upgrades: AtomicU64,
     pub(super) events_in: AtomicU64,
     pub(super) frames_out: AtomicU64,
@@ -86,6 +120,9 @@ impl Counters {
             totals.bytes_out += tally.bytes_out.load(Relaxed);
             totals.replaced += tally.replaced.load(Relaxed);
             totals.panics += tally.panics.load(Relaxed);
+            for (total, count) in totals.strays.iter_mut().zip(&tally.strays) {
+                *total += count.load(Relaxed);
+            }
             for (total, count) in totals.closes.iter_mut().zip(&tally.closes) {
                 *total += count.load(Relaxed);
             }

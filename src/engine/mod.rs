@@ -36,8 +36,9 @@ pub mod websocket;
 
 pub use application::{Application, ConnectError, Event, Handshake, Refusal};
 pub use close::CloseReason;
-pub use counters::{Counters, Totals};
+pub use counters::{Counters, Stray, Totals};
 pub use frame::Frame;
+pub use id::Tag;
 pub use protocol::{Connection, Message, Protocol, Work};
 pub use server::{Busy, Fallback, Remote, Server};
 pub use settings::{Origins, Settings};

@@ -11,7 +11,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{Encoder, IntCounter, IntCounterVec, IntGaugeVec, Opts, TextEncoder};
 
 use super::State;
-use crate::engine::{CloseReason, Counters, Totals};
+use crate::engine::{CloseReason, Counters, Stray, Totals};
 
 pub(super) async fn metrics(Extract(state): Extract<Arc<State>>) -> Response {
     let encoder = TextEncoder::new();
@@ -65,6 +65,7 @@ impl Families {
     fn of(totals: &Totals) -> Self {
         let mut families = Self(Vec::new());
         families.connections(totals);
+        families.strays(totals);
         for (name, help, total) in [
             ("realtime_handshakes_total", "Sessions opened.", totals.handshakes),
             (
@@ -121,6 +122,18 @@ impl Families {
                 .set(i64::try_from(count).unwrap_or(i64::MAX));
         }
         self.0.push(Box::new(gauges));
+    }
+
+    fn strays(&mut self, totals: &Totals) {
+        let help = "Requests of a session that this node does not know, by cause; elsewhere: the balancer sent them to the wrong node.";
+        let opts = Opts::new("realtime_unknown_sessions_total", help);
+        let counters = IntCounterVec::new(opts, &["cause"]).expect(VALID);
+        for stray in Stray::ALL {
+            counters
+                .with_label_values(&[stray.as_str()])
+                .inc_by(totals.strays[stray.index()]);
+        }
+        self.0.push(Box::new(counters));
     }
 
     fn closes(&mut self, totals: &Totals) {
