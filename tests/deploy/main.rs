@@ -7,6 +7,8 @@ mod support;
 
 mod complaints;
 mod crowd;
+mod documents;
+mod kubernetes;
 mod nginx;
 mod nginx_bounds;
 mod proxy;
