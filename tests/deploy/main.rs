@@ -6,6 +6,7 @@
 mod support;
 
 mod complaints;
+mod containers;
 mod crowd;
 mod documents;
 mod kubernetes;
