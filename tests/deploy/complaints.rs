@@ -91,7 +91,7 @@ async fn complaint_11_an_office_behind_one_address_is_on_one_node_by_address_and
 #[tokio::test]
 async fn complaint_11_an_office_behind_one_address_is_spread_over_all_nodes_by_session() {
     let spread = one_office(Balancing::Session).await;
-    // The fewest connections win: no node has twice its share.
+    // In turn, or to the fewest: no node has twice its share.
     assert!(
         spread.iter().all(|count| (1..OFFICE * 2 / 3).contains(count)),
         "{spread:?}"

@@ -102,6 +102,13 @@ impl Crowd {
         began.elapsed()
     }
 
+    /// Whether any client has lost its connection since `mark`.
+    pub fn anybody_lost(&self, mark: usize) -> bool {
+        let is_loss = |what: &What| matches!(what, What::Said(said) if said.get("lost").is_some());
+        self.hosts
+            .since(mark, |lines| lines.iter().any(|line| is_loss(&line.what)))
+    }
+
     /// Waits until everybody has heard exactly these, each once and all in the same order.
     pub async fn all_heard(&self, acked: &[String]) {
         let deadline = Instant::now() + PATIENCE;

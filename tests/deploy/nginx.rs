@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::crowd::{Crowd, TRANSPORTS, scattered, transport};
+use crate::nginx_bounds::{client, get};
 use crate::proxy::{Balancing, Site};
 
 const CLIENTS: usize = 24;
@@ -104,6 +105,60 @@ async fn by_address_a_node_that_is_killed_under_load_loses_nobody_and_nothing() 
 #[tokio::test]
 async fn by_session_a_node_that_is_killed_under_load_loses_nobody_and_nothing() {
     a_node_is_killed_under_load(Balancing::Session).await;
+}
+
+/// As above, but the node is told to stop, and sends its clients away.
+async fn a_node_is_stopped_under_load(balancing: Balancing) {
+    let settings = [("REALTIME_DRAIN_WINDOW", "2000"), ("REALTIME_DRAIN_TIMEOUT", "10000")];
+    let site = Site::start(balancing, &settings).await;
+    let mut crowd = Crowd::enter(&site.nginx.url(), None, CLIENTS, scattered).await;
+    let before = site.spread().await;
+    let most = (0..3).max_by_key(|node| before[*node]).expect("there are three");
+    crowd.speak(SPEAKERS, 60, Duration::from_millis(50));
+    let mark = crowd.mark();
+    site.nodes[most].signal("TERM");
+    crowd.back(mark, before[most], BACK_LIMIT).await;
+    let status = site.nodes[most].ended(BACK_LIMIT).await;
+    assert!(status.success(), "{status}\n{}", site.nodes[most].log_text());
+
+    let acked = crowd.spoken(SPEAKERS).await;
+    assert_eq!(acked.len(), SPEAKERS * 60);
+    crowd.all_heard(&acked).await;
+}
+
+#[tokio::test]
+async fn by_address_a_node_that_is_stopped_under_load_loses_nobody_and_nothing() {
+    a_node_is_stopped_under_load(Balancing::Address).await;
+}
+
+#[tokio::test]
+async fn by_session_a_node_that_is_stopped_under_load_loses_nobody_and_nothing() {
+    a_node_is_stopped_under_load(Balancing::Session).await;
+}
+
+#[tokio::test]
+async fn by_session_those_who_are_there_stay_while_every_node_turns_new_clients_down() {
+    let site = Site::start(
+        Balancing::Session,
+        &[("REALTIME_MAX_CONNECTIONS", "1"), ("REALTIME_LIMITS", "enforce")],
+    )
+    .await;
+    let mut crowd = Crowd::enter(&site.nginx.url(), None, 3, scattered).await;
+    assert_eq!(site.spread().await, [1, 1, 1]);
+    let mark = crowd.mark();
+    let newcomer = client("127.0.0.1");
+    for _ in 0..5 {
+        let (status, text) = get(
+            &newcomer,
+            &format!("{}/socket.io/?EIO=4&transport=polling", site.nginx.url()),
+        )
+        .await;
+        assert!([502, 503].contains(&status), "{status}: {text}");
+    }
+    crowd.speak(3, 2, Duration::ZERO);
+    let acked = crowd.spoken(3).await;
+    crowd.all_heard(&acked).await;
+    assert!(!crowd.anybody_lost(mark), "a session did not stand");
 }
 
 #[tokio::test]
