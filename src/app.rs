@@ -23,7 +23,7 @@ use crate::config::{Config, Recovery, Secret};
 use crate::domain::identity::{BadKey, KeySet, Verifier};
 use crate::domain::journal::Journal;
 use crate::domain::restore::Gate;
-use crate::engine::{Application, Server};
+use crate::engine::{Application, Server, Tag};
 use crate::gateway::{self, Ask, Dispatcher, Encoder, Node, Shard};
 use crate::hot::bus::{Bus, SHARDS_MAX};
 use crate::hot::keys::{Keys, Lease, Partition};
@@ -157,7 +157,14 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let server =
         Server::start(listener, settings::engine_settings(&config), shards, make, fallback).map_err(Error::Engine)?;
     metrics::register(&registry, server.counters(), &node.metrics, config.metrics_socket_io)?;
-    tracing::info!(address = %server.local_addr(), shards, version = env!("CARGO_PKG_VERSION"), "listening");
+    tracing::info!(
+        address = %server.local_addr(),
+        shards,
+        node = %config.node_id,
+        sids = Tag::of(config.node_id.as_str()).as_str(), // what they end with; a balancer in front may want to know
+        version = env!("CARGO_PKG_VERSION"),
+        "listening"
+    );
 
     let revived = Arc::new(Notify::new());
     let mut tasks = start_lifecycle(&config, &node, asks.clone(), Arc::clone(&revived), works, loader);

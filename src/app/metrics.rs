@@ -9,7 +9,7 @@ use prometheus::process_collector::ProcessCollector;
 use prometheus::{Error, Registry};
 use tokio::runtime::Handle;
 
-use crate::engine::{BACKLOG_BOUNDS, CloseReason, Counters, RefusalCause, Totals};
+use crate::engine::{BACKLOG_BOUNDS, CloseReason, Counters, RefusalCause, Stray, Totals};
 use crate::gateway;
 use crate::metrics::{Register as _, View};
 
@@ -98,6 +98,12 @@ fn refusals(view: &mut View, totals: &Totals, gateway: &gateway::metrics::Metric
         "Requests, handshakes and CONNECTs that were turned down, by cause.",
         "cause",
         engine.chain(gateway.refused()),
+    );
+    view.counters(
+        "realtime_unknown_sessions_total",
+        "Requests of a session that this node does not know, by cause; elsewhere: the balancer sent them to the wrong node.",
+        "cause",
+        Stray::ALL.map(|stray| (stray.as_str(), totals.strays[stray.index()] as f64)),
     );
 }
 

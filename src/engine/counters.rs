@@ -11,6 +11,37 @@ const CAUSES: usize = RefusalCause::ALL.len();
 /// Bounds, in bytes, between which the backlogs of [`Totals::backlogs`] are counted.
 pub const BACKLOG_BOUNDS: [u64; 7] = [1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20];
 const BACKLOGS: usize = BACKLOG_BOUNDS.len() + 1;
+const STRAYS: usize = Stray::ALL.len();
+
+/// Why a request named a session that is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stray {
+    /// The session was here, and has ended.
+    Ended,
+    /// Another server made it: the balancer does not send a session's requests to its server, or that one is gone.
+    Elsewhere,
+    /// It is no id of ours.
+    Malformed,
+}
+
+impl Stray {
+    /// Every cause, in the order of [`Stray::index`].
+    pub const ALL: [Stray; 3] = [Stray::Ended, Stray::Elsewhere, Stray::Malformed];
+
+    /// Its place in [`Totals::strays`].
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The cause in one word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Stray::Ended => "ended",
+            Stray::Elsewhere => "elsewhere",
+            Stray::Malformed => "malformed",
+        }
+    }
+}
 
 /// The counts of all shards of a server.
 #[derive(Debug)]
@@ -29,6 +60,8 @@ pub struct Totals {
     pub handshakes: u64,
     /// Requests that were turned down, by [`RefusalCause::index`].
     pub refusals: [u64; CAUSES],
+    /// Requests that were told "Session ID unknown", by [`Stray::index`].
+    pub strays: [u64; STRAYS],
     /// Sessions that changed from polling to WebSocket.
     pub upgrades: u64,
     /// Socket.IO events received.
@@ -75,6 +108,7 @@ pub(super) struct Tally {
     pub(super) websocket: AtomicI64,
     pub(super) handshakes: AtomicU64,
     refusals: [AtomicU64; CAUSES],
+    pub(super) strays: [AtomicU64; STRAYS],
     pub(super) upgrades: AtomicU64,
     pub(super) events_in: AtomicU64,
     pub(super) frames_out: AtomicU64,
@@ -156,6 +190,7 @@ impl Counters {
             add_up(&mut totals.labelled, &tally.labelled);
             add_up(&mut totals.labelled_bytes, &tally.labelled_bytes);
             add_up(&mut totals.backlogs, &tally.backlogs);
+            add_up(&mut totals.strays, &tally.strays);
         }
         totals
     }

@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 
 use super::acceptor::Slot;
 use super::answers::{self, Problem};
+use super::counters::{Stray, add};
 use super::handshake::{Query, handshake};
 use super::id::Sid;
 use super::payload::{self, Limits, Packet, Unreadable};
@@ -101,6 +102,10 @@ impl Exchange<'_> {
             Method::OPTIONS => Ok(origins::preflight(&parts.headers)),
             _ => self.engine(&parts, body).await,
         };
+        if let Err(Problem::UnknownSid) = answered {
+            let stray = self.stray(parts.uri.query().unwrap_or_default());
+            add(&self.shard.tally().strays[stray.index()], 1);
+        }
         let mut response = answered.unwrap_or_else(|problem| self.refuse(problem));
         origins.mark(&parts.headers, response.headers_mut());
         response
@@ -126,6 +131,15 @@ impl Exchange<'_> {
                 Method::POST => self.post(sid, request, body).await,
                 _ => Err(Problem::BadRequest),
             },
+        }
+    }
+
+    /// Why nobody knows the session that this query names.
+    fn stray(self, query: &str) -> Stray {
+        match Query::parse(query).ok().and_then(|query| query.sid) {
+            None => Stray::Malformed,
+            Some(sid) if sid.is_of(self.shard.settings().tag) => Stray::Ended,
+            Some(_) => Stray::Elsewhere,
         }
     }
 

@@ -37,8 +37,9 @@ pub mod websocket;
 
 pub use application::{Application, ConnectError, Event, Handshake, Refusal};
 pub use close::CloseReason;
-pub use counters::{BACKLOG_BOUNDS, Counters, Queued, Totals};
+pub use counters::{BACKLOG_BOUNDS, Counters, Queued, Stray, Totals};
 pub use frame::{Frame, Label};
+pub use id::Tag;
 pub use protocol::{Connection, Message, Protocol, Work};
 pub use refusal::RefusalCause;
 pub use server::{Busy, Fallback, Remote, Server};

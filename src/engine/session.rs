@@ -72,7 +72,7 @@ impl Session {
     pub(super) fn new(shard: Rc<Shard>, transport: Transport, remote: SocketAddr) -> Rc<Self> {
         let polling = matches!(transport, Transport::Polling).then(Box::default);
         let session = Rc::new(Self {
-            sid: Sid::draw(shard.index()),
+            sid: Sid::draw(shard.settings().tag, shard.index()),
             clock: Clock::new(Instant::now(), shard.settings()),
             remote,
             phase: Cell::new(Phase::Open),
