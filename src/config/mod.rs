@@ -61,7 +61,7 @@ pub struct Config {
     /// What an emptied Redis waits for.
     pub restore: Restore,
     /// A client's change of role, mute or ban is acknowledged once Postgres has it, or says that it has not. A room that a
-    /// join makes waits for nobody; commands write to Postgres themselves.
+    /// join makes waits for nobody; commands always wait.
     pub durable_policy: bool,
     /// Messages are kept in Postgres, too.
     pub persist_messages: bool,
