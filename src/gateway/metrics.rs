@@ -116,7 +116,7 @@ impl Metrics {
             )?,
             unnoted: IntCounter::new(
                 "realtime_journal_lost_total",
-                "Refusals and errors that the audit trail does not hear of, since too many came at once.",
+                "Refusals and errors that the audit trail does not hear of: too many came at once, or Redis took them not.",
             )?,
             rooms: IntGaugeVec::new(
                 Opts::new("realtime_local_rooms", "Rooms with sockets of this node."),
