@@ -56,6 +56,8 @@ pub struct Turn {
     pub backlog: Backlog,
     /// There is more to do at once.
     pub has_more: bool,
+    /// Postgres has what every partition had; one that is closed, or could not be read, may have anything.
+    pub is_caught_up: bool,
 }
 
 /// Moves entries from the outboxes to Postgres, over one connection to it.
@@ -119,6 +121,7 @@ impl Pump {
             backlog: Backlog::of(&found),
             ..Turn::default()
         };
+        let are_all_read = found.len() == PARTITIONS;
         self.waiting = [0; PARTITIONS];
         for outbox in &found {
             let left = outbox.length.saturating_sub(outbox.entries.len() as u64);
@@ -127,6 +130,7 @@ impl Pump {
         }
         self.write(found, &mut turn).await?;
         turn.has_more |= !turn.written.stale.is_empty();
+        turn.is_caught_up = are_all_read && !turn.has_more;
         turn.backlog.take(turn.written.entries);
         Ok(turn)
     }

@@ -195,3 +195,67 @@ async fn finished_connections_and_rooms_that_ran_out_go() {
         "who only owned a room by making it is forgotten with it"
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_back_while_it_is_let_go_stays() {
+    let world = World::new().await;
+    let questions = [
+        (
+            "INSERT INTO realtime_rooms (name, auto_created, expires_at) VALUES ('den', TRUE, now() - INTERVAL '1 hour')",
+            "UPDATE realtime_rooms SET expires_at = NULL",
+            "SELECT count(*) FROM realtime_rooms WHERE is_active",
+        ),
+        (
+            "INSERT INTO realtime_connections (socket_id, status, disconnected_at) \
+                 VALUES ('s1', 'disconnected', now() - INTERVAL '9 days')",
+            "UPDATE realtime_connections SET status = 'connected', disconnected_at = NULL",
+            "SELECT count(*) FROM realtime_connections",
+        ),
+    ];
+    for (there_is, comes_back, is_there) in questions {
+        run(&world.client, there_is).await;
+        let mut pump = world.pump();
+        pump.connect().await.expect("Postgres is there");
+        let somebody = world.database.connect().await;
+        run(&somebody, &format!("BEGIN; {comes_back}")).await;
+        let tidying = tokio::spawn(async move {
+            // Whoever waits for too long is told so, and comes again.
+            while pump.tidy(&retention(), true).await.is_err() {
+                pump.connect().await.expect("Postgres is there");
+            }
+        });
+        world
+            .holds(
+                "EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' \
+                     AND query LIKE '%realtime_%')",
+            )
+            .await;
+        run(&somebody, "COMMIT").await;
+        tidying.await.expect("no panic");
+        assert_eq!(value(&world.client, is_there).await, 1, "{comes_back}");
+    }
+}
+
+#[tokio::test]
+async fn a_turn_that_could_not_look_everywhere_has_not_caught_up() {
+    let world = World::new().await;
+    let mut pump = world.pump();
+    let add_everywhere = async |from: usize| {
+        for partition in from..64 {
+            world
+                .add(partition, "kick", json!({"room": "den", "user": "ann"}))
+                .await;
+        }
+    };
+    add_everywhere(1).await;
+    let turn = pump.turn().await.expect("they are there");
+    assert!(!turn.has_more && !turn.is_caught_up, "one is closed: {turn:?}");
+    add_everywhere(0).await;
+    let turn = pump.turn().await.expect("they are there");
+    assert!(!turn.has_more && turn.is_caught_up, "{turn:?}");
+    world
+        .add_all(3, (0..100).map(|_| ("kick", json!({"room": "den", "user": "ann"}))))
+        .await;
+    let turn = pump.turn().await.expect("they are there");
+    assert!(turn.has_more && !turn.is_caught_up, "{turn:?}");
+}

@@ -45,11 +45,13 @@ SELECT to_char(day, 'YYYYMMDD') FROM realtime_archive_batches
 WHERE $1 = 'realtime_events' AND day < $2::INT4 + DATE '1970-01-01'
 ORDER BY 1 LIMIT $3";
 
+// What is asked of a row is asked again outside of the choice: it may have changed while it was waited for.
 const CONNECTIONS: &str = "
 DELETE FROM realtime_connections WHERE id = ANY (ARRAY(
     SELECT id FROM realtime_connections
     WHERE disconnected_at < now() - $1::FLOAT8 * INTERVAL '1 ms' AND status = 'disconnected'
-    ORDER BY disconnected_at LIMIT $2))";
+    ORDER BY disconnected_at LIMIT $2))
+    AND disconnected_at < now() - $1::FLOAT8 * INTERVAL '1 ms' AND status = 'disconnected'";
 
 /// Of a room that ran out, only who has a role, a mute or a ban is remembered; and not whoever owned it by making it, where
 /// that is all.
@@ -59,6 +61,7 @@ WITH ended AS (
     WHERE id = ANY (ARRAY(
         SELECT id FROM realtime_rooms
         WHERE is_active AND auto_created AND expires_at < now() - INTERVAL '1 minute' LIMIT $1))
+        AND is_active AND auto_created AND expires_at < now() - INTERVAL '1 minute'
     RETURNING id
 ), kept AS (
     SELECT m.room_id, count(*) AS entries, bool_and(m.policy = '{\"role\": \"admin\"}') AS is_owner
