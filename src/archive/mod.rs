@@ -69,6 +69,8 @@ pub struct Archive {
     trouble: Trouble,
     url: Option<SecretUrl>,
     last: Arc<Mutex<Option<(Instant, PostgresHealth)>>>,
+    /// Since when every snapshot was written.
+    snapshots_since: Arc<std::sync::Mutex<Option<Instant>>>,
 }
 
 impl Archive {
@@ -83,6 +85,7 @@ impl Archive {
             trouble,
             url: url.cloned(),
             last: Arc::default(),
+            snapshots_since: Arc::default(),
         })
     }
 

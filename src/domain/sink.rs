@@ -166,10 +166,21 @@ impl Pump {
         Ok(Backlog::of(&outboxes::look(&self.hot, &questions).await?))
     }
 
-    /// Makes days ahead, and lets go what is too old.
+    /// Makes days ahead, lets go what is too old, and ends what nobody told the end of, once snapshots had their chance to tell
+    /// that it lives.
     pub async fn tidy(&mut self, retention: &Retention, is_caught_up: bool) -> Result<Tidied, Failure> {
+        let watched = self.archive.snapshots_succeed_for();
         let writer = self.writer.as_mut().ok_or(Failure::Off)?;
-        let tidied = writer.tidy(retention, is_caught_up).await;
+        let mut tidied = writer.tidy(retention, is_caught_up).await;
+        if let Ok(done) = &mut tidied
+            && is_caught_up
+            && watched.is_some_and(|watched| watched > retention.unseen)
+        {
+            match writer.end_unseen(retention.unseen).await {
+                Ok(ghosts) => done.ghosts = ghosts,
+                Err(error) => tidied = Err(error),
+            }
+        }
         self.keep_unless_failed(tidied)
     }
 

@@ -85,6 +85,7 @@ async fn with_a_retention_of_0_nothing_is_dropped() {
     let for_ever = Retention {
         event_days: 0,
         connections: Duration::from_secs(60),
+        ..retention()
     };
     assert_eq!(pump.tidy(&for_ever, true).await.expect("Postgres is there").days, 0);
     assert_eq!(world.events().await.len(), 1);

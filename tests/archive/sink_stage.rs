@@ -257,6 +257,7 @@ pub fn retention() -> Retention {
     Retention {
         event_days: 30,
         connections: Duration::from_secs(86_400),
+        unseen: Duration::from_secs(600),
     }
 }
 

@@ -8,6 +8,7 @@ mod cells;
 mod division;
 mod error;
 mod events;
+mod ghosts;
 mod projections;
 mod record;
 mod retention;

@@ -23,6 +23,8 @@ pub struct Retention {
     pub event_days: u32,
     /// How long a connection that has ended is shown.
     pub connections: Duration,
+    /// How long nothing may be heard of a connection that is shown as one.
+    pub unseen: Duration,
 }
 
 /// What was done.
@@ -32,6 +34,8 @@ pub struct Tidied {
     pub days: u64,
     /// Rows that were removed one by one.
     pub rows: u64,
+    /// Rows that were ended, since nobody told their end.
+    pub ghosts: u64,
 }
 
 /// Tables of days that are too old, and days of which only batches are left; as they stand in names.

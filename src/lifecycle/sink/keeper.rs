@@ -143,6 +143,9 @@ impl Keeper {
         if tidied.days + tidied.rows > 0 {
             tracing::debug!(?tidied, "the archive let go what is too old");
         }
+        if tidied.ghosts > 0 {
+            tracing::info!(rows = tidied.ghosts, "the archive ended what nobody told the end of");
+        }
         Ok(())
     }
 
