@@ -281,11 +281,17 @@ fn shares(waiting: &[u64; PARTITIONS]) -> [u32; PARTITIONS] {
 
 fn portion(outbox: Outbox) -> Portion {
     let counted = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    // All that is there may be new; where nothing is, what comes is behind the last.
+    let behind = match outbox.entries.is_empty() {
+        true => StreamId::parse(&outbox.last).unwrap_or_default(),
+        false => StreamId::default(),
+    };
     Portion {
         partition: number(outbox.partition),
         incarnation: outbox.incarnation,
         gone: counted(outbox.added) - counted(outbox.length),
         taken: 0,
+        rewound_to: outbox.is_rewound.then_some(behind),
         now_ms: outbox.now_ms,
         entries: outbox
             .entries
@@ -345,6 +351,7 @@ mod tests {
             incarnation: String::new(),
             gone: 0,
             taken: 0,
+            rewound_to: None,
             now_ms: 0,
             entries: (0..entries).map(entry).collect(),
         }

@@ -72,6 +72,7 @@ mod tests {
             incarnation: "a".to_owned(),
             gone: 0,
             taken: 0,
+            rewound_to: None,
             now_ms: 0,
             entries: (1..=*size).map(entry).collect(),
         };

@@ -42,6 +42,11 @@ impl SinkError {
         }
     }
 
+    /// Whether a row is there already, of those that may be there once.
+    pub(super) fn is_repeat(&self) -> bool {
+        matches!(self, Self::Postgres(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION))
+    }
+
     /// Why Postgres does not take what was written, where that is the matter: by its words about values and constraints, and
     /// those of triggers.
     pub(super) fn refusal(&self) -> Option<String> {

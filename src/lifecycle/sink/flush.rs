@@ -54,8 +54,8 @@ impl Flusher {
     async fn serve(&mut self, waiting: &mut Vec<Waiting>) -> Result<(), Failure> {
         let partitions = partitions(waiting);
         self.pump.refresh(&partitions).await?;
-        self.answer(waiting).await?;
         while !waiting.is_empty() {
+            // Looked at before anything is said: what is behind an entry that a failover has lost is not what Postgres has.
             let turn = self.pump.advance(&self::partitions(waiting)).await?;
             self.metrics.note_turn(&turn);
             self.answer(waiting).await?;
