@@ -260,3 +260,40 @@ async fn a_turn_that_could_not_look_everywhere_has_not_caught_up() {
     let turn = pump.turn().await.expect("they are there");
     assert!(turn.has_more && !turn.is_caught_up, "{turn:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_day_of_many_batches_goes_however_long_it_takes_and_holds_up_no_writer() {
+    let world = World::new().await;
+    let mut pump = world.pump();
+    for _ in 0..26 {
+        at_day(&world, 1, 40).await;
+        world.drain(&mut pump).await;
+    }
+    at_day(&world, 1, 0).await;
+    world.drain(&mut pump).await;
+    // As long as millions would take: longer than another statement may.
+    run(
+        &world.client,
+        "CREATE FUNCTION dawdle() RETURNS TRIGGER LANGUAGE plpgsql AS \
+             $$ BEGIN PERFORM pg_sleep(0.4); RETURN OLD; END $$; \
+         CREATE TRIGGER dawdle BEFORE DELETE ON realtime_archive_batches FOR EACH ROW EXECUTE FUNCTION dawdle()",
+    )
+    .await;
+    let tidying = tokio::spawn(async move { tidy(&mut pump, true).await });
+    world
+        .holds(
+            "EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep' \
+                 AND pid <> pg_backend_pid())",
+        )
+        .await;
+    let mut other = world.pump();
+    at_day(&world, 1, 0).await;
+    assert_eq!(world.drain(&mut other).await.events, 1);
+    at_day(&world, 1, 40).await;
+    assert_eq!(world.drain(&mut other).await.events, 1, "of the day that goes, too");
+    assert!(!tidying.is_finished(), "they were written meanwhile");
+    world.verify().await;
+    assert_eq!(tidying.await.expect("no panic"), (1, 0));
+    assert_eq!(world.events().await.len(), 2);
+    world.verify().await;
+}
