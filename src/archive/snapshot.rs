@@ -4,6 +4,7 @@
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join;
 use tokio_postgres::types::ToSql;
 
 use super::Archive;
@@ -133,10 +134,25 @@ impl Archive {
 
     async fn write_now(&self, Snapshot { seen, typed }: &Snapshot) -> Result<(), SnapshotError> {
         let Some(pool) = &self.pool else { return Ok(()) };
-        let client = pool.get().await.map_err(|_| SnapshotError::Away)?;
-        let do_it = async |statement: &str, values: &[&(dyn ToSql + Sync)]| {
+        let until = Instant::now() + LIMIT;
+        let mut client = pool.get().await.map_err(|_| SnapshotError::Away)?;
+        let mut do_it = async |statement: &str, values: &[&(dyn ToSql + Sync)]| {
+            // Each by itself, so that no row is held for longer. Postgres has to end it as well: what nobody waits for any more
+            // would hold rows, and the connection.
+            let left = until
+                .saturating_duration_since(Instant::now())
+                .max(Duration::from_millis(1));
+            let transaction = client.transaction().await?;
+            let limit = format!("SET LOCAL statement_timeout = {}", left.as_millis());
             // Planned once per connection would be better; yet a pooled connection may be a new one each time.
-            client.execute(statement, values).await.map(drop)
+            let (limited, done) = join(
+                transaction.batch_execute(&limit),
+                transaction.execute(statement, values),
+            )
+            .await;
+            limited?;
+            done?;
+            transaction.commit().await
         };
         if !seen.is_empty() {
             let sockets: Vec<&str> = seen.iter().map(|seen| &*seen.socket).collect();
