@@ -46,6 +46,17 @@ pub enum Failure {
     Off,
 }
 
+impl Failure {
+    /// Whether Postgres takes nothing now: not where only Redis is away, or somebody else's transaction was met.
+    pub fn is_of_postgres(&self) -> bool {
+        match self {
+            Self::Hot(_) => false,
+            Self::Sink(error) => !error.is_conflict(),
+            Self::Off => true,
+        }
+    }
+}
+
 /// What one turn came to.
 #[derive(Debug, Default)]
 pub struct Turn {

@@ -47,6 +47,8 @@ const TRANSACTION: Duration = Duration::from_secs(20);
 const DAY_AGAIN: Duration = Duration::from_secs(60);
 /// Before a record that was refused alone is tried once more: what it met may be gone.
 const REFUSED_AGAIN: Duration = Duration::from_millis(50);
+/// How often a transaction is tried again that met another one, of those of one call.
+const CONFLICTS: u32 = 5;
 
 /// Which events become rows of `realtime_events`.
 #[derive(Debug, Clone)]
@@ -189,6 +191,7 @@ impl Writer {
         let mut written = Written::default();
         // Rows that are there already: of entries that a failover brought back.
         let mut rows = BTreeSet::new();
+        let mut conflicts = 0;
         let mut jobs = vec![Job {
             portions,
             is_again: false,
@@ -203,6 +206,12 @@ impl Writer {
                     }
                     jobs.retain(|job| !job.portions.is_empty());
                     written.stale.extend(stale);
+                }
+                Err(error) if error.is_conflict() && conflicts < CONFLICTS => {
+                    tracing::debug!(error = %error, "a transaction of the sink met another one");
+                    conflicts += 1;
+                    tokio::time::sleep(REFUSED_AGAIN * conflicts).await;
+                    jobs.push(job);
                 }
                 Err(error) if error.is_repeat() && self.find_rows(&job.portions, &mut rows).await? => jobs.push(job),
                 Err(error) => match error.refusal() {

@@ -165,6 +165,10 @@ impl Keeper {
             return BYSTANDING;
         }
         self.metrics.note_failure("postgres");
+        if !error.is_of_postgres() {
+            tracing::warn!(error = %error, "others write what the sink writes; it is tried again");
+            return BYSTANDING;
+        }
         let is_slow = matches!(error, Failure::Sink(error) if error.is_slow());
         if self.sink.note_away() {
             tracing::warn!(error = %error, is_slow, "the sink cannot write to Postgres; what happens waits in Redis");
