@@ -303,6 +303,7 @@ fn portion(outbox: Outbox) -> Portion {
         gone: counted(outbox.added) - counted(outbox.length),
         taken: 0,
         rewound_to: outbox.is_rewound.then_some(behind),
+        is_silent: false,
         now_ms: outbox.now_ms,
         entries: outbox
             .entries
@@ -363,6 +364,7 @@ mod tests {
             gone: 0,
             taken: 0,
             rewound_to: None,
+            is_silent: false,
             now_ms: 0,
             entries: (0..entries).map(entry).collect(),
         }

@@ -55,6 +55,8 @@ pub struct Portion {
     pub taken: i64,
     /// A failover has lost the last entry that Postgres has: behind which entry the stream goes on now.
     pub rewound_to: Option<StreamId>,
+    /// Postgres refuses whatever is said of it: only how far it came is written.
+    pub is_silent: bool,
     /// Redis's clock at that moment, Unix ms.
     pub now_ms: i64,
     /// In their order.
@@ -213,7 +215,7 @@ impl Batch {
                 events.push(Event::of(record, partition, &head.incarnation));
             }
         }
-        events.retain(|event| !written.contains(&event.id));
+        events.retain(|event| !portion.is_silent && !written.contains(&event.id));
         let mut days: BTreeMap<Day, Vec<Event>> = BTreeMap::new();
         for event in events {
             days.entry(day_of(event.at_ms)).or_default().push(event);
@@ -313,6 +315,7 @@ mod tests {
             gone,
             taken: 0,
             rewound_to: None,
+            is_silent: false,
             now_ms: 9_000,
             entries: ids.iter().map(entry).collect(),
         }
