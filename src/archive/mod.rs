@@ -1,6 +1,8 @@
 //! The ONLY module that knows Postgres: whether it is there, and its schema.
 //!
-//! Nothing here is on a client's path: a Postgres that is away is a line in `/health`, never an error of an event.
+//! Two answers to clients wait for it, 2 s at most: a page of `message:history` from before what Redis keeps, and a change of
+//! role, mute or ban (`domain::sink`), which says so where Postgres has it not. Nothing else on a client's path does: a Postgres
+//! that is away is a line in `/health`.
 
 pub mod chain;
 pub mod messages;
@@ -71,6 +73,8 @@ pub struct Archive {
     last: Arc<Mutex<Option<(Instant, PostgresHealth)>>>,
     /// The same without waiting, for metrics.
     is_up: Arc<AtomicBool>,
+    /// Since when every snapshot was written.
+    snapshots_since: Arc<std::sync::Mutex<Option<Instant>>>,
 }
 
 impl Archive {
@@ -86,6 +90,7 @@ impl Archive {
             url: url.cloned(),
             last: Arc::default(),
             is_up: Arc::default(),
+            snapshots_since: Arc::default(),
         })
     }
 

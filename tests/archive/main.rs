@@ -6,6 +6,7 @@ mod complaints;
 mod days;
 mod durable;
 mod functions;
+mod ghosts;
 mod history;
 mod once;
 mod queries;

@@ -151,12 +151,15 @@ async fn a_room_s_life_is_written_down_once() {
         .unwrap()
         .unwrap();
     assert!(done.record.is_some());
-    moderation::unmute(&stage.hot, &act).await.unwrap().unwrap();
+    let lifted = moderation::unmute(&stage.hot, &act).await.unwrap().unwrap().record;
+    assert!(lifted.is_some());
+    let again = moderation::unmute(&stage.hot, &act).await.unwrap().unwrap().record;
     assert_eq!(
-        moderation::unmute(&stage.hot, &act).await.unwrap().unwrap().record,
-        None,
-        "nothing was to be lifted"
+        again, lifted,
+        "nothing was to be lifted, and how far the outbox is by now"
     );
+    let again = moderation::unban(&stage.hot, &act).await.unwrap().unwrap().record;
+    assert_eq!(again, lifted, "the same");
     moderation::appoint(&stage.hot, &act, Role::Moderator)
         .await
         .unwrap()
@@ -260,6 +263,17 @@ async fn a_closed_partition_lets_nobody_in_and_changes_nothing() {
             .is_restoring()
     );
     assert!(!stage.ask::<bool>("EXISTS", stage.keys().room(&lobby)).await);
+    let note = |partition| Note {
+        partition,
+        kind: "error",
+        what: "{}".to_owned(),
+    };
+    let notes = [
+        note(Partition::of_room(&lobby)),
+        note(Partition::of_user(&user("alice"))),
+    ];
+    let written = outbox::note_all(&stage.hot, &notes).await.unwrap();
+    assert_eq!(written, [false, true], "and says what is not written down");
     let open = outbox::lives(&stage.hot)
         .await
         .unwrap()
