@@ -18,6 +18,8 @@ pub struct Metrics {
     pub(super) drift: IntGauge,
     pub(super) key_set_loaded: IntGauge,
     pub(super) key_set_failures: IntCounter,
+    pub(super) draining: IntGauge,
+    pub(super) left: IntGauge,
 }
 
 impl Metrics {
@@ -77,6 +79,11 @@ impl Metrics {
                 "realtime_key_set_failures_total",
                 "Loads of the tokens' key set that came to nothing.",
             )?,
+            draining: IntGauge::new("realtime_draining", "1 once the node was told to go away.")?,
+            left: IntGauge::new(
+                "realtime_drain_connections_left",
+                "Connections that a node that drains still holds; 0 before.",
+            )?,
             missing: IntCounter::new("realtime_leases_missing_total", "Own leases that Redis did not have.")?,
         };
         registry.register(Box::new(metrics.ends.clone()))?;
@@ -90,6 +97,8 @@ impl Metrics {
         registry.register(Box::new(metrics.beats.clone()))?;
         registry.register(Box::new(metrics.leases.clone()))?;
         registry.register(Box::new(metrics.drift.clone()))?;
+        registry.register(Box::new(metrics.draining.clone()))?;
+        registry.register(Box::new(metrics.left.clone()))?;
         registry.register(Box::new(metrics.key_set_loaded.clone()))?;
         registry.register(Box::new(metrics.key_set_failures.clone()))?;
         Ok(metrics)
