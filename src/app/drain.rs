@@ -36,10 +36,18 @@ pub(super) fn start(
     asks: &[mpsc::Sender<Ask>],
     metrics: lifecycle::Metrics,
 ) -> AbortOnDropHandle<()> {
-    let shards = asks.to_vec();
+    let (shards, plan) = (asks.to_vec(), plan(config));
+    if (plan.wait, plan.window) != (config.drain_wait, config.drain_window) {
+        let (wait_ms, window_ms) = (plan.wait.as_millis(), plan.window.as_millis());
+        tracing::warn!(
+            wait_ms,
+            window_ms,
+            "REALTIME_DRAIN_TIMEOUT leaves less to wait and window than they were given"
+        );
+    }
     let steps = Steps {
         drain: node.drain.clone(),
-        plan: plan(config),
+        plan,
         send_away: Box::new(move |window| send_away(shards.clone(), window).boxed()),
         connections: connections(node),
         metrics,
