@@ -78,12 +78,13 @@ impl Cast {
         };
         cast.hosts
             .command_all(&json!({"do": "nodes", "urls": [cast.balancer.url()]}));
+        let as_it_comes = json!({"reconnectionDelay": 1_000, "reconnectionDelayMax": 5_000, "timeout": 20_000});
         for client in 0..CLIENTS {
             let mode = if client.is_multiple_of(2) { "rejoin" } else { "recovery" };
             cast.hosts.command(
                 client,
                 &json!({"do": "enter", "client": client, "user": format!("user-{client}"), "node": 0,
-                    "rooms": rooms_of(client), "mode": mode, "patient": true}),
+                    "rooms": rooms_of(client), "mode": mode, "options": as_it_comes}),
             );
         }
         cast.said_by(0, CLIENTS, "arrived").await;

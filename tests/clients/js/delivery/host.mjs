@@ -2,8 +2,7 @@
 // heard. Commands come as JSON lines on stdin, answers go as JSON lines to stdout. Whether it is right is the test's business.
 //
 //   {do: "nodes", urls}                                    where the gateways are, by number
-//   {do: "enter", client, user, node, rooms, mode, patient}   mode: rejoin | recovery | module; patient: comes back as slowly as
-//                                                          a stock client does where nobody says otherwise
+//   {do: "enter", client, user, node, rooms, mode, options}   mode: rejoin | recovery | module; options: of a stock client
 //   {do: "speak", client, count, pauseMs}                  so many sends, each repeated with its id until it is acked
 //   {do: "hush"}                                           nobody says more than is under way
 //   {do: "calm"}                                           from now on, of stock clients: who is told to have come, gone or changed

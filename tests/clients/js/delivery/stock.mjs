@@ -23,7 +23,8 @@ export class StockClient {
   /** Where a room stood when it was first joined: the position, until something is heard. */
   #starts = new Map();
 
-  constructor(nodes, { user, node, rooms, mode, patient }) {
+  /** `options` go over what the client is made with: a transport, an address of its own. */
+  constructor(nodes, { user, node, rooms, mode, options = {} }) {
     this.#nodes = nodes;
     Object.assign(this, { user, node, rooms, mode });
     this.#first = new Promise((resolve) => (this.#arrived = resolve));
@@ -32,7 +33,10 @@ export class StockClient {
       transports: ['websocket'],
       auth: { token: token({ sub: user }), ...(mode === 'recovery' ? { recovery: true } : {}) },
       forceNew: true,
-      ...(patient ? {} : { reconnectionDelay: 50, reconnectionDelayMax: 500, timeout: ANSWER_MS }),
+      reconnectionDelay: 50,
+      reconnectionDelayMax: 500,
+      timeout: ANSWER_MS,
+      ...options,
     });
     for (const event of FLAPS) this.socket.on(event, (payload) => this.#flaps.push([event, payload]));
     this.socket.on('server:draining', ({ reconnectInMs }) => this.#moments.push(reconnectInMs));
