@@ -2,6 +2,7 @@
 //! outcome; only the gateway turns outcomes into events. Not here: wire formats, key names, SQL.
 
 pub mod doctor;
+pub mod drain;
 pub mod endings;
 pub mod explain;
 pub mod identity;
