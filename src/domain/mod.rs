@@ -1,6 +1,7 @@
 //! The rules: what happens when somebody connects, joins, types, speaks, leaves, or is no more. Each function returns an
 //! outcome; only the gateway turns outcomes into events. Not here: wire formats, key names, SQL.
 
+pub mod broadcasts;
 pub mod doctor;
 pub mod endings;
 pub mod explain;

@@ -311,6 +311,16 @@ impl Keys {
         )
     }
 
+    /// The room has been told the event of this token.
+    pub fn room_emitted(&self, room: &RoomName, token: &str) -> String {
+        self.named(Partition::of_room(room), "room.emitted", &format!("{room}\0{token}"))
+    }
+
+    /// How many connections the event of this token went to.
+    pub fn emitted(&self, token: &str) -> String {
+        self.named(Partition::of(token), "emitted", token)
+    }
+
     pub fn room_channel(&self, room: &RoomName) -> String {
         self.named(Partition::of_room(room), "bus.room", room.as_str())
     }

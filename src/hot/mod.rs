@@ -2,6 +2,7 @@
 //! the bus brings what the scripts publish. Not here: the rules around the operations (`domain`), the wire (`gateway`).
 
 pub mod archive;
+pub mod broadcasts;
 pub mod bus;
 mod canary;
 pub mod doctor;

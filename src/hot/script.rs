@@ -98,6 +98,7 @@ pub fn all() -> Vec<&'static Script> {
         super::healing::SCRIPTS,
         super::typing::SCRIPTS,
         super::messages::SCRIPTS,
+        super::broadcasts::SCRIPTS,
         super::sessions::SCRIPTS,
         super::limits::SCRIPTS,
         super::moderation::SCRIPTS,
