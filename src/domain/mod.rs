@@ -2,6 +2,7 @@
 //! outcome; only the gateway turns outcomes into events. Not here: wire formats, key names, SQL.
 
 pub mod broadcasts;
+pub mod connections;
 pub mod doctor;
 pub mod endings;
 pub mod explain;
@@ -17,4 +18,5 @@ pub mod revocations;
 pub mod rooms;
 pub mod sessions;
 pub mod sink;
+pub mod stats;
 pub mod typing;
