@@ -2,17 +2,20 @@
 //! pub/sub always, each channel at the owner of its slot, so that the same code runs on a Cluster. Not here: the
 //! connections (`wires`), what a frame says (`frame`), who hears it (the gateway, through the sink).
 
+mod perches;
+
 use std::collections::{HashMap, hash_map};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use redis::{PushInfo, PushKind, Value};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{interval, timeout};
 
-use super::canary::Canary;
-use super::keys::{Keys, Partition};
+use super::canary::Canaries;
+pub use super::canary::Trouble;
+use super::keys::{Keys, Partition, Perch};
 use super::topology::Topology;
 use super::wires::{Happening, WireId, Wires};
 use super::{HotError, frame, link, slots};
@@ -25,8 +28,10 @@ pub enum Topic {
     User(UserId),
     /// Everybody's presence in one partition.
     Presence(Partition),
-    /// This node's own channel: while its beats come back through it, the bus works.
+    /// This node's own channel: while what is published there comes back, the bus works at its master.
     Node(NodeId),
+    /// The same at another master.
+    Canary(NodeId, Partition),
     /// What every node hears; listened to from the start.
     Everybody,
 }
@@ -37,7 +42,8 @@ impl Topic {
             Self::Room(room) => keys.room_channel(room),
             Self::User(user) => keys.user_channel(user),
             Self::Presence(partition) => keys.presence_channel(*partition),
-            Self::Node(node) => keys.node(node),
+            Self::Node(node) => keys.canary(node, Perch::Nodes),
+            Self::Canary(node, partition) => keys.canary(node, Perch::Partition(*partition)),
             Self::Everybody => keys.everybody_channel(),
         }
     }
@@ -76,8 +82,9 @@ enum Command {
 #[derive(Debug)]
 struct Status {
     connected: AtomicBool,
-    node_confirmed: AtomicBool,
-    canary: Canary,
+    canaries: Canaries,
+    /// A canary is heard anew.
+    resubscribed: Notify,
     topics: AtomicUsize,
 }
 
@@ -92,6 +99,7 @@ pub struct Bus {
 pub struct Driver {
     wires: Wires,
     keys: Keys,
+    node: NodeId,
     topics: HashMap<String, Entry>,
     /// Channels that are wanted and were not asked for yet.
     fresh: Vec<String>,
@@ -149,36 +157,56 @@ impl Bus {
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
         let status = Arc::new(Status {
             connected: AtomicBool::default(),
-            node_confirmed: AtomicBool::default(),
-            canary: Canary::new(Instant::now()),
+            canaries: Canaries::default(),
+            resubscribed: Notify::new(),
             topics: AtomicUsize::default(),
         });
         let (topics, fresh) = (HashMap::new(), Vec::new());
         let mut driver = Driver {
             wires: Wires::new(topology),
             keys,
+            node,
             topics,
             fresh,
             commands: receiver,
             sink,
             status: Arc::clone(&status),
         };
-        driver.want(Topic::Node(node), 0, None);
+        driver.settle();
         driver.want(Topic::Everybody, Shards::MAX, None);
         Ok((Self { commands, status }, driver))
     }
 
-    /// Whether the bus is connected to every master, the node's own subscription stands, and the node's beats come back.
+    /// Whether the bus is connected to every master, the node's own subscriptions stand, and nothing that was published there
+    /// is missing.
     pub fn is_up(&self) -> bool {
-        let status = &self.status;
-        status.connected.load(Ordering::Relaxed)
-            && status.node_confirmed.load(Ordering::Relaxed)
-            && !status.canary.is_lost(Instant::now())
+        matches!(self.trouble(), None | Some(Trouble::Unproven(_)))
     }
 
-    /// The node's beat was published, at `at` or a little later: it must come back.
-    pub fn has_beaten(&self, at: Instant) {
-        self.status.canary.sent(at);
+    /// What is wrong with the bus; also that nothing has come back yet.
+    pub fn trouble(&self) -> Option<Trouble> {
+        if !self.status.connected.load(Ordering::Relaxed) {
+            return Some(Trouble::Disconnected);
+        }
+        self.status.canaries.trouble(Instant::now())
+    }
+
+    /// Where something is to be published, so that it comes back: one place at each master.
+    pub fn perches(&self) -> Vec<Perch> {
+        self.status.canaries.perches()
+    }
+
+    /// Something was published there at `at`, or a little later, and must come back; or it was not.
+    pub fn has_sung(&self, perch: Perch, at: Instant, was_taken: bool) {
+        match was_taken {
+            true => self.status.canaries.sent(perch, at),
+            false => self.status.canaries.refused(perch, at),
+        }
+    }
+
+    /// Returns when one of the places is heard anew; one waits at most.
+    pub async fn resubscribed(&self) {
+        self.status.resubscribed.notified().await;
     }
 
     /// Channels that this node listens to.
@@ -217,6 +245,7 @@ impl Driver {
     /// Connects, listens, and connects again, until every handle is gone.
     pub async fn run(mut self) {
         self.wires.start();
+        self.settle();
         let mut upkeep = interval(Duration::from_secs(1));
         loop {
             tokio::select! {
@@ -263,21 +292,7 @@ impl Driver {
             }
         }
         self.status.connected.store(self.wires.are_up(), Ordering::Relaxed);
-        self.note_node();
-    }
-
-    /// A connection that stands and brings nothing is given up, while Redis still publishes.
-    fn renew_deaf(&mut self) {
-        let confirmed = self.node().and_then(|node| match node.state {
-            State::Confirmed(wire) => Some(wire),
-            State::Unasked | State::Asked(..) => None,
-        });
-        if let Some(wire) = confirmed
-            && self.status.canary.is_missing(Instant::now())
-        {
-            self.wires.renew(wire);
-            self.lose(wire);
-        }
+        self.note_canaries();
     }
 
     /// Asks for each channel at the owner of its slot, where that is another than before.
@@ -294,19 +309,8 @@ impl Driver {
                 entry.state = State::Unasked;
             }
         }
-        self.note_node();
+        self.settle();
         self.ask_overdue().await;
-    }
-
-    fn node(&self) -> Option<&Entry> {
-        self.topics.values().find(|entry| matches!(entry.topic, Topic::Node(_)))
-    }
-
-    fn note_node(&self) {
-        let confirmed = self
-            .node()
-            .is_some_and(|entry| matches!(entry.state, State::Confirmed(_)));
-        self.status.node_confirmed.store(confirmed, Ordering::Relaxed);
     }
 
     fn obey(&mut self, command: Command) {
@@ -441,17 +445,19 @@ impl Driver {
         match push.kind {
             PushKind::SMessage if entry.heard_on == Some(wire) => {
                 if let Some(Value::BulkString(payload)) = data.next() {
-                    if matches!(entry.topic, Topic::Node(_)) && payload == frame::BEAT {
-                        return self.status.canary.returned(Instant::now());
+                    if let Some(perch) = entry.topic.perch()
+                        && payload == frame::BEAT
+                    {
+                        return self.status.canaries.returned(perch, Instant::now());
                     }
                     (self.sink)(&entry.topic, entry.shards, &payload);
                 }
             }
             PushKind::SSubscribe if entry.state.wire() == Some(wire) => {
                 entry.state = State::Confirmed(wire);
-                if matches!(entry.topic, Topic::Node(_)) {
-                    self.status.canary.resubscribed();
-                    self.status.node_confirmed.store(true, Ordering::Relaxed);
+                if let Some(perch) = entry.topic.perch() {
+                    self.status.canaries.subscribed(perch);
+                    self.status.resubscribed.notify_one();
                 }
                 // A shard that no longer waits has been answered by its own patience.
                 for confirmed in entry.waiting.drain(..) {
@@ -474,8 +480,8 @@ impl Driver {
                 entry.go_deaf(wire, &mut self.sink);
                 if entry.state == State::Confirmed(wire) {
                     entry.state = State::Unasked;
-                    if matches!(entry.topic, Topic::Node(_)) {
-                        self.status.node_confirmed.store(false, Ordering::Relaxed);
+                    if let Some(perch) = entry.topic.perch() {
+                        self.status.canaries.unsubscribed(perch);
                     }
                     self.wires.doubt();
                 }

@@ -53,6 +53,13 @@ impl Partition {
     }
 }
 
+/// Where a canary sits: in the slot of a partition, or of `{nodes}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Perch {
+    Nodes,
+    Partition(Partition),
+}
+
 /// What a lease is called in `leases` and `grace`: whoever sweeps knows at once whose it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Lease {
@@ -395,8 +402,20 @@ impl Keys {
         format!("{}:{{nodes}}:bus.all", self.prefix)
     }
 
-    pub fn check(&self) -> String {
-        format!("{}:{{nodes}}:check", self.prefix)
+    /// Written by whoever looks whether a master takes writes.
+    pub fn check(&self, perch: Perch) -> String {
+        match perch {
+            Perch::Nodes => format!("{}:{{nodes}}:check", self.prefix),
+            Perch::Partition(partition) => self.plain(partition, "check"),
+        }
+    }
+
+    /// A channel of the node's own.
+    pub fn canary(&self, node: &NodeId, perch: Perch) -> String {
+        match perch {
+            Perch::Nodes => self.node(node),
+            Perch::Partition(partition) => self.named(partition, "bus.canary", node.as_str()),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use super::keys::Partition;
+use super::keys::{Partition, Perch};
 use super::script::{self, Script, script};
 use super::{Hot, HotError, millis};
 use crate::types::NodeId;
@@ -13,17 +13,17 @@ use crate::types::NodeId;
 script!(BEAT = "nodes/beat");
 script!(BURY = "nodes/bury");
 script!(CHECK = "nodes/check");
+script!(SING = "nodes/sing");
 
-pub(super) const SCRIPTS: &[&LazyLock<Script>] = &[&BEAT, &BURY, &CHECK];
+pub(super) const SCRIPTS: &[&LazyLock<Script>] = &[&BEAT, &BURY, &CHECK, &SING];
 
-/// Extends the node's own lease, and says so on the node's own channel. True: it was not there, so this is a start, or the node was taken for dead.
+/// Extends the node's own lease. True: it was not there, so this is a start, or the node was taken for dead.
 pub async fn beat(hot: &Hot, node: &NodeId, about: &str, lease: Duration) -> Result<bool, HotError> {
     let mut reply = BEAT
         .call()
         .key(hot.keys().nodes())
         .key(hot.keys().node(node))
         .key(hot.keys().node_ends())
-        .key(hot.keys().node(node))
         .arg(node.as_str())
         .arg(about)
         .number(millis(lease))
@@ -190,15 +190,29 @@ pub async fn stop(hot: &Hot, node: &NodeId) -> Result<(), HotError> {
         .map_err(fail)
 }
 
+/// How long is kept what shows that a master takes writes.
+const CHECK_LIFE: Duration = Duration::from_secs(60);
+
+/// Has each of these masters write something and publish it to the node; what came of each, in their order.
+pub async fn sing(hot: &Hot, node: &NodeId, perches: &[Perch]) -> Result<Vec<Result<(), HotError>>, HotError> {
+    let call = |&perch: &Perch| {
+        SING.call()
+            .key(hot.keys().check(perch))
+            .key(hot.keys().canary(node, perch))
+            .number(millis(CHECK_LIFE))
+    };
+    let replies = script::run_all(hot, perches.iter().map(call).collect()).await?;
+    Ok(replies.into_iter().map(|reply| reply.map(drop)).collect())
+}
+
 impl Hot {
     /// Runs a script that writes; how long that took.
     pub async fn check(&self) -> Result<Duration, HotError> {
         let started = Instant::now();
-        let expire = Duration::from_secs(60);
         CHECK
             .call()
-            .key(self.keys().check())
-            .number(millis(expire))
+            .key(self.keys().check(Perch::Nodes))
+            .number(millis(CHECK_LIFE))
             .run(self)
             .await?;
         Ok(started.elapsed())

@@ -3,10 +3,13 @@
 //! Every route answers within two seconds, whatever Redis and Postgres do: probes must not hang.
 
 mod api;
+mod cors;
 mod health;
+mod listener;
 mod metrics;
 
 pub use self::api::ApiKeys;
+pub use self::listener::Listener;
 pub use self::metrics::EngineCollector;
 
 use std::convert::Infallible;
@@ -27,6 +30,7 @@ use tower::ServiceExt as _;
 use crate::archive::Archive;
 use crate::domain::restore::Gate;
 use crate::domain::sink::{Durability, Sink};
+use crate::engine::Origins;
 use crate::hot::Hot;
 use crate::hot::bus::Bus;
 use crate::hot::outbox::Record;
@@ -57,6 +61,8 @@ pub struct State {
     pub registry: Registry,
     /// Who may ask `/api`.
     pub api_keys: ApiKeys,
+    /// Sockets that this node holds now.
+    pub sockets: Box<dyn Fn() -> u64 + Send + Sync>,
     /// This node.
     pub node: NodeId,
     /// The program's version.
@@ -82,6 +88,8 @@ pub struct Routes {
     pub health: Option<String>,
     /// Path of the metrics; `None` = not served.
     pub metrics: Option<String>,
+    /// Pages that may read both.
+    pub origins: Origins,
 }
 
 impl State {
@@ -100,12 +108,14 @@ impl State {
     }
 }
 
-/// The routes, as the engine's fallback wants them: whatever is not Socket.IO.
-pub fn fallback<B>(state: Arc<State>, routes: &Routes) -> impl Fn(Request<B>) -> BoxFuture<'static, Response> + use<B>
+/// The routes, as the engine's fallback wants them: whatever is not Socket.IO. `None`: they are elsewhere, and here is nothing.
+pub fn fallback<B>(
+    routes: Option<(Arc<State>, &Routes)>,
+) -> impl Fn(Request<B>) -> BoxFuture<'static, Response> + use<B>
 where
     B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
-    let router = router(state, routes);
+    let router = routes.map_or_else(Router::new, |(state, routes)| router(state, routes));
     move |request| {
         // A router is ready at once and never fails.
         let answer = router.clone().oneshot(request.map(Body::new));
@@ -118,12 +128,14 @@ fn router(state: Arc<State>, routes: &Routes) -> Router {
     let mut router = Router::new()
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready));
+    let mut shown = Router::new();
     if let Some(path) = &routes.health {
-        router = router.route(path, get(health::health));
+        shown = shown.route(path, get(health::health));
     }
     if let Some(path) = &routes.metrics {
-        router = router.route(path, get(metrics::metrics));
+        shown = shown.route(path, get(metrics::metrics));
     }
+    router = router.merge(cors::readable(shown, &routes.origins));
     if !state.api_keys.is_empty() {
         let api = api::router(&state);
         // Nesting leaves out the one path.

@@ -1,7 +1,7 @@
 //! The node's own lease. Not here: what the others do when it runs out.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::Notify;
@@ -22,9 +22,8 @@ pub struct Beats {
 }
 
 impl Beats {
-    /// Beats until it is dropped. `connections` tells how many sockets the node holds now; `published` hears of each beat that
-    /// went through the node's own channel, and since when it may have.
-    pub async fn run(self, connections: impl Fn() -> u64, published: impl Fn(Instant)) {
+    /// Beats until it is dropped. `connections` tells how many sockets the node holds now.
+    pub async fn run(self, connections: impl Fn() -> u64) {
         let Self { hot, node, revived, .. } = &self;
         let mut ticks = interval(self.every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -35,12 +34,7 @@ impl Beats {
                 begun = begin(hot, node, self.grace, revived).await;
             }
             let about = json!({ "connections": connections(), "version": env!("CARGO_PKG_VERSION") }).to_string();
-            let sent_at = Instant::now();
-            let beaten = nodes::beat(hot, node, &about, self.lease).await;
-            if beaten.is_ok() {
-                published(sent_at);
-            }
-            match beaten {
+            match nodes::beat(hot, node, &about, self.lease).await {
                 Ok(true) => {
                     tracing::info!("the node has a new lease");
                     revived.notify_one();

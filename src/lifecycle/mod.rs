@@ -2,6 +2,7 @@
 //! tokens' key set up to date. Not here: what an end means (`domain::endings`).
 
 pub mod beat;
+pub mod canary;
 pub mod drift;
 mod fetch;
 pub mod heartbeat;

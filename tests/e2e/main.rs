@@ -13,6 +13,7 @@ mod client_module;
 mod complaints;
 mod complaints_of_messages;
 mod defects;
+mod health;
 mod key_sets;
 mod limits;
 mod lost_messages;

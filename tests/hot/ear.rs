@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use nself_realtime::hot::bus::{Bus, Topic};
 use nself_realtime::hot::frame::{self, BusEvent};
+use nself_realtime::hot::keys::Perch;
 use nself_realtime::types::{RoomName, UserId};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -116,7 +117,8 @@ pub async fn publish(stage: &Stage, topic: &Topic, frame: &[u8]) {
         Topic::Room(room) => stage.keys().room_channel(room),
         Topic::User(user) => stage.keys().user_channel(user),
         Topic::Presence(partition) => stage.keys().presence_channel(*partition),
-        Topic::Node(node) => stage.keys().node(node),
+        Topic::Node(node) => stage.keys().canary(node, Perch::Nodes),
+        Topic::Canary(node, partition) => stage.keys().canary(node, Perch::Partition(*partition)),
         Topic::Everybody => stage.keys().everybody_channel(),
     };
     let listeners: u64 = stage.ask("SPUBLISH", (channel, frame)).await;

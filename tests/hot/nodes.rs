@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use nself_realtime::hot::keys::Perch;
 use nself_realtime::hot::nodes::{beat, bury, dead, ends, stop};
 
 use crate::stage::{GRACE, Stage, lease, node, now_ms, partition};
@@ -44,7 +45,7 @@ async fn a_check_writes_and_leaves_nothing_for_ever() {
     let stage = Stage::new().await;
     for _ in 0..2 {
         assert!(stage.hot.check().await.unwrap() < Duration::from_secs(2));
-        let ttl: i64 = stage.ask("PTTL", stage.keys().check()).await;
+        let ttl: i64 = stage.ask("PTTL", stage.keys().check(Perch::Nodes)).await;
         assert!((1..=60_000).contains(&ttl), "{ttl}");
     }
     assert!(stage.hot.is_up());
