@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use nself_realtime::hot::bus::Trouble;
 use nself_realtime::hot::keys::Perch;
-use nself_realtime::hot::nodes::{beat, bury, dead, ends, stop};
+use nself_realtime::hot::nodes::{beat, bury, dead, ends, sing, stop};
 
+use crate::ear::Ear;
 use crate::stage::{GRACE, Stage, lease, node, now_ms, partition};
 use crate::support::redis_any::AnyRedis;
 
@@ -157,4 +159,33 @@ async fn a_death_is_known_for_an_hour() {
         .unwrap();
     let known: Vec<bool> = known.iter().map(Option::is_some).collect();
     assert_eq!(known, [false, true, true]);
+}
+
+/// A canary at every master, and no two at one: each is told of what is published through it, and of nothing else.
+#[tokio::test]
+async fn what_is_sung_at_each_master_comes_back() {
+    let servers = AnyRedis::start().await;
+    let stage = Stage::of(&servers, |_| {}).await;
+    let ear = Ear::open(&stage, &[]).await;
+    crate::support::eventually("the bus is up", async || ear.bus.is_up()).await;
+    assert!(
+        matches!(ear.bus.trouble(), Some(Trouble::Unproven(_))),
+        "nothing has come back yet"
+    );
+    let perches = ear.bus.perches();
+    assert_eq!(perches.len(), stage.masters.len(), "{perches:?}");
+    for _ in 0..2 {
+        for (perch, sung) in perches
+            .iter()
+            .zip(sing(&stage.hot, &node("ear"), &perches).await.unwrap())
+        {
+            sung.unwrap();
+            let ttl: i64 = stage.ask("PTTL", stage.keys().check(*perch)).await;
+            assert!((1..=60_000).contains(&ttl), "{ttl}");
+        }
+    }
+    crate::support::eventually("every master is proven", async || ear.bus.trouble().is_none()).await;
+    // What another node sings is not for this one.
+    let mut other = sing(&stage.hot, &node("other"), &[Perch::Nodes]).await.unwrap();
+    assert!(other.pop().unwrap().is_ok());
 }
