@@ -4,6 +4,7 @@
 mod commands;
 mod complaints;
 mod days;
+mod description;
 mod durable;
 mod functions;
 mod history;

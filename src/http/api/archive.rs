@@ -63,11 +63,11 @@ struct SessionPage {
 /// Says what happened, newest first
 ///
 /// Moments are ISO-8601 dates, or how long ago: 90s, 15m, 2h, 7d.
-#[utoipa::path(get, path = "/events", tag = "archive",
+#[utoipa::path(get, path = "/events", operation_id = "listEvents", tag = "archive",
     params(
         ("type" = Option<String>, Query, description = "at most 64, separated by commas"),
-        ("user" = Option<super::schema::User>, Query),
-        ("room" = Option<super::schema::Room>, Query),
+        ("user" = Option<super::schema::UserFilter>, Query),
+        ("room" = Option<super::schema::RoomFilter>, Query),
         ("since" = Option<String>, Query, example = "15m"),
         ("until" = Option<String>, Query, example = "2026-01-30T12:00:00Z"),
         ("limit" = Option<u16>, Query, minimum = 1, maximum = 1000, description = "100 where nobody says"),
@@ -96,12 +96,12 @@ pub(super) async fn events(Extract(state): Extract<Arc<State>>, RawQuery(query):
 }
 
 /// Says who was in a room, by user id
-#[utoipa::path(get, path = "/who", tag = "archive",
+#[utoipa::path(get, path = "/who", operation_id = "listWho", tag = "archive",
     params(
         ("room" = super::schema::Room, Query),
-        ("at" = String, Query, description = "an ISO-8601 date, or how long ago", example = "15m"),
+        ("at" = String, Query, min_length = 1, description = "an ISO-8601 date, or how long ago", example = "15m"),
         ("limit" = Option<u16>, Query, minimum = 1, maximum = 1000, description = "100 where nobody says"),
-        ("cursor" = Option<super::schema::User>, Query, description = "of the page before"),
+        ("cursor" = Option<super::schema::UserFilter>, Query, description = "of the page before"),
     ),
     responses((status = 200, body = WhoPage), Problems))]
 pub(super) async fn who(Extract(state): Extract<Arc<State>>, RawQuery(query): RawQuery) -> Answer {
@@ -130,7 +130,7 @@ pub(super) async fn who(Extract(state): Extract<Arc<State>>, RawQuery(query): Ra
 }
 
 /// Says when a user was connected, the latest first
-#[utoipa::path(get, path = "/users/{id}/sessions", tag = "archive",
+#[utoipa::path(get, path = "/users/{id}/sessions", operation_id = "listUserSessions", tag = "archive",
     params(
         ("id" = super::schema::User, Path),
         ("limit" = Option<u16>, Query, minimum = 1, maximum = 1000, description = "100 where nobody says"),

@@ -13,7 +13,7 @@ use super::Problem;
 use crate::domain::moderation::REASON_MAX_BYTES;
 use crate::types::{InvalidId, RoomName, TokenId, UserId};
 
-/// A body that is one JSON value. None at all is an object without fields.
+/// A body that is one JSON object.
 pub(super) struct Json<T>(pub T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
@@ -21,15 +21,36 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let is_json = says_json(request.headers());
-        // The bound stands before all routes: what comes here is within it.
-        let bytes = Bytes::from_request(request, state).await;
-        let bytes = bytes.map_err(|_| Problem::invalid("body", "cannot be read"))?;
-        match &bytes[..] {
-            b"" => read(b"{}"),
+        let bytes = all(request, state).await?;
+        if !is_json && !bytes.is_empty() {
+            return Err(Problem::NoJson);
+        }
+        read(&bytes).map(Self)
+    }
+}
+
+/// The same, where none at all, or `null`, is an object without fields.
+pub(super) struct Maybe<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Maybe<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let is_json = says_json(request.headers());
+        let bytes = all(request, state).await?;
+        match bytes.trim_ascii() {
+            b"" => read(b"{}").map(Self),
             _ if !is_json => Err(Problem::NoJson),
-            bytes => read(bytes),
+            b"null" => read(b"{}").map(Self),
+            bytes => read(bytes).map(Self),
         }
     }
+}
+
+/// The bound stands before all routes: what comes here is within it.
+async fn all<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
+    let bytes = Bytes::from_request(request, state).await;
+    bytes.map_err(|_| Problem::invalid("body", "cannot be read"))
 }
 
 fn says_json(headers: &HeaderMap) -> bool {
@@ -41,7 +62,7 @@ fn says_json(headers: &HeaderMap) -> bool {
 /// Longest rule that is shown, in characters: it may quote what came.
 const RULE_MAX: usize = 200;
 
-fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<Json<T>, Problem> {
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     // A list would do, too: of the fields in their order.
     if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
         return Err(Problem::invalid("body", "must be one JSON object"));
@@ -68,7 +89,7 @@ fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<Json<T>, Problem> {
     reader
         .end()
         .map_err(|_| Problem::invalid("body", "must be one JSON object"))?;
-    Ok(Json(value))
+    Ok(value)
 }
 
 fn shown(text: &str) -> String {
@@ -156,7 +177,8 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         for (body, field) in [
-            ("", "events"),
+            ("", "body"),
+            ("{}", "events"),
             ("{", "body"),
             ("[1]", "body"),
             ("{\"events\": 1}", "events"),
@@ -164,13 +186,12 @@ mod tests {
             ("{\"events\": [], \"evnts\": []}", "evnts"),
             ("{\"events\": []} {}", "body"),
         ] {
-            let bytes = if body.is_empty() { b"{}" } else { body.as_bytes() };
-            match read::<Outer>(bytes) {
+            match read::<Outer>(body.as_bytes()) {
                 Err(Problem::Invalid { field: named, .. }) => assert_eq!(named, field, "{body}"),
-                other => panic!("{body}: {:?}", other.map(|Json(read)| read)),
+                other => panic!("{body}: {:?}", other),
             }
         }
-        let Json(read) = read::<Outer>(b"{\"events\": [{\"payload\": {\"a\": 1.50}}]}").unwrap();
+        let read = read::<Outer>(b"{\"events\": [{\"payload\": {\"a\": 1.50}}]}").unwrap();
         assert_eq!(read.events[0].payload.get(), "{\"a\": 1.50}");
     }
 }

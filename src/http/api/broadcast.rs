@@ -25,12 +25,7 @@ const BATCH_ROOMS_MAX: usize = 1_000;
 #[serde(rename_all = "camelCase")]
 pub(super) struct Event {
     /// What the sockets hear; none of the names that the gateway itself says, nor of Socket.IO's.
-    #[schema(
-        min_length = 1,
-        max_length = 128,
-        pattern = "^[a-z0-9_:.-]+$",
-        example = "reaction:added"
-    )]
+    #[schema(min_length = 1, max_length = 128, pattern = "^[!-~]+$", example = "reaction:added")]
     event_type: String,
     /// Whoever is in one of them; in several, once.
     #[serde(alias = "roomNames")]
@@ -59,12 +54,7 @@ pub(super) struct Batch {
 #[expect(dead_code, reason = "describes how the existing client writes an `Event` here")]
 pub(super) struct BatchEvent {
     /// As of one event.
-    #[schema(
-        min_length = 1,
-        max_length = 128,
-        pattern = "^[a-z0-9_:.-]+$",
-        example = "reaction:added"
-    )]
+    #[schema(min_length = 1, max_length = 128, pattern = "^[!-~]+$", example = "reaction:added")]
     event_type: String,
     /// Whoever is in one of them; `rooms` does, too.
     #[schema(min_items = 1, max_items = 100, value_type = Vec<super::schema::Room>)]
@@ -76,7 +66,6 @@ pub(super) struct BatchEvent {
     #[schema(min_length = 1, max_length = 128, pattern = "^[ -~]+$")]
     event_id: Option<String>,
     /// Of no consequence here: the payload says when it was.
-    #[schema(value_type = Option<Object>)]
     timestamp: Option<serde_json::Value>,
 }
 
@@ -107,7 +96,7 @@ pub(super) struct BatchTold {
 }
 
 /// Tells an event to everybody in some rooms
-#[utoipa::path(post, path = "/broadcast", tag = "broadcast", request_body = Event,
+#[utoipa::path(post, path = "/broadcast", operation_id = "broadcast", tag = "broadcast", request_body = Event,
     responses((status = 200, body = Told), Problems))]
 pub(super) async fn one(
     Extract(state): Extract<Arc<State>>,
@@ -122,7 +111,7 @@ pub(super) async fn one(
 /// Tells several events
 ///
 /// What is wrong with one of them is its own result, and the others are told.
-#[utoipa::path(post, path = "/broadcast/batch", tag = "broadcast", request_body = Batch,
+#[utoipa::path(post, path = "/broadcast/batch", operation_id = "broadcastBatch", tag = "broadcast", request_body = Batch,
     responses((status = 200, body = BatchTold), Problems))]
 pub(super) async fn batch(
     Extract(state): Extract<Arc<State>>,
@@ -178,8 +167,8 @@ impl Event {
     fn check(self, state: &State, at: &str) -> Result<Broadcast, Problem> {
         let field = |name: &str| format!("{at}{name}");
         let event = self.event_type;
-        if event.is_empty() || event.len() > EVENT_MAX_BYTES || event.chars().any(char::is_control) {
-            let rule = format!("must be 1 to {EVENT_MAX_BYTES} bytes without control characters");
+        if event.is_empty() || event.len() > EVENT_MAX_BYTES || !event.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let rule = format!("must be 1 to {EVENT_MAX_BYTES} printable characters of ASCII without blanks");
             return Err(Problem::invalid(field("eventType"), rule));
         }
         if (state.words.is_reserved)(&event) {
@@ -199,9 +188,9 @@ impl Event {
             }
         }
         if let Some(id) = &self.event_id
-            && (id.is_empty() || id.len() > ID_MAX_BYTES)
+            && (id.is_empty() || id.len() > ID_MAX_BYTES || !id.bytes().all(|byte| matches!(byte, b' '..=b'~')))
         {
-            let rule = format!("must be 1 to {ID_MAX_BYTES} bytes");
+            let rule = format!("must be 1 to {ID_MAX_BYTES} printable characters of ASCII");
             return Err(Problem::invalid(field("eventId"), rule));
         }
         Ok(Broadcast {

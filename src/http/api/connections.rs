@@ -118,10 +118,10 @@ async fn page(
 }
 
 /// Lists the connections of the cluster
-#[utoipa::path(get, path = "/connections", tag = "connections",
+#[utoipa::path(get, path = "/connections", operation_id = "listConnections", tag = "connections",
     params(
-        ("user" = Option<super::schema::User>, Query),
-        ("node" = Option<String>, Query),
+        ("user" = Option<super::schema::UserFilter>, Query),
+        ("node" = Option<String>, Query, max_length = 64, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$"),
         ("limit" = Option<u16>, Query, minimum = 1, maximum = 1000, description = "100 where nobody says"),
         ("cursor" = Option<String>, Query, description = "of the page before"),
     ),
@@ -139,7 +139,7 @@ pub(super) async fn list(
 }
 
 /// Lists the connections of a user
-#[utoipa::path(get, path = "/users/{id}/connections", tag = "connections",
+#[utoipa::path(get, path = "/users/{id}/connections", operation_id = "listUserConnections", tag = "connections",
     params(
         ("id" = super::schema::User, Path),
         ("limit" = Option<u16>, Query, minimum = 1, maximum = 1000, description = "100 where nobody says"),
@@ -162,7 +162,7 @@ pub(super) async fn of_user(
 ///
 /// By its own id or its connection's, for good: the stock client does not come back by itself. None that has the id is no
 /// error, so that it may be asked again.
-#[utoipa::path(delete, path = "/connections/{id}", tag = "connections",
+#[utoipa::path(delete, path = "/connections/{id}", operation_id = "disconnectSocket", tag = "connections",
     params(("id" = super::schema::User, Path)),
     responses((status = 200, body = Sent), Problems))]
 pub(super) async fn dismiss(
@@ -184,7 +184,7 @@ pub(super) async fn dismiss(
 ///
 /// By whatever sockets the user has now, for good: the stock client does not come back by itself. It may, by a token that is
 /// good; `revoke` makes it good for nothing.
-#[utoipa::path(post, path = "/users/{id}/disconnect", tag = "connections",
+#[utoipa::path(post, path = "/users/{id}/disconnect", operation_id = "disconnectUser", tag = "connections",
     params(("id" = super::schema::User, Path)),
     responses((status = 200, body = Sent), Problems))]
 pub(super) async fn dismiss_user(

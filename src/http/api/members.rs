@@ -7,7 +7,7 @@ use axum::extract::{RawQuery, State as Extract};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::body::{Json, Named, OnUser, reason};
+use super::body::{Json, Maybe, Named, OnUser, reason};
 use super::problem::Problems;
 use super::schema::{Done, date};
 use super::{Parameters, Problem, State};
@@ -35,11 +35,11 @@ pub(super) struct MemberPage {
 }
 
 /// Lists who is in a room
-#[utoipa::path(get, path = "/rooms/{name}/members", tag = "members",
+#[utoipa::path(get, path = "/rooms/{name}/members", operation_id = "listMembers", tag = "members",
     params(
         ("name" = super::schema::Room, Path),
         ("limit" = Option<u16>, Query, minimum = 1, maximum = 1000, description = "100 where nobody says"),
-        ("cursor" = Option<super::schema::User>, Query, description = "of the page before"),
+        ("cursor" = Option<super::schema::UserFilter>, Query, description = "of the page before"),
     ),
     responses((status = 200, body = MemberPage), Problems))]
 pub(super) async fn list(
@@ -132,13 +132,13 @@ pub(super) struct Given {
 /// Invites a user
 ///
 /// Gives the role `member`, which lets into a private or secret room; any other role that the user has goes.
-#[utoipa::path(put, path = "/rooms/{name}/members/{user}", tag = "members", request_body = Option<Why>,
+#[utoipa::path(put, path = "/rooms/{name}/members/{user}", operation_id = "inviteMember", tag = "members", request_body = Option<Why>,
     params(("name" = super::schema::Room, Path), ("user" = super::schema::User, Path)),
     responses((status = 200, body = Given), Problems))]
 pub(super) async fn invite(
     Extract(state): Extract<Arc<State>>,
     on: OnUser,
-    Json(why): Json<Why>,
+    Maybe(why): Maybe<Why>,
 ) -> Result<axum::Json<Given>, Problem> {
     appoint(&state, &on, Rank::Member, why.reason.as_deref()).await
 }
@@ -146,7 +146,7 @@ pub(super) async fn invite(
 /// Gives a user a role
 ///
 /// Any is an invitation.
-#[utoipa::path(put, path = "/rooms/{name}/members/{user}/role", tag = "members", request_body = Appointment,
+#[utoipa::path(put, path = "/rooms/{name}/members/{user}/role", operation_id = "setRole", tag = "members", request_body = Appointment,
     params(("name" = super::schema::Room, Path), ("user" = super::schema::User, Path)),
     responses((status = 200, body = Given), Problems))]
 pub(super) async fn give_role(
@@ -171,7 +171,7 @@ async fn appoint(state: &State, on: &OnUser, rank: Rank, why: Option<&str>) -> R
 /// Sends a user out of a room
 ///
 /// By whatever connections; coming back is not forbidden.
-#[utoipa::path(delete, path = "/rooms/{name}/members/{user}", tag = "members",
+#[utoipa::path(delete, path = "/rooms/{name}/members/{user}", operation_id = "kickMember", tag = "members",
     params(
         ("name" = super::schema::Room, Path),
         ("user" = super::schema::User, Path),

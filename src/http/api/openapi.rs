@@ -16,7 +16,8 @@ use super::problem::Document;
     info(
         title = "nself-realtime: administration",
         description = "What the administration of the gateway asks over HTTP, with a key of REALTIME_API_KEYS in X-API-Key. \
-                       Every error is a problem document (RFC 9457) with a stable code. Whatever is asked may be asked again."
+                       Every error is a problem document (RFC 9457) with a stable code. Whatever is asked may be asked again.",
+        license(name = "Elastic License 2.0", identifier = "Elastic-2.0")
     ),
     modifiers(&Key),
     components(schemas(Document, super::schema::Room, super::schema::User))

@@ -6,7 +6,7 @@ use axum::extract::{RawQuery, State as Extract};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::body::{Json, Named, OnUser};
+use super::body::{Maybe, Named, OnUser};
 use super::members::{Rank, checked, why};
 use super::problem::Problems;
 use super::schema::{Done, end, term};
@@ -98,7 +98,7 @@ fn sentenced(entries: &[Entry], term: impl Fn(&Entry) -> Option<Term>) -> Vec<Se
 }
 
 /// Lists the roles of a room
-#[utoipa::path(get, path = "/rooms/{name}/roles", tag = "members", params(("name" = super::schema::Room, Path)),
+#[utoipa::path(get, path = "/rooms/{name}/roles", operation_id = "listRoles", tag = "members", params(("name" = super::schema::Room, Path)),
     responses((status = 200, body = Roles), Problems))]
 pub(super) async fn roles(
     Extract(state): Extract<Arc<State>>,
@@ -117,7 +117,7 @@ pub(super) async fn roles(
 }
 
 /// Lists the bans of a room
-#[utoipa::path(get, path = "/rooms/{name}/bans", tag = "members", params(("name" = super::schema::Room, Path)),
+#[utoipa::path(get, path = "/rooms/{name}/bans", operation_id = "listBans", tag = "members", params(("name" = super::schema::Room, Path)),
     responses((status = 200, body = Bans), Problems))]
 pub(super) async fn bans(
     Extract(state): Extract<Arc<State>>,
@@ -130,7 +130,7 @@ pub(super) async fn bans(
 }
 
 /// Lists the mutes of a room
-#[utoipa::path(get, path = "/rooms/{name}/mutes", tag = "members", params(("name" = super::schema::Room, Path)),
+#[utoipa::path(get, path = "/rooms/{name}/mutes", operation_id = "listMutes", tag = "members", params(("name" = super::schema::Room, Path)),
     responses((status = 200, body = Mutes), Problems))]
 pub(super) async fn mutes(
     Extract(state): Extract<Arc<State>>,
@@ -145,13 +145,13 @@ pub(super) async fn mutes(
 /// Bans a user from a room
 ///
 /// Out, at once on every node, and not back in until the end.
-#[utoipa::path(put, path = "/rooms/{name}/bans/{user}", tag = "members", request_body = Option<Sentence>,
+#[utoipa::path(put, path = "/rooms/{name}/bans/{user}", operation_id = "banUser", tag = "members", request_body = Option<Sentence>,
     params(("name" = super::schema::Room, Path), ("user" = super::schema::User, Path)),
     responses((status = 200, body = Done), Problems))]
 pub(super) async fn ban(
     Extract(state): Extract<Arc<State>>,
     on: OnUser,
-    Json(sentence): Json<Sentence>,
+    Maybe(sentence): Maybe<Sentence>,
 ) -> Result<axum::Json<Done>, Problem> {
     let (term, reason) = sentence.read()?;
     let receipt = moderation::ban(&state.hot, &on.act(reason.as_deref()), term).await??;
@@ -159,7 +159,7 @@ pub(super) async fn ban(
 }
 
 /// Lifts a ban
-#[utoipa::path(delete, path = "/rooms/{name}/bans/{user}", tag = "members",
+#[utoipa::path(delete, path = "/rooms/{name}/bans/{user}", operation_id = "unbanUser", tag = "members",
     params(
         ("name" = super::schema::Room, Path),
         ("user" = super::schema::User, Path),
@@ -179,13 +179,13 @@ pub(super) async fn unban(
 /// Mutes a user in a room
 ///
 /// Hears, and is not heard until the end.
-#[utoipa::path(put, path = "/rooms/{name}/mutes/{user}", tag = "members", request_body = Option<Sentence>,
+#[utoipa::path(put, path = "/rooms/{name}/mutes/{user}", operation_id = "muteUser", tag = "members", request_body = Option<Sentence>,
     params(("name" = super::schema::Room, Path), ("user" = super::schema::User, Path)),
     responses((status = 200, body = Done), Problems))]
 pub(super) async fn mute(
     Extract(state): Extract<Arc<State>>,
     on: OnUser,
-    Json(sentence): Json<Sentence>,
+    Maybe(sentence): Maybe<Sentence>,
 ) -> Result<axum::Json<Done>, Problem> {
     let (term, reason) = sentence.read()?;
     let receipt = moderation::mute(&state.hot, &on.act(reason.as_deref()), term).await??;
@@ -193,7 +193,7 @@ pub(super) async fn mute(
 }
 
 /// Lifts a mute
-#[utoipa::path(delete, path = "/rooms/{name}/mutes/{user}", tag = "members",
+#[utoipa::path(delete, path = "/rooms/{name}/mutes/{user}", operation_id = "unmuteUser", tag = "members",
     params(
         ("name" = super::schema::Room, Path),
         ("user" = super::schema::User, Path),

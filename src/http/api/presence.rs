@@ -32,8 +32,7 @@ pub(super) struct Shown {
     user_id: String,
     /// online, away, busy or offline; whom nobody has heard of is offline.
     status: String,
-    /// A text or `null`; with `REALTIME_CUSTOM_STATUS_SHAPE=object` an object of `text` and `emoji`.
-    #[schema(value_type = Object)]
+    #[schema(value_type = super::schema::CustomStatus)]
     custom_status: Value,
     /// Where the custom status is a text.
     #[schema(required = false)]
@@ -51,7 +50,7 @@ pub(super) struct Presences {
 }
 
 /// Says how users are
-#[utoipa::path(post, path = "/presence", tag = "users", request_body = Question,
+#[utoipa::path(post, path = "/presence", operation_id = "askPresence", tag = "users", request_body = Question,
     responses((status = 200, body = Presences), Problems))]
 pub(super) async fn ask(
     Extract(state): Extract<Arc<State>>,
@@ -62,8 +61,8 @@ pub(super) async fn ask(
 }
 
 /// Says how users are
-#[utoipa::path(get, path = "/presence", tag = "users",
-    params(("userIds" = String, Query, description = "ids, separated by commas; those that have one are asked for by POST")),
+#[utoipa::path(get, path = "/presence", operation_id = "getPresence", tag = "users",
+    params(("userIds" = String, Query, pattern = "^[^,\\x00-\\x1f\\x7f-\\x9f]+(,[^,\\x00-\\x1f\\x7f-\\x9f]+)*$", description = "ids, separated by commas; those that have one are asked for by POST")),
     responses((status = 200, body = Presences), Problems))]
 pub(super) async fn look(
     Extract(state): Extract<Arc<State>>,

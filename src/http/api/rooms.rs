@@ -102,10 +102,10 @@ pub(super) struct RoomPage {
 }
 
 /// Lists the rooms by name
-#[utoipa::path(get, path = "/rooms", tag = "rooms",
+#[utoipa::path(get, path = "/rooms", operation_id = "listRooms", tag = "rooms",
     params(
         ("limit" = Option<u16>, Query, minimum = 1, maximum = 1000, description = "100 where nobody says"),
-        ("cursor" = Option<super::schema::Room>, Query, description = "of the page before"),
+        ("cursor" = Option<super::schema::RoomFilter>, Query, description = "of the page before"),
     ),
     responses((status = 200, body = RoomPage), Problems))]
 pub(super) async fn list(
@@ -136,8 +136,8 @@ pub(super) struct Plan {
     visibility: Option<Visible>,
     /// Users that it holds; as many as like where nobody says.
     #[serde(default)]
-    #[schema(minimum = 1, maximum = 2147483647)]
-    max_members: Option<u32>,
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 2147483647)]
+    max_members: Option<f64>,
     /// Its admin; nobody where nobody says, nor where the room exists.
     #[serde(default)]
     #[schema(value_type = Option<super::schema::User>)]
@@ -147,20 +147,20 @@ pub(super) struct Plan {
 /// More does not fit into the archive.
 const MEMBERS_MAX: u32 = i32::MAX as u32;
 
-fn bound(max_members: Option<u32>) -> Result<Option<u32>, Problem> {
-    match max_members {
-        Some(most) if !(1..=MEMBERS_MAX).contains(&most) => Err(Problem::invalid(
-            "maxMembers",
-            format!("must be a number from 1 to {MEMBERS_MAX}, or null"),
-        )),
-        other => Ok(other),
+/// To JSON a whole number is one with or without `.0`.
+fn bound(max_members: Option<f64>) -> Result<Option<u32>, Problem> {
+    let Some(most) = max_members else { return Ok(None) };
+    if most.fract() != 0.0 || !(1.0..=f64::from(MEMBERS_MAX)).contains(&most) {
+        let rule = format!("must be a whole number from 1 to {MEMBERS_MAX}, or null");
+        return Err(Problem::invalid("maxMembers", rule));
     }
+    Ok(Some(most as u32))
 }
 
 /// Makes a room, or shows the one that has the name
 ///
 /// One that was made by joining it lasts from then on.
-#[utoipa::path(post, path = "/rooms", tag = "rooms", request_body = Plan,
+#[utoipa::path(post, path = "/rooms", operation_id = "createRoom", tag = "rooms", request_body = Plan,
     responses((status = 201, body = Room, description = "made"), (status = 200, body = Room, description = "was there"), Problems))]
 pub(super) async fn create(
     Extract(state): Extract<Arc<State>>,
@@ -187,7 +187,7 @@ pub(super) async fn create(
 }
 
 /// Shows a room
-#[utoipa::path(get, path = "/rooms/{name}", tag = "rooms",
+#[utoipa::path(get, path = "/rooms/{name}", operation_id = "getRoom", tag = "rooms",
     params(("name" = super::schema::Room, Path)),
     responses((status = 200, body = Room), Problems))]
 pub(super) async fn show(
@@ -211,18 +211,18 @@ pub(super) struct Change {
     /// `null`: as many as like.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 2147483647)]
-    max_members: Option<Option<u32>>,
+    max_members: Option<Option<f64>>,
 }
 
 /// What stands there, also where it is `null`.
-fn present<'de, D: Deserializer<'de>>(reader: D) -> Result<Option<Option<u32>>, D::Error> {
+fn present<'de, D: Deserializer<'de>>(reader: D) -> Result<Option<Option<f64>>, D::Error> {
     Option::deserialize(reader).map(Some)
 }
 
 /// Changes a room
 ///
 /// It lasts from then on. Whoever is in it stays; whatever is done there next goes by the new rules.
-#[utoipa::path(patch, path = "/rooms/{name}", tag = "rooms", request_body = Change,
+#[utoipa::path(patch, path = "/rooms/{name}", operation_id = "changeRoom", tag = "rooms", request_body = Change,
     params(("name" = super::schema::Room, Path)),
     responses((status = 200, body = Room), Problems))]
 pub(super) async fn change(
@@ -244,7 +244,7 @@ pub(super) async fn change(
 /// Closes a room
 ///
 /// Everybody is sent out, and nothing of it is left.
-#[utoipa::path(delete, path = "/rooms/{name}", tag = "rooms",
+#[utoipa::path(delete, path = "/rooms/{name}", operation_id = "closeRoom", tag = "rooms",
     params(("name" = super::schema::Room, Path)),
     responses((status = 200, body = Done), Problems))]
 pub(super) async fn close(

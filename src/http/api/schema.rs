@@ -20,6 +20,30 @@ pub(super) struct Room(String);
 #[expect(dead_code, reason = "describes a text that is parsed by hand")]
 pub(super) struct User(String);
 
+/// A room's name, or nothing.
+#[derive(ToSchema)]
+#[schema(max_length = 255, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
+#[expect(dead_code, reason = "describes a text that is parsed by hand")]
+pub(super) struct RoomFilter(String);
+
+/// A user's id, or nothing.
+#[derive(ToSchema)]
+#[schema(max_length = 255, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
+#[expect(dead_code, reason = "describes a text that is parsed by hand")]
+pub(super) struct UserFilter(String);
+
+/// A text or `null`; with `REALTIME_CUSTOM_STATUS_SHAPE=object` an object of `text` and `emoji`.
+pub(super) struct CustomStatus;
+
+impl PartialSchema for CustomStatus {
+    fn schema() -> RefOr<Schema> {
+        let schema = ObjectBuilder::new().schema_type(SchemaType::from_iter([Type::String, Type::Object, Type::Null]));
+        schema.into()
+    }
+}
+
+impl ToSchema for CustomStatus {}
+
 /// Any JSON but a text.
 pub(super) struct Payload;
 

@@ -25,7 +25,7 @@ pub(super) struct Revoked {
 /// Revokes every token of a user
 ///
 /// Those that were issued so far; its sockets are sent away on every node.
-#[utoipa::path(post, path = "/users/{id}/revoke", tag = "users", params(("id" = super::schema::User, Path)),
+#[utoipa::path(post, path = "/users/{id}/revoke", operation_id = "revokeUser", tag = "users", params(("id" = super::schema::User, Path)),
     responses((status = 200, body = Revoked), Problems))]
 pub(super) async fn revoke(
     Extract(state): Extract<Arc<State>>,
@@ -37,7 +37,7 @@ pub(super) async fn revoke(
 /// Revokes one token
 ///
 /// By its id (`jti`); its sockets are sent away on every node.
-#[utoipa::path(post, path = "/tokens/{id}/revoke", tag = "users", params(("id" = super::schema::User, Path)),
+#[utoipa::path(post, path = "/tokens/{id}/revoke", operation_id = "revokeToken", tag = "users", params(("id" = super::schema::User, Path)),
     responses((status = 200, body = Revoked), Problems))]
 pub(super) async fn revoke_token(
     Extract(state): Extract<Arc<State>>,
