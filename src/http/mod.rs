@@ -73,12 +73,15 @@ pub struct State {
     pub draining: Arc<AtomicBool>,
 }
 
+/// Writes one user's presence.
+pub type WritePresence = Box<dyn Fn(&UserId, &Presence) -> Value + Send + Sync>;
+
 /// How the gateway says to its sockets what is said here, too.
 pub struct Words {
     /// Whether the gateway keeps the name of an event to itself.
     pub is_reserved: fn(&str) -> bool,
     /// One user's presence.
-    pub presence: Box<dyn Fn(&UserId, &Presence) -> Value + Send + Sync>,
+    pub presence: WritePresence,
 }
 
 /// Which routes there are.

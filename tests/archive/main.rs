@@ -6,6 +6,7 @@ mod complaints;
 mod days;
 mod description;
 mod durable;
+mod durable_http;
 mod functions;
 mod history;
 mod once;

@@ -188,7 +188,7 @@ mod tests {
         ] {
             match read::<Outer>(body.as_bytes()) {
                 Err(Problem::Invalid { field: named, .. }) => assert_eq!(named, field, "{body}"),
-                other => panic!("{body}: {:?}", other),
+                other => panic!("{body}: {other:?}"),
             }
         }
         let read = read::<Outer>(b"{\"events\": [{\"payload\": {\"a\": 1.50}}]}").unwrap();

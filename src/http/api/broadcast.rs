@@ -25,7 +25,7 @@ const BATCH_ROOMS_MAX: usize = 1_000;
 #[serde(rename_all = "camelCase")]
 pub(super) struct Event {
     /// What the sockets hear; none of the names that the gateway itself says, nor of Socket.IO's.
-    #[schema(min_length = 1, max_length = 128, pattern = "^[!-~]+$", example = "reaction:added")]
+    #[schema(min_length = 1, max_length = 128, pattern = "^[!-~]+$", example = "notification")]
     event_type: String,
     /// Whoever is in one of them; in several, once.
     #[serde(alias = "roomNames")]
@@ -54,7 +54,7 @@ pub(super) struct Batch {
 #[expect(dead_code, reason = "describes how the existing client writes an `Event` here")]
 pub(super) struct BatchEvent {
     /// As of one event.
-    #[schema(min_length = 1, max_length = 128, pattern = "^[!-~]+$", example = "reaction:added")]
+    #[schema(min_length = 1, max_length = 128, pattern = "^[!-~]+$", example = "notification")]
     event_type: String,
     /// Whoever is in one of them; `rooms` does, too.
     #[schema(min_items = 1, max_items = 100, value_type = Vec<super::schema::Room>)]
