@@ -137,6 +137,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let routes = Routes {
         health: config.enable_health.then(|| config.health_path.clone()),
         metrics: config.enable_metrics.then(|| config.metrics_path.clone()),
+        origins: settings::origins(&config),
     };
     let state = Arc::new(http::State {
         hot: hot.clone(),
@@ -144,14 +145,19 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         archive: archive.clone(),
         gate,
         sink,
+        durable_policy: config.durable_policy,
+        words: settings::words(&config),
         registry: registry.clone(),
         api_keys: ApiKeys::new(config.api_keys.iter().map(Secret::expose)),
+        sockets: settings::sockets(&node),
         node: config.node_id.clone(),
         version: env!("CARGO_PKG_VERSION"),
         started: Instant::now(),
         drain,
     });
-    let fallback = Arc::new(http::fallback(Arc::clone(&state), &routes));
+    let administration = administration(&config, &state, &routes)?;
+    let at_main = administration.is_none().then(|| (Arc::clone(&state), &routes));
+    let fallback = Arc::new(http::fallback(at_main));
 
     let address = config.listen();
     let listener = TcpListener::bind(address).map_err(|source| Error::Listen { address, source })?;
@@ -200,9 +206,23 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     };
     drain::end(&config, parts).await;
     // To the last: whoever waits for the process sees that it turns, and its calls may need the bus.
-    drop((notifying, bus_task));
+    drop((notifying, bus_task, administration));
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What answers at a port of its own, where one is configured; it ends with its handle.
+fn administration(
+    config: &Config,
+    state: &Arc<http::State>,
+    routes: &Routes,
+) -> Result<Option<AbortOnDropHandle<()>>, Error> {
+    let Some(port) = config.admin_port else { return Ok(None) };
+    let address = std::net::SocketAddr::new(config.host, port);
+    let failed = |source| Error::Listen { address, source };
+    let listener = http::Listener::bind(address, Arc::clone(state), routes).map_err(failed)?;
+    tracing::info!(address = %listener.local_addr().map_err(failed)?, "listening for health, metrics and /api");
+    Ok(Some(AbortOnDropHandle::new(tokio::spawn(listener.run()))))
 }
 
 fn start_lifecycle(
@@ -218,6 +238,7 @@ fn start_lifecycle(
         move || node.connections.load(Ordering::Relaxed)
     };
     let (hot, bus) = (&node.hot, node.bus.clone());
+    let singing = lifecycle::canary::run(hot.clone(), bus, config.node_id.clone(), config.node_beat);
     let beating = Beats {
         hot: hot.clone(),
         node: config.node_id.clone(),
@@ -227,7 +248,7 @@ fn start_lifecycle(
         drain: node.drain.clone(),
         revived: Arc::clone(&revived),
     }
-    .run(connections, move |at| bus.has_beaten(at));
+    .run(connections);
     let every = config.presence_heartbeat;
     let renewing = heartbeat::run(hot.clone(), every, holders(asks), revived, metrics.clone());
     let looking = lifecycle::drift::run(hot.clone(), metrics.clone());
@@ -241,6 +262,7 @@ fn start_lifecycle(
     .run();
     let mut tasks = vec![
         AbortOnDropHandle::new(tokio::spawn(beating)),
+        AbortOnDropHandle::new(tokio::spawn(singing)),
         AbortOnDropHandle::new(tokio::spawn(renewing)),
         AbortOnDropHandle::new(tokio::spawn(sweeping)),
         AbortOnDropHandle::new(tokio::spawn(looking)),

@@ -68,7 +68,7 @@ async fn live(url: String, name: NodeId, holders: Holders, metrics: Metrics) {
             drain: Drain::default(),
             revived: revived.clone(),
         }
-        .run(|| 0, |_| {}),
+        .run(|| 0),
         heartbeat::run(hot, HEARTBEAT, holders, revived, metrics),
         sweeper.run(),
     );

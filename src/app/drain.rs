@@ -67,7 +67,7 @@ pub(super) fn start_notifier(
         connections: connections(node),
         unready: Box::new(move || {
             let state = Arc::clone(&state);
-            async move { http::unready(&state).await }.boxed()
+            async move { http::unready(&state).await.map(|(reason, _)| reason) }.boxed()
         }),
         turn: Box::new(move || turn(shards.clone()).boxed()),
     };

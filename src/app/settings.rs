@@ -1,5 +1,7 @@
 //! What each layer is told of the configuration.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use prometheus::Registry;
@@ -7,8 +9,9 @@ use prometheus::Registry;
 use crate::config::{Config, Limits, PresenceAudience, RoomOwnership};
 use crate::domain::identity::TokenRules;
 use crate::domain::revocations::REVOCATIONS_MAX;
+use crate::gateway::Node;
 use crate::hot::{self, HistoryTerms, Terms};
-use crate::{engine, gateway};
+use crate::{engine, gateway, http};
 
 /// How long a user who comes back has, beyond the grace, to rejoin rooms.
 const PROLONG: Duration = Duration::from_secs(5);
@@ -77,19 +80,35 @@ fn counted(config: &Config, most: u64) -> u64 {
 /// More than there can be, and still a whole number to Lua.
 const UNLIMITED: u64 = u64::MAX >> 12;
 
-pub(super) fn engine_settings(config: &Config) -> engine::Settings {
-    let origins = match &*config.cors_origin {
+pub(super) fn origins(config: &Config) -> engine::Origins {
+    match &*config.cors_origin {
         [] => engine::Origins::SameOrigin,
         origins if origins.iter().any(|origin| origin == "*") => engine::Origins::Any,
         origins => engine::Origins::List(origins.to_vec()),
-    };
+    }
+}
+
+pub(super) fn engine_settings(config: &Config) -> engine::Settings {
     engine::Settings {
         tag: engine::Tag::of(config.node_id.as_str()),
         ping_interval: config.ping_interval,
         ping_timeout: config.ping_timeout,
         max_payload: config.max_payload,
-        origins,
+        origins: origins(config),
         ..engine::Settings::default()
+    }
+}
+
+pub(super) fn sockets(node: &Arc<Node>) -> Box<dyn Fn() -> u64 + Send + Sync> {
+    let node = Arc::clone(node);
+    Box::new(move || node.connections.load(Ordering::Relaxed))
+}
+
+pub(super) fn words(config: &Config) -> http::Words {
+    let shape = config.custom_status_shape;
+    http::Words {
+        is_reserved: gateway::protocol::outgoing::is_reserved,
+        presence: Box::new(move |user, presence| gateway::outgoing::presence(user, presence, shape)),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::domain::revocations::Revocation;
 use crate::engine::Frame;
 use crate::hot::bus::{Shards, Sink, Topic};
 use crate::hot::frame::{self, BusEvent};
-use crate::types::{LeaveReason, Presence, RoomName, UserId};
+use crate::types::{ConnectionId, LeaveReason, Presence, RoomName, UserId};
 
 /// Deliveries that a shard has not taken yet; what comes beyond is lost to it, and counted.
 pub const INBOX_MAX: usize = 65_536;
@@ -31,6 +31,12 @@ pub enum Order {
     },
     Rev {
         epoch: String,
+        rev: u64,
+    },
+    /// No number of its own: for whoever was in the room when it was this far.
+    Behind {
+        epoch: String,
+        seq: u64,
         rev: u64,
     },
     /// Hints without an order: typing, presence, counts.
@@ -55,6 +61,8 @@ pub enum Delivery {
         except: Option<UserId>,
         /// Who is sent out of the room: hears it as the last thing.
         expelled: Option<UserId>,
+        /// The same comes through other rooms, too: each client hears it once.
+        token: Option<String>,
         parcel: Parcel,
         news: Option<News>,
     },
@@ -83,6 +91,8 @@ pub enum Delivery {
     UserRestored { user: UserId },
     /// Tokens are no longer good.
     Revoked(Revocation),
+    /// Connections are to be sent away.
+    Dismissed(Vec<ConnectionId>),
     /// Revocations of this long may not have come.
     RevocationsRestored { outage: Duration },
 }
@@ -195,6 +205,7 @@ impl Encoder {
                 news: self.news(&user, &presence)?,
             }),
             (Topic::Everybody, BusEvent::Revoked(revocation)) => Some(Delivery::Revoked(revocation)),
+            (Topic::Everybody, BusEvent::Dismissed(connections)) => Some(Delivery::Dismissed(connections)),
             (Topic::Everybody, BusEvent::Restored { outage_ms }) => Some(Delivery::RevocationsRestored {
                 outage: Duration::from_millis(outage_ms),
             }),
@@ -205,7 +216,7 @@ impl Encoder {
 
     /// An event of a room, for everybody of a shard who is in it.
     pub fn room_delivery(&self, room: RoomName, event: BusEvent, offset: Option<String>) -> Option<Delivery> {
-        let mut expelled = None;
+        let (mut expelled, mut once) = (None, None);
         let (order, except, parcel, news) = match event {
             BusEvent::Message(message) => {
                 let (epoch, seq) = (message.epoch.clone(), message.seq);
@@ -259,6 +270,18 @@ impl Encoder {
                 let key = replacing_key(("count", &room));
                 (Order::None, None, Parcel::new(frame, Some(key)), None)
             }
+            BusEvent::Emitted {
+                epoch,
+                seq,
+                rev,
+                token,
+                event,
+                payload,
+            } => {
+                once = token;
+                let parcel = Parcel::new(outgoing::emitted(&event, &payload), None);
+                (Order::Behind { epoch, seq, rev }, None, parcel, None)
+            }
             BusEvent::Closed { epoch, rev, at_ms } => {
                 return Some(Delivery::RoomClosed {
                     room,
@@ -272,7 +295,7 @@ impl Encoder {
                 let outage = Duration::from_millis(outage_ms);
                 return Some(Delivery::RoomRestored { room, outage });
             }
-            BusEvent::Revoked(_) => return None,
+            BusEvent::Revoked(_) | BusEvent::Dismissed(_) => return None,
             BusEvent::Presence { user, presence, .. } => {
                 return Some(Delivery::RoomPresence {
                     room,
@@ -285,6 +308,7 @@ impl Encoder {
             order,
             except,
             expelled,
+            token: once,
             parcel,
             news,
         })

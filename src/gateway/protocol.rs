@@ -93,6 +93,21 @@ pub mod outgoing {
         ERROR,
         SERVER_DRAINING,
     ];
+
+    /// What the stock clients say to themselves: as events they would tell of connections that there are not.
+    const SOCKET_IO: &[&str] = &[
+        "connect",
+        "connect_error",
+        "disconnect",
+        "disconnecting",
+        "newListener",
+        "removeListener",
+    ];
+
+    /// Whether nobody else may say an event of this name.
+    pub fn is_reserved(name: &str) -> bool {
+        ALL.contains(&name) || SOCKET_IO.contains(&name)
+    }
 }
 
 /// Why something was not done; stable words.

@@ -16,6 +16,7 @@ use tokio::time::interval;
 use super::activity::Untold;
 use super::client::Client;
 use super::fanout::{Delivery, Inbox, News, Order};
+use super::heard_once::HeardOnce;
 use super::limits::Book;
 use super::listeners::Listeners;
 use super::node::Node;
@@ -32,7 +33,7 @@ use crate::engine::CloseReason;
 use crate::hot::Hot;
 use crate::hot::bus::Topic;
 use crate::hot::keys::{Lease, PARTITIONS, Partition};
-use crate::types::{RoomName, UserId};
+use crate::types::{ConnectionId, RoomName, UserId};
 
 /// What the node's own work asks of a shard.
 pub enum Ask {
@@ -58,6 +59,7 @@ pub struct Shard {
     pub(super) clients: RefCell<Vec<AHashMap<u64, Rc<Client>>>>,
     pub(super) users: RefCell<AHashMap<UserId, Listeners>>,
     pub(super) told: RefCell<Told>,
+    heard_once: RefCell<HeardOnce>,
     pub(super) untold: RefCell<Untold>,
     pub(super) limits: Book,
     pub(super) marks: Marks,
@@ -85,6 +87,7 @@ impl Shard {
             clients: RefCell::new((0..PARTITIONS).map(|_| AHashMap::new()).collect()),
             users: RefCell::default(),
             told: RefCell::default(),
+            heard_once: RefCell::default(),
             untold: RefCell::default(),
             limits: Book::default(),
             marks: Marks::default(),
@@ -243,6 +246,7 @@ impl Shard {
                 order,
                 except,
                 expelled,
+                token,
                 parcel,
                 news,
             } => {
@@ -250,7 +254,10 @@ impl Shard {
                     .as_ref()
                     .map_or(0, |user| self.expel(room, order, user, parcel));
                 let hears = |client: &Client| except.as_ref() != Some(&client.user);
-                let delivered = self.rooms.borrow_mut().deliver(room, order, parcel, hears);
+                let delivered = match token {
+                    None => self.rooms.borrow_mut().deliver(room, order, parcel, hears),
+                    Some(token) => self.deliver_once(room, order, parcel, token),
+                };
                 let told = |news| self.tell_room(room, news, hears);
                 sent_out + delivered + news.as_ref().map_or(0, told)
             }
@@ -277,12 +284,34 @@ impl Shard {
                 0
             }
             Delivery::Revoked(revocation) => self.revoke(std::slice::from_ref(revocation)),
+            Delivery::Dismissed(connections) => self.dismiss(connections),
             Delivery::RevocationsRestored { outage } => {
                 self.look_for_revocations(*outage);
                 0
             }
         };
         self.node.metrics.deliveries.inc_by(delivered as u64);
+    }
+
+    /// Delivers what comes through several rooms, in the first of them in which a client is.
+    fn deliver_once(&self, room: &RoomName, order: &Order, parcel: &Parcel, token: &str) -> usize {
+        let mut heard = self.heard_once.borrow_mut();
+        let hears = |client: &Client| heard.is_first(token, client.key);
+        self.rooms.borrow_mut().deliver(room, order, parcel, hears)
+    }
+
+    /// Sends away those of these connections that are here, for good: their clients do not come back by themselves.
+    fn dismiss(&self, connections: &[ConnectionId]) -> usize {
+        let clients = self.clients.borrow();
+        let here = clients.iter().flat_map(|partition| partition.values());
+        let meant = |client: &&Rc<Client>| connections.iter().any(|id| client.is_connection(id.as_str()));
+        let dismissed: Vec<Rc<Client>> = here.filter(meant).cloned().collect();
+        drop(clients);
+        for client in &dismissed {
+            tracing::info!(user = %client.user, "sent away by the administration");
+            client.socket.disconnect(CloseReason::ServerDisconnect);
+        }
+        dismissed.len()
     }
 
     /// Tells a presence to those in a room who are to hear of it, and have not heard that version yet.

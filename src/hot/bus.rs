@@ -2,6 +2,7 @@
 //! pub/sub always, each channel at the owner of its slot, so that the same code runs on a Cluster. Not here: the
 //! connections (`wires`), what a frame says (`frame`), who hears it (the gateway, through the sink).
 
+mod perches;
 mod status;
 
 use std::collections::{HashMap, hash_map};
@@ -14,7 +15,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{interval, timeout};
 
 pub(super) use self::status::Status;
-use super::keys::{Keys, Partition};
+pub use super::canary::Trouble;
+use super::keys::{Keys, Partition, Perch};
 use super::topology::Topology;
 use super::wires::{Happening, WireId, Wires};
 use super::{HotError, Metrics, frame, link, slots};
@@ -27,8 +29,10 @@ pub enum Topic {
     User(UserId),
     /// Everybody's presence in one partition.
     Presence(Partition),
-    /// This node's own channel: while its beats come back through it, the bus works.
+    /// This node's own channel: while what is published there comes back, the bus works at its master.
     Node(NodeId),
+    /// The same at another master.
+    Canary(NodeId, Partition),
     /// What every node hears; listened to from the start.
     Everybody,
 }
@@ -39,7 +43,8 @@ impl Topic {
             Self::Room(room) => keys.room_channel(room),
             Self::User(user) => keys.user_channel(user),
             Self::Presence(partition) => keys.presence_channel(*partition),
-            Self::Node(node) => keys.node(node),
+            Self::Node(node) => keys.canary(node, Perch::Nodes),
+            Self::Canary(node, partition) => keys.canary(node, Perch::Partition(*partition)),
             Self::Everybody => keys.everybody_channel(),
         }
     }
@@ -86,6 +91,7 @@ pub struct Bus {
 pub struct Driver {
     wires: Wires,
     keys: Keys,
+    node: NodeId,
     topics: HashMap<String, Entry>,
     /// Channels that are wanted and were not asked for yet.
     fresh: Vec<String>,
@@ -153,25 +159,45 @@ impl Bus {
         let mut driver = Driver {
             wires: Wires::new(topology, metrics.bus.clone()),
             keys,
+            node,
             topics,
             fresh,
             commands: receiver,
             sink,
             status: Arc::clone(&status),
         };
-        driver.want(Topic::Node(node), 0, None);
+        driver.settle();
         driver.want(Topic::Everybody, Shards::MAX, None);
         Ok((Self { commands, status }, driver))
     }
 
-    /// Whether the bus is connected to every master, the node's own subscription stands, and the node's beats come back.
+    /// Whether the bus is connected to every master, the node's own subscriptions stand, and nothing that was published there
+    /// is missing.
     pub fn is_up(&self) -> bool {
         self.status.is_up()
     }
 
-    /// The node's beat was published, at `at` or a little later: it must come back.
-    pub fn has_beaten(&self, at: Instant) {
-        self.status.note_lag(self.status.canary.sent(at));
+    /// What is wrong with the bus; also that nothing has come back yet.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.status.trouble()
+    }
+
+    /// Where something is to be published, so that it comes back: one place at each master.
+    pub fn perches(&self) -> Vec<Perch> {
+        self.status.canaries.perches()
+    }
+
+    /// Something was published there at `at`, or a little later, and must come back; or it was not.
+    pub fn has_sung(&self, perch: Perch, at: Instant, was_taken: bool) {
+        match was_taken {
+            true => self.status.note_lag(self.status.canaries.sent(perch, at)),
+            false => self.status.canaries.refused(perch, at),
+        }
+    }
+
+    /// Returns when one of the places is heard anew; one waits at most.
+    pub async fn resubscribed(&self) {
+        self.status.resubscribed.notified().await;
     }
 
     /// Channels that this node listens to.
@@ -210,6 +236,7 @@ impl Driver {
     /// Connects, listens, and connects again, until every handle is gone.
     pub async fn run(mut self) {
         self.wires.start();
+        self.settle();
         let mut upkeep = interval(Duration::from_secs(1));
         loop {
             tokio::select! {
@@ -256,21 +283,7 @@ impl Driver {
             }
         }
         self.status.connected.store(self.wires.are_up(), Ordering::Relaxed);
-        self.note_node();
-    }
-
-    /// A connection that stands and brings nothing is given up, while Redis still publishes.
-    fn renew_deaf(&mut self) {
-        let confirmed = self.node().and_then(|node| match node.state {
-            State::Confirmed(wire) => Some(wire),
-            State::Unasked | State::Asked(..) => None,
-        });
-        if let Some(wire) = confirmed
-            && self.status.canary.is_missing(Instant::now())
-        {
-            self.wires.renew(wire);
-            self.lose(wire);
-        }
+        self.note_canaries();
     }
 
     /// Asks for each channel at the owner of its slot, where that is another than before.
@@ -287,19 +300,8 @@ impl Driver {
                 entry.state = State::Unasked;
             }
         }
-        self.note_node();
+        self.settle();
         self.ask_overdue().await;
-    }
-
-    fn node(&self) -> Option<&Entry> {
-        self.topics.values().find(|entry| matches!(entry.topic, Topic::Node(_)))
-    }
-
-    fn note_node(&self) {
-        let confirmed = self
-            .node()
-            .is_some_and(|entry| matches!(entry.state, State::Confirmed(_)));
-        self.status.node_confirmed.store(confirmed, Ordering::Relaxed);
     }
 
     fn obey(&mut self, command: Command) {
@@ -434,8 +436,10 @@ impl Driver {
         match push.kind {
             PushKind::SMessage if entry.heard_on == Some(wire) => {
                 if let Some(Value::BulkString(payload)) = data.next() {
-                    if matches!(entry.topic, Topic::Node(_)) && payload == frame::BEAT {
-                        let lag = self.status.canary.returned(Instant::now());
+                    if let Some(perch) = entry.topic.perch()
+                        && payload == frame::BEAT
+                    {
+                        let lag = self.status.canaries.returned(perch, Instant::now());
                         return self.status.note_lag(lag);
                     }
                     (self.sink)(&entry.topic, entry.shards, &payload);
@@ -443,9 +447,9 @@ impl Driver {
             }
             PushKind::SSubscribe if entry.state.wire() == Some(wire) => {
                 entry.state = State::Confirmed(wire);
-                if matches!(entry.topic, Topic::Node(_)) {
-                    self.status.canary.resubscribed();
-                    self.status.node_confirmed.store(true, Ordering::Relaxed);
+                if let Some(perch) = entry.topic.perch() {
+                    self.status.canaries.subscribed(perch);
+                    self.status.resubscribed.notify_one();
                 }
                 // A shard that no longer waits has been answered by its own patience.
                 for confirmed in entry.waiting.drain(..) {
@@ -468,8 +472,8 @@ impl Driver {
                 entry.go_deaf(wire, &mut self.sink);
                 if entry.state == State::Confirmed(wire) {
                     entry.state = State::Unasked;
-                    if matches!(entry.topic, Topic::Node(_)) {
-                        self.status.node_confirmed.store(false, Ordering::Relaxed);
+                    if let Some(perch) = entry.topic.perch() {
+                        self.status.canaries.unsubscribed(perch);
                     }
                     self.wires.doubt();
                 }

@@ -9,9 +9,11 @@
 //! | `p <version> <connection or ->` | user, rooms JSON, presence JSON |
 //! | `t` | thread, room type, the user who is not told, JSON list of [user, started_ms] |
 //! | `c <count>` | |
+//! | `e <epoch> <seq> <rev> <token or ->` | an event that the gateway has no part in: its name, its payload as JSON; the token says in several rooms that it is the same |
 //! | `r <at_ms> user` or `r <at_ms> token` | the id that was revoked |
+//! | `d` | connections, one a line: whoever holds one sends it away |
 //! | `x <epoch> <rev> <at_ms>` | the room is closed |
-//! | `b` | a beat of this node, through its own channel: it is for the bus alone |
+//! | `b` | what this node published through a channel of its own: it is for the bus alone |
 //! | `?` | said by the node's own bus: the subscription is interrupted |
 //! | `! <outage_ms>` | said by the node's own bus: it stands again |
 
@@ -21,9 +23,9 @@ use std::time::Duration;
 
 use crate::hot::presence;
 use crate::hot::revocations::{Revocation, Subject};
-use crate::types::{LeaveReason, Presence, RoomName, UserId};
+use crate::types::{ConnectionId, LeaveReason, Presence, RoomName, UserId};
 
-/// A beat of the node itself.
+/// What the node published through a channel of its own.
 pub const BEAT: &[u8] = b"b";
 
 /// Longest frame that is read; a longer one is no frame of ours.
@@ -133,7 +135,20 @@ pub enum BusEvent {
     Count {
         members: u64,
     },
+    /// For whoever was in the room at this place of its order.
+    Emitted {
+        epoch: String,
+        seq: u64,
+        rev: u64,
+        /// The event is of several rooms: this is the same one in each.
+        token: Option<String>,
+        event: String,
+        /// JSON.
+        payload: String,
+    },
     Revoked(Revocation),
+    /// Whoever holds one of these sends it away.
+    Dismissed(Vec<ConnectionId>),
     /// Everybody is out of the room, and the room is no more.
     Closed {
         epoch: String,
@@ -246,6 +261,27 @@ pub fn decode(payload: &[u8]) -> Option<BusEvent> {
             let subject = Subject::parse(fields.next()?, rest)?;
             Some(BusEvent::Revoked(Revocation { subject, at_ms }))
         }
+        "e" => {
+            let (epoch, seq, rev) = (
+                fields.next()?.to_owned(),
+                fields.next()?.parse().ok()?,
+                fields.next()?.parse().ok()?,
+            );
+            let token = Some(fields.next()?).filter(|token| *token != "-").map(str::to_owned);
+            let (event, payload) = rest.split_once('\n')?;
+            Some(BusEvent::Emitted {
+                epoch,
+                seq,
+                rev,
+                token,
+                event: event.to_owned(),
+                payload: payload.to_owned(),
+            })
+        }
+        "d" => {
+            let connections = rest.split('\n').map(|id| ConnectionId::parse(id).ok());
+            connections.collect::<Option<_>>().map(BusEvent::Dismissed)
+        }
         "x" => Some(BusEvent::Closed {
             epoch: fields.next()?.to_owned(),
             rev: fields.next()?.parse().ok()?,
@@ -301,7 +337,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_is_too_strange(head in "[mjlptcrx]( [a-z0-9-]{0,6}){0,6}", rest in "(\n[ -~]{0,12}){0,5}") {
+        fn no_text_is_too_strange(head in "[mjlptcrxed]( [a-z0-9-]{0,6}){0,6}", rest in "(\n[ -~]{0,12}){0,5}") {
             let _ = decode(format!("{head}{rest}").as_bytes());
         }
     }

@@ -3,7 +3,9 @@
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use super::keys::Partition;
+use serde::Deserialize;
+
+use super::keys::{Partition, Perch};
 use super::script::{self, Script, script};
 use super::{Hot, HotError, millis};
 use crate::types::NodeId;
@@ -12,17 +14,17 @@ script!(BEAT = "nodes/beat");
 script!(BURY = "nodes/bury");
 script!(CHECK = "nodes/check");
 script!(DRAIN = "nodes/drain");
+script!(SING = "nodes/sing");
 
-pub(super) const SCRIPTS: &[&LazyLock<Script>] = &[&BEAT, &BURY, &CHECK, &DRAIN];
+pub(super) const SCRIPTS: &[&LazyLock<Script>] = &[&BEAT, &BURY, &CHECK, &DRAIN, &SING];
 
-/// Extends the node's own lease, and says so on the node's own channel. True: it was not there, so this is a start, or the node was taken for dead.
+/// Extends the node's own lease. True: it was not there, so this is a start, or the node was taken for dead.
 pub async fn beat(hot: &Hot, node: &NodeId, about: &str, lease: Duration) -> Result<bool, HotError> {
     let mut reply = BEAT
         .call()
         .key(hot.keys().nodes())
         .key(hot.keys().node(node))
         .key(hot.keys().node_ends())
-        .key(hot.keys().node(node))
         .arg(node.as_str())
         .arg(about)
         .number(millis(lease))
@@ -184,6 +186,60 @@ pub async fn ends(hot: &Hot, nodes: &[NodeId]) -> Result<Vec<Option<i64>>, HotEr
     redis::from_redis_value(ends).map_err(|error| fail(error.into()))
 }
 
+/// A node, as it told of itself with its last beat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeEntry {
+    pub node: NodeId,
+    /// What is left of its own lease; `None`: it is dead, and to be buried.
+    pub lease: Option<Duration>,
+    /// Sockets that it holds.
+    pub connections: Option<u64>,
+    /// Of the program.
+    pub version: Option<String>,
+}
+
+/// What [`beat`] is told by a node.
+#[derive(Deserialize)]
+struct About {
+    connections: Option<u64>,
+    version: Option<String>,
+}
+
+/// Every node that lives, or that nobody has buried yet, by name.
+pub async fn roster(hot: &Hot) -> Result<Vec<NodeEntry>, HotError> {
+    let fail = |error| HotError::of("list the nodes", error);
+    let mut connection = hot.link().connection().await.map_err(fail)?;
+    let names = connection
+        .send(redis::cmd("SMEMBERS").arg(hot.keys().nodes()))
+        .await
+        .map_err(fail)?;
+    let names: Vec<String> = redis::from_redis_value(names).map_err(|error| fail(error.into()))?;
+    let mut nodes: Vec<NodeId> = names.iter().filter_map(|name| NodeId::parse(name).ok()).collect();
+    if nodes.is_empty() {
+        return Ok(Vec::new());
+    }
+    nodes.sort_unstable();
+    let mut about = redis::Pipeline::with_capacity(2 * nodes.len());
+    for node in &nodes {
+        about.cmd("PTTL").arg(hot.keys().node(node));
+        about.cmd("GET").arg(hot.keys().node(node));
+    }
+    let about = connection.send_pipeline(&about).await.map_err(fail)?;
+    let entry = |(node, told): (NodeId, &[redis::Value])| {
+        let [ttl, about] = told else { return None };
+        let about: Option<String> = redis::from_redis_value(about.clone()).unwrap_or_default();
+        let about: Option<About> = about.and_then(|about| serde_json::from_str(&about).ok());
+        let left_ms: i64 = redis::from_redis_value(ttl.clone()).unwrap_or(-2);
+        Some(NodeEntry {
+            node,
+            lease: u64::try_from(left_ms).ok().map(Duration::from_millis),
+            connections: about.as_ref().and_then(|about| about.connections),
+            version: about.and_then(|about| about.version),
+        })
+    };
+    Ok(nodes.into_iter().zip(about.chunks(2)).filter_map(entry).collect())
+}
+
 /// The node stops by itself: what its connections come to is no consequence of a death.
 pub async fn stop(hot: &Hot, node: &NodeId) -> Result<(), HotError> {
     let fail = |error| HotError::of("note the stop of a node", error);
@@ -195,15 +251,29 @@ pub async fn stop(hot: &Hot, node: &NodeId) -> Result<(), HotError> {
         .map_err(fail)
 }
 
+/// How long is kept what shows that a master takes writes.
+const CHECK_LIFE: Duration = Duration::from_secs(60);
+
+/// Has each of these masters write something and publish it to the node; what came of each, in their order.
+pub async fn sing(hot: &Hot, node: &NodeId, perches: &[Perch]) -> Result<Vec<Result<(), HotError>>, HotError> {
+    let call = |&perch: &Perch| {
+        SING.call()
+            .key(hot.keys().check(perch))
+            .key(hot.keys().canary(node, perch))
+            .number(millis(CHECK_LIFE))
+    };
+    let replies = script::run_all(hot, perches.iter().map(call).collect()).await?;
+    Ok(replies.into_iter().map(|reply| reply.map(drop)).collect())
+}
+
 impl Hot {
     /// Runs a script that writes; how long that took.
     pub async fn check(&self) -> Result<Duration, HotError> {
         let started = Instant::now();
-        let expire = Duration::from_secs(60);
         CHECK
             .call()
-            .key(self.keys().check())
-            .number(millis(expire))
+            .key(self.keys().check(Perch::Nodes))
+            .number(millis(CHECK_LIFE))
             .run(self)
             .await?;
         Ok(started.elapsed())

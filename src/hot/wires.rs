@@ -112,6 +112,12 @@ impl Wires {
         wire.connection.is_some().then_some(wire.id)
     }
 
+    /// The master that has the slot, whether it can be reached or not.
+    pub fn address(&self, slot: u16) -> Option<String> {
+        let layout = self.layout.as_ref()?;
+        layout.owner(slot).map(|owner| layout.masters[owner].to_string())
+    }
+
     /// Confirmations come as pushes, so the command itself awaits nothing. False: the wire is down, or has just broken,
     /// which will be told.
     pub async fn send(&mut self, id: WireId, verb: &str, channels: &[&str]) -> bool {

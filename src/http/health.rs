@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{DEPENDENCY_TIMEOUT, State};
 use crate::archive::PostgresHealth;
 use crate::domain::sink::Sink;
+use crate::hot::bus::Trouble;
 use crate::hot::presence;
 
 type Answer = (StatusCode, Json<Value>);
@@ -20,31 +21,32 @@ pub(super) async fn live() -> Answer {
     (StatusCode::OK, Json(json!({ "status": "alive" })))
 }
 
-/// Whether clients should be sent here: scripts run, the bus stands, not draining, not restoring.
+/// Whether clients should be sent here: scripts that write run, what every master publishes comes back over the node's own
+/// subscription, not draining, not restoring. Where not, `reason` says why in a word, and `detail` in words.
 pub(super) async fn ready(Extract(state): Extract<Arc<State>>) -> Answer {
-    match unready(&state).await {
-        None => (StatusCode::OK, Json(json!({ "status": "ready" }))),
-        Some(reason) => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            Json(json!({ "status": "unready", "reason": reason })),
-        ),
-    }
+    let Some((reason, detail)) = unready(&state).await else {
+        return (StatusCode::OK, Json(json!({ "status": "ready" })));
+    };
+    let answer = json!({ "status": "unready", "reason": reason, "detail": detail });
+    (StatusCode::SERVICE_UNAVAILABLE, Json(answer))
 }
 
-/// Why no clients should be sent here; `None` where they should.
-pub async fn unready(state: &State) -> Option<&'static str> {
+/// Why no clients should be sent here, in a word and in words; `None` where they should.
+pub async fn unready(state: &State) -> Option<(&'static str, String)> {
     if state.is_draining() {
-        Some("draining")
-    } else if redis_latency(state).await.is_none() || !state.hot.is_up() {
-        // One master has answered; a handshake is turned down until all of a Cluster's do.
-        Some("redis")
-    } else if !state.bus.is_up() {
-        Some("bus")
-    } else if !state.gate.is_open() {
-        Some("restoring")
-    } else {
-        None
+        return Some(("draining", "the node stops".to_owned()));
     }
+    // One master has answered; a handshake is turned down until all of a Cluster's do.
+    if redis_latency(state).await.is_none() || !state.hot.is_up() {
+        return Some(("redis", "Redis does not run a script that writes".to_owned()));
+    }
+    match state.bus.trouble() {
+        Some(trouble @ Trouble::Refused(_)) => return Some(("redis", trouble.to_string())),
+        Some(trouble) => return Some(("bus", trouble.to_string())),
+        None => {}
+    }
+    let is_closed = !state.gate.is_open();
+    is_closed.then(|| ("restoring", "what Redis had lost is being brought back".to_owned()))
 }
 
 /// How the node and what it depends on are. Only Redis makes it unhealthy.
@@ -65,6 +67,7 @@ pub(super) async fn health(Extract(state): Extract<Arc<State>>) -> Answer {
         "service": "realtime",
         "version": state.version,
         "node": state.node.as_str(),
+        "websocket": { "running": true, "connections": (state.sockets)() },
         "dependencies": {
             "redis": redis_entry(redis),
             "postgres": postgres_entry(postgres, state.sink.as_ref()),

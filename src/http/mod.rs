@@ -3,11 +3,14 @@
 //! Every route answers within two seconds, whatever Redis and Postgres do: probes must not hang.
 
 mod api;
+mod cors;
 mod health;
+mod listener;
 mod metrics;
 
 pub use self::api::ApiKeys;
 pub use self::health::unready;
+pub use self::listener::Listener;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -20,18 +23,23 @@ use axum::routing::get;
 use axum::{BoxError, Router};
 use futures_util::future::BoxFuture;
 use prometheus::Registry;
+use serde_json::Value;
 use tower::ServiceExt as _;
 
 use crate::archive::Archive;
 use crate::domain::drain::Drain;
 use crate::domain::restore::Gate;
-use crate::domain::sink::Sink;
+use crate::domain::sink::{Durability, Sink};
+use crate::engine::Origins;
 use crate::hot::Hot;
 use crate::hot::bus::Bus;
-use crate::types::NodeId;
+use crate::hot::outbox::Record;
+use crate::types::{NodeId, Presence, UserId};
 
-/// Longest time that a route waits for a dependency.
-const DEPENDENCY_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longest time that a route waits for a dependency: it answers within two seconds.
+const DEPENDENCY_TIMEOUT: Duration = Duration::from_millis(1_800);
+/// Longest time that a change waits for Postgres.
+const DURABLE_WITHIN: Duration = Duration::from_secs(1);
 
 /// What the routes show. Shared by all requests.
 pub struct State {
@@ -45,10 +53,16 @@ pub struct State {
     pub gate: Gate,
     /// What waits for Postgres; `None` without a database.
     pub sink: Option<Sink>,
+    /// Whether a change of a room's is answered once Postgres has it.
+    pub durable_policy: bool,
+    /// How the gateway says things.
+    pub words: Words,
     /// What `/metrics` prints.
     pub registry: Registry,
     /// Who may ask `/api`.
     pub api_keys: ApiKeys,
+    /// Sockets that this node holds now.
+    pub sockets: Box<dyn Fn() -> u64 + Send + Sync>,
     /// This node.
     pub node: NodeId,
     /// The program's version.
@@ -59,6 +73,17 @@ pub struct State {
     pub drain: Drain,
 }
 
+/// Writes one user's presence.
+pub type WritePresence = Box<dyn Fn(&UserId, &Presence) -> Value + Send + Sync>;
+
+/// How the gateway says to its sockets what is said here, too.
+pub struct Words {
+    /// Whether the gateway keeps the name of an event to itself.
+    pub is_reserved: fn(&str) -> bool,
+    /// One user's presence.
+    pub presence: WritePresence,
+}
+
 /// Which routes there are.
 #[derive(Debug, Clone)]
 pub struct Routes {
@@ -66,20 +91,34 @@ pub struct Routes {
     pub health: Option<String>,
     /// Path of the metrics; `None` = not served.
     pub metrics: Option<String>,
+    /// Pages that may read both.
+    pub origins: Origins,
 }
 
 impl State {
     fn is_draining(&self) -> bool {
         self.drain.has_begun()
     }
+
+    /// `Some(false)`: a change is in Redis, and not yet in Postgres, which was waited for.
+    async fn lacks_postgres(&self, record: Option<&Record>) -> Option<bool> {
+        let (Some(sink), Some(record)) = (self.sink.as_ref().filter(|_| self.durable_policy), record) else {
+            return None;
+        };
+        let deadline = Instant::now() + DURABLE_WITHIN;
+        let durability = sink.flush(record.partition, &record.id, deadline).await;
+        (durability != Durability::Durable).then_some(false)
+    }
 }
 
-/// The routes, as the engine's fallback wants them: whatever is not Socket.IO.
-pub fn fallback<B>(state: Arc<State>, routes: &Routes) -> impl Fn(Request<B>) -> BoxFuture<'static, Response> + use<B>
+/// The routes, as the engine's fallback wants them: whatever is not Socket.IO. `None`: they are elsewhere, and here is nothing.
+pub fn fallback<B>(
+    routes: Option<(Arc<State>, &Routes)>,
+) -> impl Fn(Request<B>) -> BoxFuture<'static, Response> + use<B>
 where
     B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
-    let router = router(state, routes);
+    let router = routes.map_or_else(Router::new, |(state, routes)| router(state, routes));
     move |request| {
         // A router is ready at once and never fails.
         let answer = router.clone().oneshot(request.map(Body::new));
@@ -92,12 +131,14 @@ fn router(state: Arc<State>, routes: &Routes) -> Router {
     let mut router = Router::new()
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready));
+    let mut shown = Router::new();
     if let Some(path) = &routes.health {
-        router = router.route(path, get(health::health));
+        shown = shown.route(path, get(health::health));
     }
     if let Some(path) = &routes.metrics {
-        router = router.route(path, get(metrics::metrics));
+        shown = shown.route(path, get(metrics::metrics));
     }
+    router = router.merge(cors::readable(shown, &routes.origins));
     if !state.api_keys.is_empty() {
         let api = api::router(&state);
         // Nesting leaves out the one path.

@@ -2,7 +2,7 @@
 //! here: what the others do when the lease runs out.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::Notify;
@@ -26,9 +26,8 @@ pub struct Beats {
 }
 
 impl Beats {
-    /// Beats until it is dropped. `connections` tells how many sockets the node holds now; `published` hears of each beat that
-    /// went through the node's own channel, and since when it may have.
-    pub async fn run(self, connections: impl Fn() -> u64, published: impl Fn(Instant)) {
+    /// Beats until it is dropped. `connections` tells how many sockets the node holds now.
+    pub async fn run(self, connections: impl Fn() -> u64) {
         let Self {
             hot,
             node,
@@ -64,12 +63,8 @@ impl Beats {
                 "phase": drain.phase().as_str(),
             });
             let about = about.to_string();
-            let sent_at = Instant::now();
             let beating = nodes::beat(hot, node, &about, self.lease);
             let (beaten, ()) = tokio::join!(beating, self.look_for_a_request());
-            if beaten.is_ok() {
-                published(sent_at);
-            }
             match beaten {
                 Ok(true) => {
                     tracing::info!("the node has a new lease");

@@ -2,6 +2,7 @@
 //! tokens' key set up to date, and goes away when it is told to. Not here: what an end means (`domain::endings`).
 
 pub mod beat;
+pub mod canary;
 pub mod drain;
 pub mod drift;
 mod fetch;

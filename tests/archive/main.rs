@@ -4,7 +4,9 @@
 mod commands;
 mod complaints;
 mod days;
+mod description;
 mod durable;
+mod durable_http;
 mod functions;
 mod ghosts;
 mod history;

@@ -254,6 +254,31 @@ async fn a_room_made_by_joining_runs_out_while_it_is_empty() {
 }
 
 #[tokio::test]
+async fn a_room_that_is_changed_is_shown_so_and_keeps_its_owner() {
+    let mut story = Story::new().await;
+    let mut made = created("den");
+    made.1["by"] = "ann".into();
+    made.1["owner"] = true.into();
+    let changed = |kind: &str, most: i64| {
+        let what = json!({"room": "den", "type": kind, "visibility": "secret", "max": most});
+        ("room_changed", what)
+    };
+    let room = "SELECT type, visibility, max_members, is_active, metadata ->> 'owner' AS owner FROM realtime_rooms";
+    let shown = |kind: &str, most: Value| json!({"type": kind, "visibility": "secret", "max_members": most, "is_active": true, "owner": "ann"});
+    // In one go with its making, in another one, and again.
+    story.told(true, &[made, changed("group", 7)]).await;
+    assert_eq!(story.rows(room).await, [shown("group", 7.into())]);
+    for _ in 0..2 {
+        story.told(false, &[join("den", "bob"), changed("dm", 0)]).await;
+        assert_eq!(story.rows(room).await, [shown("dm", Value::Null)]);
+    }
+    story
+        .told(false, &[changed("group", 1), ("room_closed", json!({"room": "den"}))])
+        .await;
+    assert_eq!(story.rows(room).await[0]["is_active"], false);
+}
+
+#[tokio::test]
 async fn a_room_that_was_never_told_of_is_taken_for_private_until_it_is() {
     let mut story = Story::new().await;
     story.told(false, &[join("den", "ann")]).await;

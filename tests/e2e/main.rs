@@ -4,6 +4,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod api_broadcast;
+mod api_rooms;
+mod api_users;
 mod away;
 mod bad_input;
 mod client_module;
@@ -14,6 +17,7 @@ mod defects;
 mod drain;
 mod drain_command;
 mod drain_deadline;
+mod health;
 mod key_sets;
 mod limits;
 mod lost_messages;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use nself_realtime::hot::Metrics;
 use nself_realtime::hot::bus::{Bus, Topic};
 use nself_realtime::hot::frame::{self, BusEvent};
+use nself_realtime::hot::keys::Perch;
 use nself_realtime::types::{RoomName, UserId};
 use prometheus::Registry;
 use tokio::sync::mpsc;
@@ -119,7 +120,8 @@ pub async fn publish(stage: &Stage, topic: &Topic, frame: &[u8]) {
         Topic::Room(room) => stage.keys().room_channel(room),
         Topic::User(user) => stage.keys().user_channel(user),
         Topic::Presence(partition) => stage.keys().presence_channel(*partition),
-        Topic::Node(node) => stage.keys().node(node),
+        Topic::Node(node) => stage.keys().canary(node, Perch::Nodes),
+        Topic::Canary(node, partition) => stage.keys().canary(node, Perch::Partition(*partition)),
         Topic::Everybody => stage.keys().everybody_channel(),
     };
     let listeners: u64 = stage.ask("SPUBLISH", (channel, frame)).await;
@@ -143,7 +145,9 @@ fn word(event: &BusEvent) -> String {
             format!("typing {}[{}]", thread.as_deref().unwrap_or_default(), names.join(","))
         }
         BusEvent::Closed { .. } => "closed".to_owned(),
+        BusEvent::Emitted { event, payload, .. } => format!("{event} {payload}"),
         BusEvent::Count { members } => format!("count {members}"),
+        BusEvent::Dismissed(connections) => format!("dismissed {connections:?}"),
         BusEvent::Revoked(revocation) => format!("revoked {:?}", revocation.subject),
         BusEvent::Interrupted => "interrupted".to_owned(),
         BusEvent::Restored { .. } => "restored".to_owned(),

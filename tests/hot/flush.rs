@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use nself_realtime::domain::{endings, limits, rooms as domain_rooms};
 use nself_realtime::hot::archive::{self, Question};
+use nself_realtime::hot::keys::Perch;
 use nself_realtime::hot::moderation::{self, Act, Actor, Term};
 use nself_realtime::hot::outbox::{self, Note};
 use nself_realtime::hot::presence::{self, Choice};
 use nself_realtime::hot::restore::{self, LostRoom, LostStatus};
 use nself_realtime::hot::revocations::Subject;
 use nself_realtime::hot::typing::{self, Mark};
-use nself_realtime::hot::{doctor, explain, healing, messages, nodes, revocations, rooms, script, sessions};
+use nself_realtime::hot::{
+    broadcasts, connections, doctor, explain, healing, messages, nodes, revocations, rooms, script, sessions, stats,
+};
 use nself_realtime::types::{Presence, Rate, Role, RoomName, Status};
 
 use crate::stage::{GRACE, Stage, held, lease, now_ms, partition, room, user};
@@ -102,6 +105,11 @@ pub async fn call_every_script(stage: &Stage, forgetful: bool) {
     let explained = explain::explain(hot, &alice.user).await.unwrap();
     assert_eq!((explained.connections.len(), explained.rooms.len()), (1, 1));
     forget().await;
+    let listed = connections::page(hot, &connections::Filter::default(), None, 10).await;
+    assert_eq!(listed.unwrap().connections.len(), 1);
+    forget().await;
+    assert_eq!(stats::figures(hot).await.unwrap().presence.busy, 1);
+    forget().await;
     assert!(presence::wake(hot, &alice.user).await.unwrap().is_none());
     forget().await;
     assert!(
@@ -123,6 +131,32 @@ pub async fn call_every_script(stage: &Stage, forgetful: bool) {
         messages::send(hot, &request).await.unwrap(),
         messages::Send::Sent(_)
     ));
+    forget().await;
+    let emission = broadcasts::Emission {
+        room: &lobby,
+        token: "t",
+        keep: GRACE,
+        is_of_many: false,
+        event: "x:y",
+        payload: "{}",
+    };
+    assert!(
+        broadcasts::emit(hot, &[emission]).await.unwrap()[0]
+            .as_ref()
+            .unwrap()
+            .is_new
+    );
+    forget().await;
+    assert_eq!(broadcasts::recall(hot, "t", Some(1), GRACE).await.unwrap(), Some(1));
+    forget().await;
+    connections::dismiss(hot, slice::from_ref(&alice.connection))
+        .await
+        .unwrap();
+    forget().await;
+    let changed = rooms::change(hot, &lobby, &rooms::Settings::default()).await;
+    assert!(changed.unwrap().is_some());
+    forget().await;
+    nodes::sing(hot, &alice.node, &[Perch::Nodes]).await.unwrap();
     forget().await;
     typing::start(hot, &mark, Duration::ZERO).await.unwrap();
     forget().await;

@@ -2,8 +2,13 @@
 
 use std::time::Duration;
 
-use nself_realtime::hot::nodes::{ask_to_drain, beat, bury, dead, ends, forget_drain, is_asked_to_drain, living, stop};
+use nself_realtime::hot::bus::Trouble;
+use nself_realtime::hot::keys::Perch;
+use nself_realtime::hot::nodes::{
+    ask_to_drain, beat, bury, dead, ends, forget_drain, is_asked_to_drain, living, sing, stop,
+};
 
+use crate::ear::Ear;
 use crate::stage::{GRACE, Stage, lease, node, now_ms, partition};
 use crate::support::redis_any::AnyRedis;
 
@@ -44,7 +49,7 @@ async fn a_check_writes_and_leaves_nothing_for_ever() {
     let stage = Stage::new().await;
     for _ in 0..2 {
         assert!(stage.hot.check().await.unwrap() < Duration::from_secs(2));
-        let ttl: i64 = stage.ask("PTTL", stage.keys().check()).await;
+        let ttl: i64 = stage.ask("PTTL", stage.keys().check(Perch::Nodes)).await;
         assert!((1..=60_000).contains(&ttl), "{ttl}");
     }
     assert!(stage.hot.is_up());
@@ -204,4 +209,33 @@ async fn the_living_are_listed_with_what_they_tell_of_themselves() {
     let known = nself_realtime::domain::drain::living(&stage.hot).await.unwrap();
     assert_eq!((known[0].connections, known[1].connections), (0, 2));
     assert!(known.iter().all(|living| !living.has_begun() && !living.is_drained()));
+}
+
+/// A canary at every master, and no two at one: each is told of what is published through it, and of nothing else.
+#[tokio::test]
+async fn what_is_sung_at_each_master_comes_back() {
+    let servers = AnyRedis::start().await;
+    let stage = Stage::of(&servers, |_| {}).await;
+    let ear = Ear::open(&stage, &[]).await;
+    crate::support::eventually("the bus is up", async || ear.bus.is_up()).await;
+    assert!(
+        matches!(ear.bus.trouble(), Some(Trouble::Unproven(_))),
+        "nothing has come back yet"
+    );
+    let perches = ear.bus.perches();
+    assert_eq!(perches.len(), stage.masters.len(), "{perches:?}");
+    for _ in 0..2 {
+        for (perch, sung) in perches
+            .iter()
+            .zip(sing(&stage.hot, &node("ear"), &perches).await.unwrap())
+        {
+            sung.unwrap();
+            let ttl: i64 = stage.ask("PTTL", stage.keys().check(*perch)).await;
+            assert!((1..=60_000).contains(&ttl), "{ttl}");
+        }
+    }
+    crate::support::eventually("every master is proven", async || ear.bus.trouble().is_none()).await;
+    // What another node sings is not for this one.
+    let mut other = sing(&stage.hot, &node("other"), &[Perch::Nodes]).await.unwrap();
+    assert!(other.pop().unwrap().is_ok());
 }

@@ -392,3 +392,72 @@ async fn the_list_has_every_room_once() {
     let members: u64 = listed.iter().map(|room| room.members).sum();
     assert_eq!(members, 1);
 }
+
+#[tokio::test]
+async fn a_room_is_changed_in_what_is_said_and_lasts() {
+    let stage = Stage::new().await;
+    let [alice] = &people(&stage, &["alice"]).await[..] else {
+        panic!("one")
+    };
+    let made = room("made");
+    let options = domain::JoinOptions {
+        autocreate: true,
+        known: None,
+        members: 0,
+        since: None,
+    };
+    domain::join(&stage.hot, alice, &made, options).await.unwrap().unwrap();
+    let settings = rooms::Settings {
+        visibility: Some(Visibility::Secret),
+        ..rooms::Settings::default()
+    };
+    for _ in 0..2 {
+        let (room, record) = rooms::change(&stage.hot, &made, &settings).await.unwrap().unwrap();
+        assert_eq!(
+            (room.kind, room.visibility, room.max_members, room.members, record),
+            (RoomType::Channel, Visibility::Secret, None, 1, None)
+        );
+    }
+    let bound = |most| rooms::Settings {
+        max_members: Some(most),
+        ..rooms::Settings::default()
+    };
+    for most in [Some(u32::MAX), None] {
+        let (room, _) = rooms::change(&stage.hot, &made, &bound(most)).await.unwrap().unwrap();
+        assert_eq!((room.visibility, room.max_members), (Visibility::Secret, most));
+    }
+    domain::leave(&stage.hot, alice, &made).await.unwrap().unwrap();
+    for key in [stage.keys().room(&made), stage.keys().room_policy(&made)] {
+        assert_eq!(
+            stage.ask::<i64>("PTTL", key).await,
+            -1,
+            "it lasts, and so does who owns it"
+        );
+    }
+    assert_eq!(
+        rooms::change(&stage.hot, &room("nowhere"), &settings).await.unwrap(),
+        None
+    );
+}
+
+#[tokio::test]
+async fn rooms_come_in_pages_by_name() {
+    let stage = Stage::new().await;
+    let mut names: Vec<RoomName> = ODD_NAMES.iter().map(|name| room(name)).collect();
+    for name in &names {
+        stage.room(name.as_str()).await;
+    }
+    names.sort();
+    for limit in [1, 2, names.len(), names.len() + 1] {
+        let (mut found, mut more) = (Vec::new(), true);
+        while more {
+            let after = found.last().map(|last: &domain::Room| last.name.clone());
+            let (page, follows) = rooms::list_page(&stage.hot, after.as_ref(), limit).await.unwrap();
+            assert!(page.len() == limit || !follows);
+            found.extend(page);
+            more = follows;
+        }
+        let found: Vec<RoomName> = found.into_iter().map(|room| room.name).collect();
+        assert_eq!(found, names);
+    }
+}

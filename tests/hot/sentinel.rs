@@ -4,6 +4,7 @@ use std::slice;
 use std::time::{Duration, Instant};
 
 use nself_realtime::hot::bus::Topic;
+use nself_realtime::hot::keys::Perch;
 
 use crate::bus;
 use crate::ear::{Ear, publish};
@@ -93,7 +94,7 @@ async fn a_master_that_is_demoted_is_left() {
         masters: vec![successor.connection().await],
         ..stage
     };
-    let checked: u64 = again.ask("EXISTS", again.keys().check()).await;
+    let checked: u64 = again.ask("EXISTS", again.keys().check(Perch::Nodes)).await;
     assert_eq!(checked, 1, "the successor was written to");
     let channel = again.keys().user_channel(&user("alice"));
     eventually("the bus listens to the successor", async || {

@@ -2,47 +2,58 @@
 
 use std::sync::Arc;
 
-use axum::Json;
-use axum::body::Bytes;
 use axum::extract::State as Extract;
 use axum::http::StatusCode;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
+use utoipa::ToSchema;
 
+use super::body::Maybe;
+use super::problem::Problems;
 use super::{DEPENDENCY_TIMEOUT, Problem, State};
 use crate::domain::drain::{self, NotAsked};
 use crate::types::NodeId;
 
-#[derive(Deserialize, Default)]
+/// Which node is to drain.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Wanted {
+pub(super) struct Wanted {
+    /// By its name; it may be left out where there is one alone.
+    #[schema(min_length = 1, max_length = 64)]
     node: Option<String>,
 }
 
-/// `{node?}`, or nothing: the only node, where there is one; else one has to be named. 202 says that it will: it begins with
-/// its next beat. A repeat is asking once.
+/// A node that was asked.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Asked {
+    node: String,
+    /// What it held at its last beat.
+    connections: u64,
+}
+
+/// Has a node send its sockets away
+///
+/// It begins with its next beat: it is not ready any more, takes nobody new after a while, and stays up until it is stopped. A
+/// repeat is asking once.
+#[utoipa::path(post, path = "/drain", operation_id = "drainNode", tag = "nodes", request_body = Option<Wanted>,
+    responses((status = 202, body = Asked), Problems))]
 pub(super) async fn drain(
     Extract(state): Extract<Arc<State>>,
-    body: Bytes,
-) -> Result<(StatusCode, Json<Value>), Problem> {
-    let wanted = match body.trim_ascii() {
-        b"" => Wanted::default(),
-        body => serde_json::from_slice(body).map_err(|error| {
-            Problem::InvalidParameter(format!("the body takes an object with `node`, or nothing: {error}"))
-        })?,
-    };
+    Maybe(wanted): Maybe<Wanted>,
+) -> Result<Response, Problem> {
     let node = wanted.node.as_deref().map(NodeId::parse).transpose();
-    let node = node.map_err(|cause| Problem::InvalidParameter(format!("node: {cause}")))?;
-    let asked = match timeout(DEPENDENCY_TIMEOUT, drain::ask(&state.hot, node.as_ref())).await {
-        Ok(Ok(asked)) => asked,
-        Ok(Err(NotAsked::Choice(choice))) => return Err(Problem::InvalidParameter(format!("node: {choice}"))),
-        Ok(Err(NotAsked::Hot(error))) => {
-            tracing::debug!(%error, "nobody was asked to drain");
-            return Err(Problem::Unavailable("Redis does not answer".into()));
-        }
-        Err(_) => return Err(Problem::Unavailable("Redis does not answer".into())),
+    let node = node.map_err(|cause| Problem::invalid("node", cause))?;
+    let asking = timeout(DEPENDENCY_TIMEOUT, drain::ask(&state.hot, node.as_ref()));
+    let away = || Problem::Unavailable("Redis does not answer".into());
+    let asked = match asking.await.map_err(|_| away())? {
+        Ok(asked) => asked,
+        Err(NotAsked::Choice(choice)) => return Err(Problem::invalid("node", choice)),
+        Err(NotAsked::Hot(error)) => return Err(error.into()),
     };
-    let answer = json!({ "node": asked.node.as_str(), "connections": asked.connections });
-    Ok((StatusCode::ACCEPTED, Json(answer)))
+    let answer = Asked {
+        node: asked.node.to_string(),
+        connections: asked.connections,
+    };
+    Ok((StatusCode::ACCEPTED, axum::Json(answer)).into_response())
 }
