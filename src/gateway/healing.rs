@@ -15,6 +15,7 @@ use super::shard::Shard;
 use crate::domain::rooms::{Healed, Heard};
 use crate::domain::{presence, rooms};
 use crate::hot::HotError;
+use crate::hot::frame::BusEvent;
 use crate::types::{RoomName, UserId};
 
 /// Tries to read what was missed, before the room goes on without it.
@@ -138,6 +139,10 @@ impl Shard {
                 let encoder = self.node.encoder();
                 let has_turned = self.rooms.borrow_mut().turn_epoch(room, &heard.epoch);
                 for event in events {
+                    if let BusEvent::Message(message) = &event {
+                        let kept = self.rooms.borrow_mut().take_kept_before(room, message.seq);
+                        kept.iter().for_each(|delivery| self.deliver_now(delivery));
+                    }
                     if let Some(delivery @ Delivery::Room { .. }) = encoder.room_delivery(room.clone(), event, None) {
                         self.deliver_now(&delivery);
                     }

@@ -308,6 +308,17 @@ impl Room {
         turn
     }
 
+    /// What was kept, and has its place before a message without a number of its own.
+    pub fn take_kept_before(&mut self, before: u64) -> Vec<Arc<Delivery>> {
+        let is_before = |delivery: &Arc<Delivery>| matches!(&**delivery, Delivery::Room { order: Order::Behind { seq, .. }, .. } if *seq < before);
+        let Some(kept) = &mut self.healing else {
+            return Vec::new();
+        };
+        let (taken, rest): (VecDeque<_>, VecDeque<_>) = std::mem::take(kept).into_iter().partition(is_before);
+        *kept = rest;
+        taken.into()
+    }
+
     fn place_of(&self, order: &Order) -> Turn {
         let (epoch, number, heard) = match (order, &self.heard) {
             (Order::Seq { epoch, seq }, Some(heard)) => (epoch, *seq, heard.seq),

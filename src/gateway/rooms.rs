@@ -317,6 +317,12 @@ impl Rooms {
         Some((room.heard.clone()?, room.former.clone()))
     }
 
+    /// What was kept, while the room is being healed, and stands before a message.
+    pub fn take_kept_before(&mut self, name: &RoomName, before: u64) -> Vec<Arc<Delivery>> {
+        let room = self.rooms.get_mut(name);
+        room.map(|room| room.take_kept_before(before)).unwrap_or_default()
+    }
+
     /// Healing is over: the room is this far, and this came meanwhile.
     pub fn end_healing(&mut self, name: &RoomName, heard: Option<Heard>) -> VecDeque<Arc<Delivery>> {
         self.lagging.remove(name);

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::api::{API_KEY, ask, ask_at};
 use crate::support::cluster::Cluster;
+use crate::support::heard::Heard;
 use crate::support::node::Node;
 use crate::support::raw::{Raw, room, unique};
 
@@ -124,6 +125,54 @@ async fn a_try_of_unknown_outcome_is_made_again_and_heard_once() {
         let heard: Vec<Value> = raw.all("x:y", |_| true);
         let rounds: Vec<Value> = (0..20).map(|round| json!({"round": round})).collect();
         assert_eq!(heard, rounds, "{}", raw.user);
+    }
+}
+
+/// It stands where it was told, between the messages before it and those behind it. A node whose bus is so slow that it reads
+/// a message from the history is told it late, and never early.
+#[tokio::test]
+async fn it_stands_in_the_order_of_the_room() {
+    const ROUNDS: usize = 50;
+    let cluster = Cluster::start(2, &[("REALTIME_API_KEYS", API_KEY)]).await;
+    let room = room();
+    let ada = Raw::member(&cluster.nodes[0], "ada", &room).await;
+    let bob = Raw::member(&cluster.nodes[1], "bob", &room).await;
+    let mut in_time = 0;
+    for round in 0..ROUNDS {
+        let healed = [healed(&cluster.nodes[0]).await, healed(&cluster.nodes[1]).await];
+        let from = [ada.log().len(), bob.log().len()];
+        let say = |content: &str| ada.done("message:send", json!({"roomName": room, "content": content}));
+        say("before").await;
+        let event = json!({"eventType": "x:y", "rooms": [room], "payload": {"round": round}});
+        ask(&cluster.nodes[round % 2], "POST", "/api/broadcast", event)
+            .await
+            .done();
+        say("after").await;
+        for (number, raw) in [&ada, &bob].into_iter().enumerate() {
+            raw.heard("x:y", |payload| payload["round"] == round).await;
+            raw.marker(&room, &[raw]).await;
+            let heard: Vec<String> = raw.log()[from[number]..].iter().filter_map(word).collect();
+            let place = |word: &str| heard.iter().position(|heard| heard == word).expect("it came");
+            assert!(place("before") < place("x:y"), "{heard:?}");
+            if healed[number] == self::healed(&cluster.nodes[number]).await {
+                assert!(place("x:y") < place("after"), "{heard:?}");
+                in_time += 1;
+            }
+        }
+    }
+    assert!(in_time > 0, "nothing but healing");
+}
+
+async fn healed(node: &Node) -> f64 {
+    let healed = node.metric("realtime_rooms_healed_total", "").await;
+    healed.expect("it is counted")
+}
+
+fn word(heard: &Heard) -> Option<String> {
+    match heard {
+        Heard::Event(name, args) if name == "message:new" => args[0]["content"].as_str().map(str::to_owned),
+        Heard::Event(name, _) => Some(name.clone()),
+        _ => None,
     }
 }
 
