@@ -41,6 +41,8 @@ pub(super) fn gateway_settings(config: &Config) -> gateway::Settings {
         max_content: config.max_content,
         room_autocreate: config.room_autocreate.clone(),
         presence_to_all: config.presence_audience == PresenceAudience::All,
+        profile: config.profile,
+        insecure_user_tokens: config.insecure_user_tokens,
         custom_status_shape: config.custom_status_shape,
         trusted_proxies: config.trusted_proxies.clone(),
         recovery: config.recovery,
