@@ -14,6 +14,7 @@ mod key_sets;
 mod limits;
 mod lost_messages;
 mod moderation;
+mod nchat;
 mod node_death;
 mod order;
 mod redis_outage;
