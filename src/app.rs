@@ -139,6 +139,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         archive: archive.clone(),
         gate,
         sink,
+        durable_policy: config.durable_policy,
+        words: settings::words(&config),
         registry: registry.clone(),
         api_keys: ApiKeys::new(config.api_keys.iter().map(Secret::expose)),
         node: config.node_id.clone(),

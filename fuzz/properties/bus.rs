@@ -70,6 +70,13 @@ fn kept(event: &BusEvent) -> usize {
             Subject::Token(token) => token.as_str().len(),
         },
         BusEvent::Closed { epoch, .. } => epoch.len(),
+        BusEvent::Emitted {
+            epoch,
+            token,
+            event,
+            payload,
+            ..
+        } => epoch.len() + text_len(token) + event.len() + payload.len(),
         BusEvent::Interrupted | BusEvent::Restored { .. } | BusEvent::Count { .. } => 0,
     }
 }
@@ -135,6 +142,17 @@ fn write(event: &BusEvent) -> String {
                 Subject::Token(token) => ("token", token.as_str()),
             };
             format!("r {} {kind}\n{id}", revocation.at_ms)
+        }
+        BusEvent::Emitted {
+            epoch,
+            seq,
+            rev,
+            token,
+            event,
+            payload,
+        } => {
+            let token = token.as_deref().unwrap_or("-");
+            format!("e {epoch} {seq} {rev} {token}\n{event}\n{payload}")
         }
         BusEvent::Closed { epoch, rev, at_ms } => format!("x {epoch} {rev} {at_ms}"),
     }

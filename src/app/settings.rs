@@ -8,7 +8,7 @@ use crate::config::{Config, Limits, PresenceAudience, Profile, RoomOwnership};
 use crate::domain::identity::TokenRules;
 use crate::domain::revocations::REVOCATIONS_MAX;
 use crate::hot::{self, HistoryTerms, Terms};
-use crate::{engine, gateway};
+use crate::{engine, gateway, http};
 
 /// How long a user who comes back has, beyond the grace, to rejoin rooms.
 const PROLONG: Duration = Duration::from_secs(5);
@@ -91,6 +91,14 @@ pub(super) fn engine_settings(config: &Config) -> engine::Settings {
         max_payload: config.max_payload,
         origins,
         ..engine::Settings::default()
+    }
+}
+
+pub(super) fn words(config: &Config) -> http::Words {
+    let shape = config.custom_status_shape;
+    http::Words {
+        is_reserved: gateway::protocol::outgoing::is_reserved,
+        presence: Box::new(move |user, presence| gateway::outgoing::presence(user, presence, shape)),
     }
 }
 

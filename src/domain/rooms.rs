@@ -11,7 +11,7 @@ use crate::hot::{self, Hot, HotError};
 use crate::types::{LeaveReason, RoomName, UserId};
 
 pub use crate::hot::healing::{Healed, Heard};
-pub use crate::hot::rooms::{Joined, Known, LIST_MAX, Left, Member, Missed, NewRoom, Room, Since};
+pub use crate::hot::rooms::{Joined, Known, LIST_MAX, Left, Member, Missed, NewRoom, Room, Settings, Since};
 
 /// What [`create`] found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +42,29 @@ pub async fn list(hot: &Hot) -> Result<Vec<Room>, HotError> {
 /// One room. `None`: there is none of that name.
 pub async fn find(hot: &Hot, room: &RoomName) -> Result<Option<Room>, HotError> {
     hot::rooms::read(hot, room).await
+}
+
+/// Rooms by name, behind `after`: at most `limit`, and whether there are more.
+pub async fn page(hot: &Hot, after: Option<&RoomName>, limit: usize) -> Result<(Vec<Room>, bool), HotError> {
+    hot::rooms::list_page(hot, after, limit).await
+}
+
+/// Changes a room, which lasts from then on: whoever is in it stays, and every further operation goes by the new rules. `None`:
+/// there is none.
+pub async fn change(
+    hot: &Hot,
+    room: &RoomName,
+    settings: &Settings,
+) -> Result<Option<(Room, Option<Record>)>, HotError> {
+    hot::rooms::change(hot, room, settings).await
+}
+
+/// Members by id, for the administration, behind `after`: at most `limit`. `None`: there is no such room.
+pub async fn look(hot: &Hot, room: &RoomName, after: Option<&UserId>, limit: u32) -> Result<Option<Page>, HotError> {
+    if find(hot, room).await?.is_none() {
+        return Ok(None);
+    }
+    hot::rooms::page_of(hot, room, after, limit).await.map(Some)
 }
 
 /// Members that the administration sees in one page.

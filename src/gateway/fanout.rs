@@ -33,6 +33,12 @@ pub enum Order {
         epoch: String,
         rev: u64,
     },
+    /// No number of its own: for whoever was in the room when it was this far.
+    Behind {
+        epoch: String,
+        seq: u64,
+        rev: u64,
+    },
     /// Hints without an order: typing, presence, counts.
     None,
 }
@@ -55,6 +61,8 @@ pub enum Delivery {
         except: Option<UserId>,
         /// Who is sent out of the room: hears it as the last thing.
         expelled: Option<UserId>,
+        /// The same comes through other rooms, too: each client hears it once.
+        token: Option<String>,
         parcel: Parcel,
         news: Option<News>,
     },
@@ -202,7 +210,7 @@ impl Encoder {
 
     /// An event of a room, for everybody of a shard who is in it.
     pub fn room_delivery(&self, room: RoomName, event: BusEvent, offset: Option<String>) -> Option<Delivery> {
-        let mut expelled = None;
+        let (mut expelled, mut once) = (None, None);
         let (order, except, parcel, news) = match event {
             BusEvent::Message(message) => {
                 let (epoch, seq) = (message.epoch.clone(), message.seq);
@@ -256,6 +264,18 @@ impl Encoder {
                 let key = replacing_key(("count", &room));
                 (Order::None, None, Parcel::new(frame, Some(key)), None)
             }
+            BusEvent::Emitted {
+                epoch,
+                seq,
+                rev,
+                token,
+                event,
+                payload,
+            } => {
+                once = token;
+                let parcel = Parcel::new(outgoing::emitted(&event, &payload), None);
+                (Order::Behind { epoch, seq, rev }, None, parcel, None)
+            }
             BusEvent::Closed { epoch, rev, at_ms } => {
                 return Some(Delivery::RoomClosed {
                     room,
@@ -282,6 +302,7 @@ impl Encoder {
             order,
             except,
             expelled,
+            token: once,
             parcel,
             news,
         })

@@ -205,6 +205,12 @@ pub fn messages(messages: &[Message]) -> String {
     list
 }
 
+/// An event that the gateway has no part in; `payload` is JSON.
+pub fn emitted(event: &str, payload: &str) -> Frame {
+    let name = format!("[{},", quoted(event));
+    Frame::event_parts(&[name.as_bytes(), payload.as_bytes(), b"]"])
+}
+
 /// `typing:event`: who types now, with the start of each, Unix ms.
 pub fn typing_event(room: &RoomName, thread: Option<&str>, room_type: Option<&str>, users: &[(UserId, i64)]) -> Frame {
     let users: Vec<Value> = users

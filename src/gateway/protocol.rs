@@ -75,6 +75,39 @@ pub mod outgoing {
     pub const PONG: &str = "pong";
     pub const ERROR: &str = "error";
     pub const SERVER_DRAINING: &str = "server:draining";
+
+    /// Everything that the gateway itself says.
+    pub const ALL: &[&str] = &[
+        CONNECTED,
+        AUTHENTICATED,
+        AUTH_ERROR,
+        USER_JOINED,
+        USER_LEFT,
+        ROOM_COUNT,
+        ROOM_RESET,
+        MESSAGE_NEW,
+        TYPING_EVENT,
+        PRESENCE_CHANGED,
+        PRESENCE_BULK,
+        PONG,
+        ERROR,
+        SERVER_DRAINING,
+    ];
+
+    /// What the stock clients say to themselves: as events they would tell of connections that there are not.
+    const SOCKET_IO: &[&str] = &[
+        "connect",
+        "connect_error",
+        "disconnect",
+        "disconnecting",
+        "newListener",
+        "removeListener",
+    ];
+
+    /// Whether nobody else may say an event of this name.
+    pub fn is_reserved(name: &str) -> bool {
+        ALL.contains(&name) || SOCKET_IO.contains(&name)
+    }
 }
 
 /// Why something was not done; stable words.

@@ -117,6 +117,7 @@ impl Position {
         match order {
             Order::Seq { seq, .. } => *seq > self.seq,
             Order::Rev { rev, .. } => *rev > self.rev,
+            Order::Behind { seq, rev, .. } => *seq >= self.seq && *rev >= self.rev,
             Order::None => true,
         }
     }
@@ -297,6 +298,13 @@ impl Room {
         let (epoch, number, heard) = match (order, &self.heard) {
             (Order::Seq { epoch, seq }, Some(heard)) => (epoch, *seq, heard.seq),
             (Order::Rev { epoch, rev }, Some(heard)) => (epoch, *rev, heard.rev),
+            // Its turn is behind the messages before it; changes of membership a large room does not hear.
+            (Order::Behind { epoch, seq, .. }, Some(heard)) => {
+                return match self.is_elsewhere(epoch) || *seq > heard.seq {
+                    true => Turn::Gap,
+                    false => Turn::Now,
+                };
+            }
             _ => return Turn::Now,
         };
         if self.is_elsewhere(epoch) || number > heard + 1 {
@@ -325,7 +333,7 @@ impl Room {
         match order {
             Order::Seq { seq, .. } => heard.seq = *seq,
             Order::Rev { rev, .. } => heard.rev = *rev,
-            Order::None => {}
+            Order::Behind { .. } | Order::None => {}
         }
     }
 

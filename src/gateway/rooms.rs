@@ -374,17 +374,18 @@ impl Rooms {
         let mut delivered = 0;
         let mut own = Vec::new();
         for member in room.members.values_mut() {
-            if !hears(&member.client) {
+            // Whoever is asked whether it hears is told.
+            let is_past = matches!(&member.state, State::Live(position) if !position.is_before(order));
+            if is_past || !hears(&member.client) {
                 continue;
             }
             match &mut member.state {
-                State::Live(position) if position.is_before(order) => {
+                State::Live(_) => {
                     if !parcel.send(&member.client, in_order) {
                         own.push(Rc::clone(&member.client));
                     }
                     delivered += 1;
                 }
-                State::Live(_) => {}
                 State::Joining(_) => member.keep(order, parcel, false),
             }
         }

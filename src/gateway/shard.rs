@@ -16,6 +16,7 @@ use tokio::time::interval;
 use super::activity::Untold;
 use super::client::Client;
 use super::fanout::{Delivery, Inbox, News, Order};
+use super::heard_once::HeardOnce;
 use super::limits::Book;
 use super::listeners::Listeners;
 use super::node::Node;
@@ -59,6 +60,7 @@ pub struct Shard {
     pub(super) clients: RefCell<Vec<AHashMap<u64, Rc<Client>>>>,
     pub(super) users: RefCell<AHashMap<UserId, Listeners>>,
     pub(super) told: RefCell<Told>,
+    heard_once: RefCell<HeardOnce>,
     pub(super) untold: RefCell<Untold>,
     pub(super) limits: Book,
     pub(super) marks: Marks,
@@ -81,6 +83,7 @@ impl Shard {
             clients: RefCell::new((0..PARTITIONS).map(|_| AHashMap::new()).collect()),
             users: RefCell::default(),
             told: RefCell::default(),
+            heard_once: RefCell::default(),
             untold: RefCell::default(),
             limits: Book::default(),
             marks: Marks::default(),
@@ -239,6 +242,7 @@ impl Shard {
                 order,
                 except,
                 expelled,
+                token,
                 parcel,
                 news,
             } => {
@@ -246,7 +250,10 @@ impl Shard {
                     .as_ref()
                     .map_or(0, |user| self.expel(room, order, user, parcel));
                 let hears = |client: &Client| except.as_ref() != Some(&client.user);
-                let delivered = self.rooms.borrow_mut().deliver(room, order, parcel, hears);
+                let delivered = match token {
+                    None => self.rooms.borrow_mut().deliver(room, order, parcel, hears),
+                    Some(token) => self.deliver_once(room, order, parcel, token),
+                };
                 let told = |news| self.tell_room(room, news, hears);
                 sent_out + delivered + news.as_ref().map_or(0, told)
             }
@@ -279,6 +286,13 @@ impl Shard {
             }
         };
         self.node.metrics.deliveries.inc_by(delivered as u64);
+    }
+
+    /// Delivers what comes through several rooms, in the first of them in which a client is.
+    fn deliver_once(&self, room: &RoomName, order: &Order, parcel: &Parcel, token: &str) -> usize {
+        let mut heard = self.heard_once.borrow_mut();
+        let hears = |client: &Client| heard.is_first(token, client.key);
+        self.rooms.borrow_mut().deliver(room, order, parcel, hears)
     }
 
     /// Tells a presence to those in a room who are to hear of it, and have not heard that version yet.

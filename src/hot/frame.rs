@@ -9,6 +9,7 @@
 //! | `p <version> <connection or ->` | user, rooms JSON, presence JSON |
 //! | `t` | thread, room type, the user who is not told, JSON list of [user, started_ms] |
 //! | `c <count>` | |
+//! | `e <epoch> <seq> <rev> <token or ->` | an event that the gateway has no part in: its name, its payload as JSON; the token says in several rooms that it is the same |
 //! | `r <at_ms> user` or `r <at_ms> token` | the id that was revoked |
 //! | `x <epoch> <rev> <at_ms>` | the room is closed |
 //! | `b` | a beat of this node, through its own channel: it is for the bus alone |
@@ -133,6 +134,17 @@ pub enum BusEvent {
     Count {
         members: u64,
     },
+    /// For whoever was in the room at this place of its order.
+    Emitted {
+        epoch: String,
+        seq: u64,
+        rev: u64,
+        /// The event is of several rooms: this is the same one in each.
+        token: Option<String>,
+        event: String,
+        /// JSON.
+        payload: String,
+    },
     Revoked(Revocation),
     /// Everybody is out of the room, and the room is no more.
     Closed {
@@ -246,6 +258,23 @@ pub fn decode(payload: &[u8]) -> Option<BusEvent> {
             let subject = Subject::parse(fields.next()?, rest)?;
             Some(BusEvent::Revoked(Revocation { subject, at_ms }))
         }
+        "e" => {
+            let (epoch, seq, rev) = (
+                fields.next()?.to_owned(),
+                fields.next()?.parse().ok()?,
+                fields.next()?.parse().ok()?,
+            );
+            let token = Some(fields.next()?).filter(|token| *token != "-").map(str::to_owned);
+            let (event, payload) = rest.split_once('\n')?;
+            Some(BusEvent::Emitted {
+                epoch,
+                seq,
+                rev,
+                token,
+                event: event.to_owned(),
+                payload: payload.to_owned(),
+            })
+        }
         "x" => Some(BusEvent::Closed {
             epoch: fields.next()?.to_owned(),
             rev: fields.next()?.parse().ok()?,
@@ -301,7 +330,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_is_too_strange(head in "[mjlptcrx]( [a-z0-9-]{0,6}){0,6}", rest in "(\n[ -~]{0,12}){0,5}") {
+        fn no_text_is_too_strange(head in "[mjlptcrxe]( [a-z0-9-]{0,6}){0,6}", rest in "(\n[ -~]{0,12}){0,5}") {
             let _ = decode(format!("{head}{rest}").as_bytes());
         }
     }

@@ -2,8 +2,10 @@
 //! the bus brings what the scripts publish. Not here: the rules around the operations (`domain`), the wire (`gateway`).
 
 pub mod archive;
+pub mod broadcasts;
 pub mod bus;
 mod canary;
+pub mod connections;
 pub mod doctor;
 pub mod explain;
 pub mod frame;
@@ -24,6 +26,7 @@ pub mod rooms;
 pub mod script;
 pub mod sessions;
 mod slots;
+pub mod stats;
 pub mod sweep;
 mod topology;
 pub mod typing;

@@ -1,5 +1,6 @@
 //! Rooms and who is in them: one typed function per file of lua/rooms. Not here: what a refusal is called on the wire.
 
+mod change;
 mod listing;
 
 use std::sync::{Arc, LazyLock};
@@ -13,7 +14,8 @@ use super::script::{self, Call, Script, script};
 use super::{COUNT_EVERY, Hot, HotError, millis, presence};
 use crate::types::{LeaveReason, Presence, Role, RoomName, RoomType, Status, UserId, Visibility};
 
-pub use listing::{LIST_MAX, list, read};
+pub use change::{Settings, change};
+pub use listing::{LIST_MAX, list, list_page, read};
 
 script!(CREATE = "rooms/create");
 script!(JOIN = "rooms/join");
@@ -24,7 +26,17 @@ script!(COUNT = "rooms/count");
 script!(READ = "rooms/read");
 script!(STRANGERS = "rooms/strangers");
 
-pub(super) const SCRIPTS: &[&LazyLock<Script>] = &[&CREATE, &JOIN, &LEAVE, &TELL, &MEMBERS, &COUNT, &READ, &STRANGERS];
+pub(super) const SCRIPTS: &[&LazyLock<Script>] = &[
+    &CREATE,
+    &JOIN,
+    &LEAVE,
+    &TELL,
+    &MEMBERS,
+    &COUNT,
+    &READ,
+    &STRANGERS,
+    &change::CHANGE,
+];
 
 /// How long a late join of an ended connection is refused.
 const TOMBSTONE_MS: u64 = 120_000;

@@ -21,17 +21,21 @@ use axum::routing::get;
 use axum::{BoxError, Router};
 use futures_util::future::BoxFuture;
 use prometheus::Registry;
+use serde_json::Value;
 use tower::ServiceExt as _;
 
 use crate::archive::Archive;
 use crate::domain::restore::Gate;
-use crate::domain::sink::Sink;
+use crate::domain::sink::{Durability, Sink};
 use crate::hot::Hot;
 use crate::hot::bus::Bus;
-use crate::types::NodeId;
+use crate::hot::outbox::Record;
+use crate::types::{NodeId, Presence, UserId};
 
-/// Longest time that a route waits for a dependency.
-const DEPENDENCY_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longest time that a route waits for a dependency: it answers within two seconds.
+const DEPENDENCY_TIMEOUT: Duration = Duration::from_millis(1_800);
+/// Longest time that a change waits for Postgres.
+const DURABLE_WITHIN: Duration = Duration::from_secs(1);
 
 /// What the routes show. Shared by all requests.
 pub struct State {
@@ -45,6 +49,10 @@ pub struct State {
     pub gate: Gate,
     /// What waits for Postgres; `None` without a database.
     pub sink: Option<Sink>,
+    /// Whether a change of a room's is answered once Postgres has it.
+    pub durable_policy: bool,
+    /// How the gateway says things.
+    pub words: Words,
     /// What `/metrics` prints.
     pub registry: Registry,
     /// Who may ask `/api`.
@@ -59,6 +67,14 @@ pub struct State {
     pub draining: Arc<AtomicBool>,
 }
 
+/// How the gateway says to its sockets what is said here, too.
+pub struct Words {
+    /// Whether the gateway keeps the name of an event to itself.
+    pub is_reserved: fn(&str) -> bool,
+    /// One user's presence.
+    pub presence: Box<dyn Fn(&UserId, &Presence) -> Value + Send + Sync>,
+}
+
 /// Which routes there are.
 #[derive(Debug, Clone)]
 pub struct Routes {
@@ -71,6 +87,16 @@ pub struct Routes {
 impl State {
     fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+
+    /// `Some(false)`: a change is in Redis, and not yet in Postgres, which was waited for.
+    async fn lacks_postgres(&self, record: Option<&Record>) -> Option<bool> {
+        let (Some(sink), Some(record)) = (self.sink.as_ref().filter(|_| self.durable_policy), record) else {
+            return None;
+        };
+        let deadline = Instant::now() + DURABLE_WITHIN;
+        let durability = sink.flush(record.partition, &record.id, deadline).await;
+        (durability != Durability::Durable).then_some(false)
     }
 }
 

@@ -140,6 +140,7 @@ fn word(event: &BusEvent) -> String {
             format!("typing {}[{}]", thread.as_deref().unwrap_or_default(), names.join(","))
         }
         BusEvent::Closed { .. } => "closed".to_owned(),
+        BusEvent::Emitted { event, payload, .. } => format!("{event} {payload}"),
         BusEvent::Count { members } => format!("count {members}"),
         BusEvent::Revoked(revocation) => format!("revoked {:?}", revocation.subject),
         BusEvent::Interrupted => "interrupted".to_owned(),

@@ -73,6 +73,8 @@ pub(super) enum Kind {
     Presence,
     RoomCreated,
     RoomKept,
+    /// Its type, visibility or bound.
+    RoomChanged,
     RoomClosed,
     Join,
     Leave,
@@ -97,6 +99,7 @@ impl Kind {
             "presence" => Self::Presence,
             "room_created" => Self::RoomCreated,
             "room_kept" => Self::RoomKept,
+            "room_changed" => Self::RoomChanged,
             "room_closed" => Self::RoomClosed,
             "join" => Self::Join,
             "leave" => Self::Leave,

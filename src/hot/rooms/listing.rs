@@ -29,9 +29,40 @@ fn listed(mut reply: Reply) -> Result<Option<Room>, HotError> {
 
 /// Most rooms that one listing returns.
 pub const LIST_MAX: usize = 10_000;
+/// Most names that are looked through for one page.
+const NAMES_MAX: usize = 1_000_000;
 
-/// Every room, by name; reads keys in a scan over its own connection, so that no client waits. At most [`LIST_MAX`].
+/// Every room, by name. At most [`LIST_MAX`].
 pub async fn list(hot: &Hot) -> Result<Vec<Room>, HotError> {
+    let names = names(hot, LIST_MAX, |_| true).await?;
+    let mut found = read_all(hot, &Vec::from_iter(names)).await?;
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}
+
+/// Rooms by name, behind `after`: at most `limit`, and whether there are more.
+pub async fn list_page(hot: &Hot, after: Option<&RoomName>, limit: usize) -> Result<(Vec<Room>, bool), HotError> {
+    let is_behind = |name: &RoomName| after.is_none_or(|after| name > after);
+    let mut names = Vec::from_iter(names(hot, NAMES_MAX, is_behind).await?);
+    names.sort_unstable();
+    let more = names.len() > limit;
+    names.truncate(limit);
+    // What has ended since it was found is left out: the page is shorter, and goes on behind it.
+    Ok((read_all(hot, &names).await?, more))
+}
+
+/// Those in the order of their names that there are still.
+async fn read_all(hot: &Hot, names: &[RoomName]) -> Result<Vec<Room>, HotError> {
+    let call = |room| READ.call().key(hot.keys().room(room)).key(hot.keys().room_users(room));
+    let mut found = Vec::with_capacity(names.len());
+    for reply in script::run_all(hot, names.iter().map(call).collect()).await? {
+        found.extend(listed(reply?)?);
+    }
+    Ok(found)
+}
+
+/// Names of rooms, at most so many; reads keys in a scan over its own connection, so that no client waits.
+async fn names(hot: &Hot, most: usize, is_wanted: impl Fn(&RoomName) -> bool) -> Result<HashSet<RoomName>, HotError> {
     let fail = |error| HotError::of("list rooms", error);
     let mut rooms: HashSet<RoomName> = HashSet::new();
     for pool in hot.pools().await? {
@@ -43,17 +74,11 @@ pub async fn list(hot: &Hot) -> Result<Vec<Room>, HotError> {
             .await
             .map_err(fail)?;
         while let Some(key) = found.next().await {
-            rooms.extend(hot.keys().room_of(&key.map_err(fail)?));
-            if rooms.len() >= LIST_MAX {
+            rooms.extend(hot.keys().room_of(&key.map_err(fail)?).filter(&is_wanted));
+            if rooms.len() >= most {
                 break;
             }
         }
     }
-    let call = |room| READ.call().key(hot.keys().room(room)).key(hot.keys().room_users(room));
-    let mut found = Vec::with_capacity(rooms.len());
-    for reply in script::run_all(hot, rooms.iter().map(call).collect()).await? {
-        found.extend(listed(reply?)?);
-    }
-    found.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(found)
+    Ok(rooms)
 }

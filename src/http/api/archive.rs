@@ -4,22 +4,76 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State as Extract};
+use axum::extract::{RawQuery, State as Extract};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
+use super::body::Named;
+use super::problem::Problems;
 use super::{DEPENDENCY_TIMEOUT, Parameters, Problem, State};
-use crate::archive::query::{BadMoment, EventFilter, PAGE_MAX, Place, parse_moment};
+use crate::archive::query::{BadMoment, EventFilter, Place, parse_moment};
 use crate::hot::keys::Partition;
 use crate::types::{RoomName, UserId};
 
 type Answer = Result<Json<Value>, Problem>;
 
-/// Rows of a page where nobody says how many.
-const LIMIT: u16 = 100;
+/// A page of what the archive knows.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what is written of the archive's own rows")]
+struct EventPage {
+    #[schema(value_type = Vec<Object>)]
+    events: Vec<Value>,
+    /// Where the next page goes on; `null` at the end.
+    #[schema(required)]
+    cursor: Option<String>,
+}
 
-/// `GET /api/events?type=&user=&room=&since=&until=&limit=&cursor=`: newest first; `type` is a comma list.
+/// Who was in a room.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "describes what is written of the archive's own rows")]
+struct WhoPage {
+    room_name: String,
+    at: String,
+    /// Whether nothing speaks against the answer.
+    complete: bool,
+    #[schema(value_type = Vec<Object>)]
+    caveats: Vec<Value>,
+    #[schema(value_type = Vec<Object>)]
+    users: Vec<Value>,
+    /// Where the next page goes on; `null` at the end.
+    #[schema(required)]
+    cursor: Option<String>,
+}
+
+/// When a user was connected.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "describes what is written of the archive's own rows")]
+struct SessionPage {
+    user_id: String,
+    #[schema(value_type = Vec<Object>)]
+    sessions: Vec<Value>,
+    /// Where the next page goes on; `null` at the end.
+    #[schema(required)]
+    cursor: Option<String>,
+}
+
+/// Says what happened, newest first
+///
+/// Moments are ISO-8601 dates, or how long ago: 90s, 15m, 2h, 7d.
+#[utoipa::path(get, path = "/events", tag = "archive",
+    params(
+        ("type" = Option<String>, Query, description = "at most 64, separated by commas"),
+        ("user" = Option<super::schema::User>, Query),
+        ("room" = Option<super::schema::Room>, Query),
+        ("since" = Option<String>, Query, example = "15m"),
+        ("until" = Option<String>, Query, example = "2026-01-30T12:00:00Z"),
+        ("limit" = Option<u16>, Query, minimum = 1, maximum = 1000, description = "100 where nobody says"),
+        ("cursor" = Option<String>, Query, description = "of the page before"),
+    ),
+    responses((status = 200, body = EventPage), Problems))]
 pub(super) async fn events(Extract(state): Extract<Arc<State>>, RawQuery(query): RawQuery) -> Answer {
     let mut parameters = Parameters::of(query.as_deref())?;
     let filter = EventFilter {
@@ -29,7 +83,7 @@ pub(super) async fn events(Extract(state): Extract<Arc<State>>, RawQuery(query):
         since: parameters.take("since", moment)?,
         until: parameters.take("until", moment)?,
     };
-    let limit = parameters.take("limit", limit)?.unwrap_or(LIMIT);
+    let limit = parameters.limit()?;
     let place = parameters.take("cursor", place)?;
     parameters.finish()?;
     let events = state
@@ -41,12 +95,20 @@ pub(super) async fn events(Extract(state): Extract<Arc<State>>, RawQuery(query):
     Ok(Json(json!({ "events": events, "cursor": cursor })))
 }
 
-/// `GET /api/who?room=&at=&limit=&cursor=`: by user id.
+/// Says who was in a room, by user id
+#[utoipa::path(get, path = "/who", tag = "archive",
+    params(
+        ("room" = super::schema::Room, Query),
+        ("at" = String, Query, description = "an ISO-8601 date, or how long ago", example = "15m"),
+        ("limit" = Option<u16>, Query, minimum = 1, maximum = 1000, description = "100 where nobody says"),
+        ("cursor" = Option<super::schema::User>, Query, description = "of the page before"),
+    ),
+    responses((status = 200, body = WhoPage), Problems))]
 pub(super) async fn who(Extract(state): Extract<Arc<State>>, RawQuery(query): RawQuery) -> Answer {
     let mut parameters = Parameters::of(query.as_deref())?;
     let room = parameters.need("room", RoomName::parse)?;
     let at = parameters.need("at", moment)?;
-    let limit = parameters.take("limit", limit)?.unwrap_or(LIMIT);
+    let limit = parameters.limit()?;
     let after = parameters.take("cursor", UserId::parse)?;
     parameters.finish()?;
     let partition = Partition::of_room(&room).index();
@@ -67,17 +129,21 @@ pub(super) async fn who(Extract(state): Extract<Arc<State>>, RawQuery(query): Ra
     })))
 }
 
-/// `GET /api/users/{id}/sessions?limit=&cursor=`: the latest first.
+/// Says when a user was connected, the latest first
+#[utoipa::path(get, path = "/users/{id}/sessions", tag = "archive",
+    params(
+        ("id" = super::schema::User, Path),
+        ("limit" = Option<u16>, Query, minimum = 1, maximum = 1000, description = "100 where nobody says"),
+        ("cursor" = Option<String>, Query, description = "of the page before"),
+    ),
+    responses((status = 200, body = SessionPage), Problems))]
 pub(super) async fn sessions(
     Extract(state): Extract<Arc<State>>,
-    user: Result<Path<String>, PathRejection>,
+    Named(user): Named<UserId>,
     RawQuery(query): RawQuery,
 ) -> Answer {
-    // Only a path that is no UTF-8 is rejected.
-    let user = user.map_err(|_| Problem::NotFound)?;
-    let user = UserId::parse(&user).map_err(|cause| Problem::InvalidParameter(format!("user: {cause}")))?;
     let mut parameters = Parameters::of(query.as_deref())?;
-    let limit = parameters.take("limit", limit)?.unwrap_or(LIMIT);
+    let limit = parameters.limit()?;
     let place = parameters.take("cursor", place)?;
     parameters.finish()?;
     let sessions = state
@@ -105,11 +171,6 @@ fn kinds(text: &str) -> Result<Vec<String>, &'static str> {
 
 fn moment(text: &str) -> Result<Timestamp, BadMoment> {
     parse_moment(text, Timestamp::now())
-}
-
-fn limit(text: &str) -> Result<u16, String> {
-    let number = text.parse().ok().filter(|limit| (1..=PAGE_MAX).contains(limit));
-    number.ok_or_else(|| format!("takes a number from 1 to {PAGE_MAX}"))
 }
 
 fn place(text: &str) -> Result<Place, &'static str> {

@@ -2,18 +2,32 @@
 //! error is a problem document. Not here: what clients ask, which goes over their sockets.
 
 mod archive;
+mod body;
+mod broadcast;
 mod keys;
+mod members;
+mod openapi;
 mod parameters;
+mod policy;
+mod presence;
 mod problem;
+mod rooms;
+mod schema;
+mod users;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State as Extract};
+use axum::body::{Body, to_bytes};
+use axum::extract::{Extension, Request, State as Extract};
 use axum::http::HeaderName;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use tokio::time::timeout;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 pub use self::keys::ApiKeys;
 use self::parameters::Parameters;
@@ -22,14 +36,39 @@ use super::{DEPENDENCY_TIMEOUT, State};
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-/// Everything below `/api`. Whatever joins it stands behind the key.
+/// Largest body of a request, in bytes.
+const BODY_MAX: usize = 1 << 20;
+/// How long a body may take to come.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Everything below `/api`. Whatever joins it stands behind the key, and in the description.
 pub(super) fn router(state: &Arc<State>) -> Router<Arc<State>> {
-    Router::new()
-        .route("/events", get(archive::events))
-        .route("/who", get(archive::who))
-        .route("/users/{id}/sessions", get(archive::sessions))
-        .fallback(|| async { Problem::NotFound })
-        .method_not_allowed_fallback(|| async { Problem::MethodNotAllowed })
+    let (routes, description) = OpenApiRouter::with_openapi(openapi::begin())
+        .routes(routes!(broadcast::one))
+        .routes(routes!(broadcast::batch))
+        .routes(routes!(rooms::list, rooms::create))
+        .routes(routes!(rooms::show, rooms::change, rooms::close))
+        .routes(routes!(members::list))
+        .routes(routes!(members::invite, members::kick))
+        .routes(routes!(members::give_role))
+        .routes(routes!(policy::roles))
+        .routes(routes!(policy::bans))
+        .routes(routes!(policy::ban, policy::unban))
+        .routes(routes!(policy::mutes))
+        .routes(routes!(policy::mute, policy::unmute))
+        .routes(routes!(presence::ask, presence::look))
+        .routes(routes!(users::revoke))
+        .routes(routes!(users::revoke_token))
+        .routes(routes!(archive::events))
+        .routes(routes!(archive::who))
+        .routes(routes!(archive::sessions))
+        .split_for_parts();
+    routes
+        .route("/openapi.json", get(openapi::show))
+        .layer(Extension(openapi::Written::of(&description)))
+        .fallback(|| async { Problem::NoRoute })
+        .method_not_allowed_fallback(|| async { Problem::WrongMethod })
+        .layer(middleware::from_fn(bound))
         .layer(middleware::from_fn_with_state(Arc::clone(state), admit))
 }
 
@@ -39,6 +78,22 @@ async fn admit(Extract(state): Extract<Arc<State>>, request: Request, next: Next
     if shown.is_some_and(|key| state.api_keys.contains(key)) {
         next.run(request).await
     } else {
-        Problem::Unauthorized.into_response()
+        Problem::Unauthenticated.into_response()
+    }
+}
+
+/// Reads the body within its bounds, and answers in time from then on. What was asked may still be done after that: it may
+/// be asked again.
+async fn bound(request: Request, next: Next) -> Response {
+    let (head, body) = request.into_parts();
+    let bytes = match timeout(BODY_TIMEOUT, to_bytes(body, BODY_MAX)).await {
+        Ok(Ok(bytes)) => bytes,
+        Ok(Err(_)) => return Problem::too_large("body", format!("must be at most {BODY_MAX} bytes")).into_response(),
+        Err(_) => return Problem::invalid("body", "did not come in time").into_response(),
+    };
+    let request = Request::from_parts(head, Body::from(bytes));
+    match timeout(DEPENDENCY_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::Unavailable("it took too long, and may be done all the same".into()).into_response(),
     }
 }

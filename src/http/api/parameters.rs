@@ -7,6 +7,10 @@ use std::fmt::Display;
 use url::form_urlencoded;
 
 use super::Problem;
+use crate::archive::query::PAGE_MAX;
+
+/// How many a page has where nobody says.
+pub(super) const LIMIT: u16 = 100;
 
 /// What stands behind the `?`, by name. Each is given once at most.
 #[derive(Debug, Default)]
@@ -43,6 +47,15 @@ impl Parameters {
         self.take(name, parse)?.ok_or_else(|| wrong(name, &"is missing"))
     }
 
+    /// How many a page has: `limit`, or [`LIMIT`].
+    pub fn limit(&mut self) -> Result<u16, Problem> {
+        let limit = |text: &str| {
+            let number = text.parse().ok().filter(|limit| (1..=PAGE_MAX).contains(limit));
+            number.ok_or_else(|| format!("takes a number from 1 to {PAGE_MAX}"))
+        };
+        Ok(self.take("limit", limit)?.unwrap_or(LIMIT))
+    }
+
     /// Nothing may be left.
     pub fn finish(self) -> Result<(), Problem> {
         match self.0.into_keys().next() {
@@ -57,7 +70,7 @@ const SHOWN: usize = 40;
 
 fn wrong(name: &str, cause: &dyn Display) -> Problem {
     let name: String = name.chars().take(SHOWN).collect();
-    Problem::InvalidParameter(format!("{name}: {cause}"))
+    Problem::invalid(name, cause)
 }
 
 #[cfg(test)]
@@ -72,11 +85,11 @@ mod tests {
         assert_eq!(parameters.take("user", number), Ok(None));
         assert_eq!(
             parameters.need("room", number),
-            Err(Problem::InvalidParameter("room: is missing".into()))
+            Err(Problem::invalid("room", "is missing"))
         );
         assert_eq!(
             parameters.finish(),
-            Err(Problem::InvalidParameter("x: is no parameter of this route".into()))
+            Err(Problem::invalid("x", "is no parameter of this route"))
         );
         let mut text = Parameters::of(Some("x=a%20b+c")).unwrap();
         assert_eq!(
@@ -86,7 +99,7 @@ mod tests {
         assert_eq!(text.finish(), Ok(()));
         assert_eq!(
             Parameters::of(Some("a=1&a=2")).unwrap_err(),
-            Problem::InvalidParameter("a: is given twice".into())
+            Problem::invalid("a", "is given twice")
         );
         assert!(Parameters::of(None).unwrap().finish().is_ok());
     }

@@ -69,6 +69,7 @@ impl Changes {
                 self.members.govern(record, record.text("by"));
             }
             Kind::RoomKept => self.rooms.keep(record),
+            Kind::RoomChanged => self.rooms.change(record),
             Kind::RoomClosed => {
                 self.rooms.close(record);
                 self.members.empty(record, true);

@@ -14,25 +14,26 @@ use crate::types::{RoomType, Visibility};
 pub(in crate::archive::sink) const ROOMS: &str = "
 MERGE INTO realtime_rooms AS r
 USING (
-    SELECT n.name, n.is_made AND NOT k.is_kept AS is_made, n.id, n.type, n.visibility, n.max_members, n.owner,
+    SELECT n.name, n.is_made AND NOT k.is_kept AS is_made, n.is_changed, n.id, n.type, n.visibility, n.max_members, n.owner,
         CASE WHEN NOT k.is_kept THEN n.created_at END AS created_at, CASE WHEN NOT k.is_kept THEN n.auto END AS auto, n.active,
         n.sets_expiry AND NOT k.is_kept AS sets_expiry, n.expires_at
     FROM unnest($1::TEXT[], $2::BOOL[], $3::UUID[], $4::TEXT[], $5::TEXT[], $6::INT4[], $7::TEXT[], $8::TIMESTAMPTZ[],
-            $9::BOOL[], $10::BOOL[], $11::BOOL[], $12::TIMESTAMPTZ[])
-        AS n (name, is_made, id, type, visibility, max_members, owner, created_at, auto, active, sets_expiry, expires_at)
+            $9::BOOL[], $10::BOOL[], $11::BOOL[], $12::TIMESTAMPTZ[], $13::BOOL[])
+        AS n (name, is_made, id, type, visibility, max_members, owner, created_at, auto, active, sets_expiry, expires_at,
+            is_changed)
     LEFT JOIN realtime_rooms AS o ON o.name = n.name
     CROSS JOIN LATERAL (SELECT coalesce(n.auto AND o.is_active AND NOT o.auto_created
         AND NOT coalesce(o.metadata ? 'assumed', FALSE), FALSE)) AS k (is_kept)
 ) AS u
 ON r.name = u.name
-WHEN MATCHED AND (u.is_made
+WHEN MATCHED AND (u.is_made OR u.is_changed
         OR u.active <> r.is_active
         OR u.auto <> r.auto_created
         OR u.sets_expiry AND u.expires_at IS DISTINCT FROM r.expires_at) THEN
     UPDATE SET
-        type = CASE WHEN u.is_made THEN u.type ELSE r.type END,
-        visibility = CASE WHEN u.is_made THEN u.visibility ELSE r.visibility END,
-        max_members = CASE WHEN u.is_made THEN u.max_members ELSE r.max_members END,
+        type = CASE WHEN u.is_made OR u.is_changed THEN u.type ELSE r.type END,
+        visibility = CASE WHEN u.is_made OR u.is_changed THEN u.visibility ELSE r.visibility END,
+        max_members = CASE WHEN u.is_made OR u.is_changed THEN u.max_members ELSE r.max_members END,
         created_at = coalesce(u.created_at, r.created_at),
         is_active = coalesce(u.active, r.is_active),
         auto_created = coalesce(u.auto, r.auto_created),
@@ -40,13 +41,14 @@ WHEN MATCHED AND (u.is_made
         metadata = CASE
             WHEN u.is_made THEN coalesce(r.metadata, '{}') - '{assumed,owner}'::TEXT[]
                 || jsonb_strip_nulls(jsonb_build_object('owner', u.owner))
+            WHEN u.is_changed THEN coalesce(r.metadata, '{}') - 'assumed'
             WHEN NOT u.active THEN coalesce(r.metadata, '{}') - 'owner'
             ELSE r.metadata END
-WHEN NOT MATCHED AND (u.is_made OR u.active) THEN
+WHEN NOT MATCHED AND (u.is_made OR u.is_changed OR u.active) THEN
     INSERT (id, name, type, visibility, max_members, created_at, is_active, auto_created, expires_at, metadata)
     VALUES (coalesce(u.id, gen_random_uuid()), u.name, coalesce(u.type, 'channel'), coalesce(u.visibility, 'private'),
         u.max_members, coalesce(u.created_at, now()), coalesce(u.active, TRUE), coalesce(u.auto, FALSE), u.expires_at,
-        CASE WHEN u.is_made THEN jsonb_strip_nulls(jsonb_build_object('owner', u.owner)) ELSE '{\"assumed\": true}' END)";
+        CASE WHEN u.is_made OR u.is_changed THEN jsonb_strip_nulls(jsonb_build_object('owner', u.owner)) ELSE '{\"assumed\": true}' END)";
 
 /// Members of rooms that ended: all rows go where the room was closed; where it ran out, those without a policy, and the
 /// others have joined no longer.
@@ -65,6 +67,8 @@ WHEN MATCHED AND m.is_joined THEN UPDATE SET is_joined = FALSE";
 #[derive(Debug, Default)]
 struct Room {
     made: Option<Made>,
+    /// What it is since, where it was not made in between.
+    changed: Option<Rules>,
     active: Option<bool>,
     auto: Option<bool>,
     /// `Some(None)`: it does not run out.
@@ -75,12 +79,35 @@ struct Room {
 #[derive(Debug)]
 struct Made {
     id: Option<Uuid>,
-    kind: RoomType,
-    visibility: Visibility,
-    max_members: Option<i32>,
+    rules: Rules,
     owner: Option<String>,
     /// `None`: it was there before, and Redis had lost it.
     created: Option<Moment>,
+}
+
+/// What a room is for, and for whom.
+#[derive(Debug, Clone, Copy)]
+struct Rules {
+    kind: RoomType,
+    visibility: Visibility,
+    max_members: Option<i32>,
+}
+
+impl Rules {
+    fn of(record: &Record) -> Self {
+        let most = record.whole("max").and_then(|most| i32::try_from(most).ok());
+        Self {
+            kind: record
+                .text("type")
+                .and_then(RoomType::parse)
+                .unwrap_or(RoomType::Channel),
+            visibility: record
+                .text("visibility")
+                .and_then(Visibility::parse)
+                .unwrap_or(Visibility::Private),
+            max_members: most.filter(|most| *most > 0),
+        }
+    }
 }
 
 /// Who is no longer in a room.
@@ -111,6 +138,7 @@ pub(in crate::archive::sink) struct RoomColumns {
     actives: Vec<Option<bool>>,
     sets_expiry: Vec<bool>,
     expires: Vec<Option<Moment>>,
+    is_changed: Vec<bool>,
 }
 
 /// The columns of [`EMPTIED`].
@@ -130,18 +158,7 @@ impl Rooms {
         let is_auto = record.flag("auto");
         let made = Made {
             id: record.text("id").and_then(uuid),
-            kind: record
-                .text("type")
-                .and_then(RoomType::parse)
-                .unwrap_or(RoomType::Channel),
-            visibility: record
-                .text("visibility")
-                .and_then(Visibility::parse)
-                .unwrap_or(Visibility::Private),
-            max_members: record
-                .whole("max")
-                .and_then(|most| i32::try_from(most).ok())
-                .filter(|most| *most > 0),
+            rules: Rules::of(record),
             owner: record.text("by").filter(|_| record.flag("owner")).map(str::to_owned),
             created: (!record.flag("anew")).then_some(Moment(record.at_ms)),
         };
@@ -149,7 +166,7 @@ impl Rooms {
         if made.created.is_some() && room.emptied.is_none() {
             room.emptied = Some(Emptied::Joined);
         }
-        room.made = Some(made);
+        (room.made, room.changed) = (Some(made), None);
         (room.active, room.auto, room.expires) = (Some(true), Some(is_auto), Some(None));
     }
 
@@ -159,9 +176,19 @@ impl Rooms {
         }
     }
 
+    pub fn change(&mut self, record: &Record) {
+        let Some(room) = self.of(record) else { return };
+        match &mut room.made {
+            Some(made) => made.rules = Rules::of(record),
+            None => room.changed = Some(Rules::of(record)),
+        }
+        (room.active, room.auto, room.expires) = (Some(true), Some(false), Some(None));
+    }
+
     pub fn close(&mut self, record: &Record) {
         if let Some(room) = self.of(record) {
             room.emptied = Some(Emptied::Everybody);
+            room.changed = None;
             (room.active, room.expires) = (Some(false), Some(None));
         }
     }
@@ -204,12 +231,14 @@ impl Rooms {
 impl RoomColumns {
     fn push(&mut self, name: String, room: Room) {
         let made = room.made.as_ref();
+        let rules = made.map(|made| made.rules).or(room.changed);
+        self.is_changed.push(room.changed.is_some());
         self.names.push(name);
         self.is_made.push(made.is_some());
         self.ids.push(made.and_then(|made| made.id));
-        self.types.push(made.map(|made| made.kind.as_str()));
-        self.visibilities.push(made.map(|made| made.visibility.as_str()));
-        self.max_members.push(made.and_then(|made| made.max_members));
+        self.types.push(rules.map(|rules| rules.kind.as_str()));
+        self.visibilities.push(rules.map(|rules| rules.visibility.as_str()));
+        self.max_members.push(rules.and_then(|rules| rules.max_members));
         self.created.push(made.and_then(|made| made.created));
         self.autos.push(room.auto);
         self.actives.push(room.active);
@@ -222,7 +251,7 @@ impl RoomColumns {
         self.names.is_empty()
     }
 
-    pub fn values(&self) -> [&(dyn ToSql + Sync); 12] {
+    pub fn values(&self) -> [&(dyn ToSql + Sync); 13] {
         [
             &self.names,
             &self.is_made,
@@ -236,6 +265,7 @@ impl RoomColumns {
             &self.actives,
             &self.sets_expiry,
             &self.expires,
+            &self.is_changed,
         ]
     }
 }
