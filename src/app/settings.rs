@@ -95,9 +95,14 @@ pub(super) fn engine_settings(config: &Config) -> engine::Settings {
 }
 
 pub(super) fn words(config: &Config) -> http::Words {
+    use gateway::protocol::outgoing::{is_reserved, is_reserved_from_nchat};
+
     let shape = config.custom_status_shape;
     http::Words {
-        is_reserved: gateway::protocol::outgoing::is_reserved,
+        is_reserved: match config.profile {
+            None => is_reserved,
+            Some(Profile::Nchat) => is_reserved_from_nchat,
+        },
         presence: Box::new(move |user, presence| gateway::outgoing::presence(user, presence, shape)),
     }
 }

@@ -36,6 +36,15 @@ describe("nchat's server", together, () => {
     }
   });
 
+  scene('may not speak for the gateway', async (stage) => {
+    const channel = unique('channel:c');
+    const ann = await enter(stage, 'ann', 0, channel);
+    for (const eventType of ['user:joined', 'presence:changed', 'authenticated', 'error', 'disconnect']) {
+      await assert.rejects(server.broadcast(eventType, [channel], meta()), /400/, eventType);
+    }
+    await ann.send(channel, 'still here');
+  });
+
   scene('notifies one user on every device, and nobody else', async (stage) => {
     const own = `user:${stage.user('ann')}`;
     const [ann, tab] = await Promise.all([enter(stage, 'ann', 0, own), enter(stage, 'ann', 1, own)]);
