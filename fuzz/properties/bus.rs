@@ -5,7 +5,7 @@ use nself_realtime::gateway::Encoder;
 use nself_realtime::hot::frame::{self, BusEvent, FRAME_MAX_BYTES};
 use nself_realtime::hot::presence;
 use nself_realtime::hot::revocations::Subject;
-use nself_realtime::types::{Presence, RoomName, UserId};
+use nself_realtime::types::{ConnectionId, Presence, RoomName, UserId};
 use serde_json::json;
 
 /// An event that was read, written anew, is read as the same; it keeps no more than came; and what the gateway makes of it
@@ -17,7 +17,7 @@ pub fn hold(data: &[u8]) {
     let written = write(&event);
     assert_eq!(frame::decode(written.as_bytes()).as_ref(), Some(&event), "{written:?}");
     assert_eq!(written.as_bytes().first(), data.first(), "a frame of the same kind");
-    let is_of_a_room = !matches!(event, BusEvent::Revoked(_));
+    let is_of_a_room = !matches!(event, BusEvent::Revoked(_) | BusEvent::Dismissed(_));
     let room = RoomName::parse("lobby").expect("a name");
     for shape in [CustomStatusShape::Flat, CustomStatusShape::Object] {
         let encoder = Encoder {
@@ -70,6 +70,7 @@ fn kept(event: &BusEvent) -> usize {
             Subject::Token(token) => token.as_str().len(),
         },
         BusEvent::Closed { epoch, .. } => epoch.len(),
+        BusEvent::Dismissed(connections) => connections.iter().map(|id| id.as_str().len()).sum(),
         BusEvent::Emitted {
             epoch,
             token,
@@ -153,6 +154,10 @@ fn write(event: &BusEvent) -> String {
         } => {
             let token = token.as_deref().unwrap_or("-");
             format!("e {epoch} {seq} {rev} {token}\n{event}\n{payload}")
+        }
+        BusEvent::Dismissed(connections) => {
+            let ids: Vec<&str> = connections.iter().map(ConnectionId::as_str).collect();
+            format!("d\n{}", ids.join("\n"))
         }
         BusEvent::Closed { epoch, rev, at_ms } => format!("x {epoch} {rev} {at_ms}"),
     }

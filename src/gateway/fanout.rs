@@ -17,7 +17,7 @@ use crate::domain::revocations::Revocation;
 use crate::engine::Frame;
 use crate::hot::bus::{Shards, Sink, Topic};
 use crate::hot::frame::{self, BusEvent};
-use crate::types::{LeaveReason, Presence, RoomName, UserId};
+use crate::types::{ConnectionId, LeaveReason, Presence, RoomName, UserId};
 
 /// Deliveries that a shard has not taken yet; what comes beyond is lost to it, and counted.
 pub const INBOX_MAX: usize = 65_536;
@@ -91,6 +91,8 @@ pub enum Delivery {
     UserRestored { user: UserId },
     /// Tokens are no longer good.
     Revoked(Revocation),
+    /// Connections are to be sent away.
+    Dismissed(Vec<ConnectionId>),
     /// Revocations of this long may not have come.
     RevocationsRestored { outage: Duration },
 }
@@ -200,6 +202,7 @@ impl Encoder {
                 news: self.news(&user, &presence)?,
             }),
             (Topic::Everybody, BusEvent::Revoked(revocation)) => Some(Delivery::Revoked(revocation)),
+            (Topic::Everybody, BusEvent::Dismissed(connections)) => Some(Delivery::Dismissed(connections)),
             (Topic::Everybody, BusEvent::Restored { outage_ms }) => Some(Delivery::RevocationsRestored {
                 outage: Duration::from_millis(outage_ms),
             }),
@@ -289,7 +292,7 @@ impl Encoder {
                 let outage = Duration::from_millis(outage_ms);
                 return Some(Delivery::RoomRestored { room, outage });
             }
-            BusEvent::Revoked(_) => return None,
+            BusEvent::Revoked(_) | BusEvent::Dismissed(_) => return None,
             BusEvent::Presence { user, presence, .. } => {
                 return Some(Delivery::RoomPresence {
                     room,

@@ -33,7 +33,7 @@ use crate::engine::CloseReason;
 use crate::hot::Hot;
 use crate::hot::bus::Topic;
 use crate::hot::keys::{Lease, PARTITIONS, Partition};
-use crate::types::{RoomName, UserId};
+use crate::types::{ConnectionId, RoomName, UserId};
 
 /// Clients of a node that goes away are spread over this long.
 const RECONNECT_WITHIN_MS: u64 = 1_000;
@@ -280,6 +280,7 @@ impl Shard {
                 0
             }
             Delivery::Revoked(revocation) => self.revoke(std::slice::from_ref(revocation)),
+            Delivery::Dismissed(connections) => self.dismiss(connections),
             Delivery::RevocationsRestored { outage } => {
                 self.look_for_revocations(*outage);
                 0
@@ -293,6 +294,20 @@ impl Shard {
         let mut heard = self.heard_once.borrow_mut();
         let hears = |client: &Client| heard.is_first(token, client.key);
         self.rooms.borrow_mut().deliver(room, order, parcel, hears)
+    }
+
+    /// Sends away those of these connections that are here, for good: their clients do not come back by themselves.
+    fn dismiss(&self, connections: &[ConnectionId]) -> usize {
+        let clients = self.clients.borrow();
+        let here = clients.iter().flat_map(|partition| partition.values());
+        let meant = |client: &&Rc<Client>| connections.iter().any(|id| client.is_connection(id.as_str()));
+        let dismissed: Vec<Rc<Client>> = here.filter(meant).cloned().collect();
+        drop(clients);
+        for client in &dismissed {
+            tracing::info!(user = %client.user, "sent away by the administration");
+            client.socket.disconnect(CloseReason::ServerDisconnect);
+        }
+        dismissed.len()
     }
 
     /// Tells a presence to those in a room who are to hear of it, and have not heard that version yet.

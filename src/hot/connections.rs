@@ -1,6 +1,7 @@
 //! The connections of the cluster as the administration sees them: in pages, or one. Not here: how they come and go
 //! (`presence`), whether they are whole (`doctor`).
 
+mod dismiss;
 mod place;
 
 use std::collections::HashSet;
@@ -8,6 +9,7 @@ use std::sync::LazyLock;
 
 use redis::{Cmd, Pipeline, Value};
 
+pub use self::dismiss::dismiss;
 pub use self::place::{BadPlace, Place};
 use super::keys::{Lease, Partition};
 use super::reply::Reply;
@@ -17,7 +19,7 @@ use crate::types::{ConnectionId, NodeId, UserId};
 
 script!(READ = "connections/read");
 
-pub(super) const SCRIPTS: &[&LazyLock<Script>] = &[&READ];
+pub(super) const SCRIPTS: &[&LazyLock<Script>] = &[&READ, &dismiss::DISMISS];
 
 /// Most connections of one page.
 pub const PAGE_MAX: usize = 1_000;

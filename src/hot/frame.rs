@@ -11,8 +11,9 @@
 //! | `c <count>` | |
 //! | `e <epoch> <seq> <rev> <token or ->` | an event that the gateway has no part in: its name, its payload as JSON; the token says in several rooms that it is the same |
 //! | `r <at_ms> user` or `r <at_ms> token` | the id that was revoked |
+//! | `d` | connections, one a line: whoever holds one sends it away |
 //! | `x <epoch> <rev> <at_ms>` | the room is closed |
-//! | `b` | a beat of this node, through its own channel: it is for the bus alone |
+//! | `b` | what this node published through a channel of its own: it is for the bus alone |
 //! | `?` | said by the node's own bus: the subscription is interrupted |
 //! | `! <outage_ms>` | said by the node's own bus: it stands again |
 
@@ -22,9 +23,9 @@ use std::time::Duration;
 
 use crate::hot::presence;
 use crate::hot::revocations::{Revocation, Subject};
-use crate::types::{LeaveReason, Presence, RoomName, UserId};
+use crate::types::{ConnectionId, LeaveReason, Presence, RoomName, UserId};
 
-/// A beat of the node itself.
+/// What the node published through a channel of its own.
 pub const BEAT: &[u8] = b"b";
 
 /// Longest frame that is read; a longer one is no frame of ours.
@@ -146,6 +147,8 @@ pub enum BusEvent {
         payload: String,
     },
     Revoked(Revocation),
+    /// Whoever holds one of these sends it away.
+    Dismissed(Vec<ConnectionId>),
     /// Everybody is out of the room, and the room is no more.
     Closed {
         epoch: String,
@@ -275,6 +278,10 @@ pub fn decode(payload: &[u8]) -> Option<BusEvent> {
                 payload: payload.to_owned(),
             })
         }
+        "d" => {
+            let connections = rest.split('\n').map(|id| ConnectionId::parse(id).ok());
+            connections.collect::<Option<_>>().map(BusEvent::Dismissed)
+        }
         "x" => Some(BusEvent::Closed {
             epoch: fields.next()?.to_owned(),
             rev: fields.next()?.parse().ok()?,
@@ -330,7 +337,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_is_too_strange(head in "[mjlptcrxe]( [a-z0-9-]{0,6}){0,6}", rest in "(\n[ -~]{0,12}){0,5}") {
+        fn no_text_is_too_strange(head in "[mjlptcrxed]( [a-z0-9-]{0,6}){0,6}", rest in "(\n[ -~]{0,12}){0,5}") {
             let _ = decode(format!("{head}{rest}").as_bytes());
         }
     }

@@ -4,6 +4,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod api_broadcast;
+mod api_rooms;
+mod api_users;
 mod away;
 mod bad_input;
 mod client_module;

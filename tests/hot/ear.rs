@@ -142,6 +142,7 @@ fn word(event: &BusEvent) -> String {
         BusEvent::Closed { .. } => "closed".to_owned(),
         BusEvent::Emitted { event, payload, .. } => format!("{event} {payload}"),
         BusEvent::Count { members } => format!("count {members}"),
+        BusEvent::Dismissed(connections) => format!("dismissed {connections:?}"),
         BusEvent::Revoked(revocation) => format!("revoked {:?}", revocation.subject),
         BusEvent::Interrupted => "interrupted".to_owned(),
         BusEvent::Restored { .. } => "restored".to_owned(),

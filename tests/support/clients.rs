@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::io::copy;
 
+use super::api::API_KEY;
 use super::cluster::{BROADCAST_ROOM, Cluster, PRIVATE_ROOM, SECRET_ROOM};
 use super::token::SECRET;
 
@@ -69,6 +70,7 @@ async fn run(cluster: &Cluster, mut command: tokio::process::Command, home: &Pat
         .env("REDIS_PORTS", ports.join(","))
         .env("TRANSPORT", transport)
         .env("JWT_SECRET", SECRET)
+        .env("API_KEY", API_KEY)
         .env("GATEWAY", env!("CARGO_BIN_EXE_nself-realtime"))
         .env("PRIVATE_ROOM", PRIVATE_ROOM)
         .env("SECRET_ROOM", SECRET_ROOM)

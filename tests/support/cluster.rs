@@ -4,6 +4,7 @@ use std::process::Stdio;
 
 use tokio::sync::OnceCell;
 
+use super::api::API_KEY;
 use super::node::{Node, binary};
 use super::redis_any::AnyRedis;
 
@@ -14,7 +15,11 @@ pub struct Cluster {
 }
 
 /// How long a shared cluster waits for somebody to come back, and keeps a typing mark: short, so that tests are.
-const SHARED: &[(&str, &str)] = &[("REALTIME_PRESENCE_GRACE", "1000"), ("REALTIME_TYPING_TIMEOUT", "2000")];
+const SHARED: &[(&str, &str)] = &[
+    ("REALTIME_PRESENCE_GRACE", "1000"),
+    ("REALTIME_TYPING_TIMEOUT", "2000"),
+    ("REALTIME_API_KEYS", API_KEY),
+];
 
 pub const PRIVATE_ROOM: &str = "made-private";
 pub const SECRET_ROOM: &str = "made-secret";

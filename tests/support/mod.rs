@@ -5,6 +5,7 @@
     reason = "each test binary compiles this tree and uses its own part of it"
 )]
 
+pub mod api;
 pub mod clients;
 pub mod cluster;
 pub mod heard;

@@ -110,6 +110,13 @@ impl AnyRedis {
         self.tell(redis::cmd("CLIENT").arg(&["KILL", "TYPE", "pubsub"])).await;
     }
 
+    /// Ends every connection that sends commands; new ones are taken.
+    pub async fn cut_commands(&self) {
+        let mut kill = redis::cmd("CLIENT");
+        kill.arg("KILL").arg("TYPE").arg("normal");
+        self.tell(&kill).await;
+    }
+
     /// Has the master that has the key do it.
     pub async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> T {
         let mut moved = None;

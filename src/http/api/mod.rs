@@ -4,6 +4,7 @@
 mod archive;
 mod body;
 mod broadcast;
+mod connections;
 mod keys;
 mod members;
 mod openapi;
@@ -57,6 +58,10 @@ pub(super) fn router(state: &Arc<State>) -> Router<Arc<State>> {
         .routes(routes!(policy::mutes))
         .routes(routes!(policy::mute, policy::unmute))
         .routes(routes!(presence::ask, presence::look))
+        .routes(routes!(connections::list))
+        .routes(routes!(connections::dismiss))
+        .routes(routes!(connections::of_user))
+        .routes(routes!(connections::dismiss_user))
         .routes(routes!(users::revoke))
         .routes(routes!(users::revoke_token))
         .routes(routes!(archive::events))

@@ -233,6 +233,16 @@ export class Actor {
   }
 }
 
+/** POST to the administration of a node, as an application's server does: status and JSON. */
+export async function post(path, body, node = 0) {
+  const response = await fetch(NODES[node] + path, {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json', 'X-API-Key': process.env.API_KEY },
+    body: JSON.stringify(body),
+  });
+  return [response.status, await response.json()];
+}
+
 /** Says something in the room; when it returns, all that was told there before is in every listener's log. */
 export async function marker(room, speaker, ...listeners) {
   const content = unique('marker');
