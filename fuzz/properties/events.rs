@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use nself_realtime::config::Profile;
 use nself_realtime::domain::offset::Offset;
 use nself_realtime::engine::packet::{self, Decoder, Limits, Packet, PacketData};
 use nself_realtime::engine::{Event, Message};
@@ -153,6 +154,7 @@ fn packet_holds(packet: Packet) {
     assert_eq!(self::event(again).as_ref(), Some(&event), "written anew");
     let incoming = Incoming::parse(&event.args).expect("the engine lets through only what has a name");
     incoming_holds(&incoming);
+    nchats_words_hold(&incoming.in_words_of(Some(Profile::Nchat)));
 }
 
 fn event(packet: Packet) -> Option<Event> {
@@ -198,6 +200,22 @@ fn incoming_holds(incoming: &Incoming<'_>) {
     }
 }
 
+/// In its words a room has two fields, and metadata four; whichever is wrong is named.
+fn nchats_words_hold(incoming: &Incoming<'_>) {
+    if let Ok(mut fields) = incoming.object() {
+        if let Err(failure) = fields.room() {
+            names_one_of(&failure, &["roomName", "channelId"]);
+        }
+        if let Err(failure) = fields.metadata() {
+            names_one_of(&failure, &["metadata", "type", "attachments", "mentions"]);
+        }
+    }
+    if let Ok(mut fields) = incoming.object() {
+        // Whatever is wrong with it was named above.
+        let _is_said = said(&mut fields);
+    }
+}
+
 /// The message that others get is JSON, and each field holds what was said in it.
 fn said(fields: &mut Fields) -> Result<(), Failure> {
     let (room, content) = (fields.room()?, fields.text("content")?);
@@ -230,6 +248,16 @@ fn said(fields: &mut Fields) -> Result<(), Failure> {
         "{body}"
     );
     Ok(())
+}
+
+#[track_caller]
+fn names_one_of(failure: &Failure, fields: &[&str]) {
+    let is_named = |field: &&&str| failure.details == Some(json!({ "field": field }));
+    let field = fields.iter().find(is_named);
+    names(
+        failure,
+        field.unwrap_or_else(|| panic!("none of {fields:?}: {failure:?}")),
+    );
 }
 
 #[track_caller]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use prometheus::Registry;
 
-use crate::config::{Config, Limits, PresenceAudience, RoomOwnership};
+use crate::config::{Config, Limits, PresenceAudience, Profile, RoomOwnership};
 use crate::domain::identity::TokenRules;
 use crate::domain::revocations::REVOCATIONS_MAX;
 use crate::gateway::Node;
@@ -44,6 +44,8 @@ pub(super) fn gateway_settings(config: &Config) -> gateway::Settings {
         max_content: config.max_content,
         room_autocreate: config.room_autocreate.clone(),
         presence_to_all: config.presence_audience == PresenceAudience::All,
+        profile: config.profile,
+        insecure_user_tokens: config.insecure_user_tokens,
         custom_status_shape: config.custom_status_shape,
         trusted_proxies: config.trusted_proxies.clone(),
         recovery: config.recovery,
@@ -105,9 +107,14 @@ pub(super) fn sockets(node: &Arc<Node>) -> Box<dyn Fn() -> u64 + Send + Sync> {
 }
 
 pub(super) fn words(config: &Config) -> http::Words {
+    use gateway::protocol::outgoing::{is_reserved, is_reserved_from_nchat};
+
     let shape = config.custom_status_shape;
     http::Words {
-        is_reserved: gateway::protocol::outgoing::is_reserved,
+        is_reserved: match config.profile {
+            None => is_reserved,
+            Some(Profile::Nchat) => is_reserved_from_nchat,
+        },
         presence: Box::new(move |user, presence| gateway::outgoing::presence(user, presence, shape)),
     }
 }
@@ -135,6 +142,7 @@ pub(super) fn hot_settings_in(config: &Config, registry: &Registry) -> Result<ho
             room_messages: (config.limits != Limits::Off).then_some(config.rate_room_messages),
             only_counted: config.limits == Limits::Shadow,
             makers_own: config.room_ownership == RoomOwnership::Creator,
+            nchat_names: config.profile == Some(Profile::Nchat),
             connection_rooms: counted(config, config.max_rooms as u64),
             revocation_keep: config.revocation_keep,
             revocations: REVOCATIONS_MAX,

@@ -49,9 +49,12 @@ choice!(
     }
 );
 choice!(
-    /// Whose defaults hold.
+    /// Whose defaults hold, and whose words.
     Profile {
-        /// Those that nchat's client and server need.
+        /// Those that nchat's client and server need (`config::profile`), and what no setting says: rooms are made and
+        /// entered by their names (`domain::names`: `dm:` are private, `user:<id>` is for that user alone), and where a
+        /// payload has no `roomName`, its `channelId` means `channel:<id>` (`gateway::payload`). Its server may say
+        /// `message:new`.
         Nchat => "nchat",
     }
 );

@@ -27,6 +27,8 @@ pub struct Client {
     /// Its session is kept, and messages come with their offsets.
     pub recovers: bool,
     pub ip: IpAddr,
+    /// It came from this machine.
+    pub is_local: bool,
     pub about: Box<About>,
     /// Unix seconds; `None`: the token does not end.
     pub expires_at: Cell<Option<i64>>,

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::client::About;
 use super::node::Node;
+use super::peer;
 use super::shard::Shard;
 use crate::config::{Limits, Recovery};
 use crate::domain::identity::{Identity, IdentityError};
@@ -91,6 +92,8 @@ pub struct Guest {
     /// `None`: anonymous.
     pub identity: Option<Identity>,
     pub ip: IpAddr,
+    /// It comes from this machine.
+    pub is_local: bool,
     pub about: About,
     /// Its session is kept.
     pub recovers: bool,
@@ -109,11 +112,12 @@ pub async fn recognise(
         .and_then(|json| serde_json::from_str(json).ok())
         .unwrap_or_default();
     let ip = address(node, &handshake.headers, handshake.remote.ip());
+    let is_local = peer::is_local(&handshake.headers, handshake.remote.ip());
     let agent = text(handshake.headers.get(header::USER_AGENT), AGENT_MAX_BYTES);
     let refused = |cause, message| refused(node, ip, &agent, cause, message);
     let token = token(auth.token.as_ref(), &handshake.headers);
     let identity = match token.map_err(|WrongToken| refused("token", "Invalid token"))? {
-        Some(token) => match node.verifier.verify(&token).await {
+        Some(token) => match peer::identify(node, &token, ip, is_local).await {
             Ok(identity) => Some(identity),
             Err(error @ IdentityError::Unjudged) => {
                 tracing::warn!(error = %error, "connection not let in");
@@ -147,6 +151,7 @@ pub async fn recognise(
         claim: claim(&auth).filter(|_| recovers),
         identity,
         ip,
+        is_local,
         about,
     })
 }

@@ -16,6 +16,7 @@ pub mod node;
 pub mod outgoing;
 mod parcel;
 pub mod payload;
+mod peer;
 pub mod protocol;
 mod recovery;
 mod registration;

@@ -8,7 +8,7 @@ use super::fanout::Encoder;
 use super::limits::Rates;
 use super::metrics::Metrics;
 use crate::archive::Archive;
-use crate::config::{CustomStatusShape, Limits, NamePatterns, Networks, Recovery};
+use crate::config::{CustomStatusShape, Limits, NamePatterns, Networks, Profile, Recovery};
 use crate::domain::drain::Drain;
 use crate::domain::identity::Verifier;
 use crate::domain::journal::{Entry, Journal};
@@ -40,6 +40,10 @@ pub struct Settings {
     pub max_content: usize,
     pub room_autocreate: NamePatterns,
     pub presence_to_all: bool,
+    /// Whose words payloads are read in.
+    pub profile: Option<Profile>,
+    /// Whoever comes from this machine is whom a token `user:<id>` names.
+    pub insecure_user_tokens: bool,
     pub custom_status_shape: CustomStatusShape,
     pub trusted_proxies: Networks,
     /// Whose session is kept, to be recovered.

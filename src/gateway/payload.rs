@@ -4,6 +4,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::protocol::Failure;
+use crate::config::Profile;
 use crate::domain::moderation::REASON_MAX_BYTES;
 use crate::domain::rooms::Since;
 use crate::types::{RoomName, UserId};
@@ -16,6 +17,10 @@ const ROOM_TYPE_MAX_BYTES: usize = 32;
 const CLIENT_MESSAGE_ID_MAX_BYTES: usize = 128;
 /// Longest date, in bytes.
 const DATE_MAX_BYTES: usize = 64;
+/// Longest `type` of a message that nchat sends, in bytes.
+const MESSAGE_TYPE_MAX_BYTES: usize = 32;
+/// Lists that nchat sends beside a message.
+const MESSAGE_LISTS: [&str; 2] = ["attachments", "mentions"];
 /// Largest `metadata`, in bytes of JSON.
 pub const METADATA_MAX_BYTES: usize = 16 * 1024;
 /// Longest custom status text, in bytes.
@@ -33,6 +38,7 @@ const SEQ_MAX: u64 = (1 << 53) - 1;
 pub struct Incoming<'a> {
     pub name: String,
     payload: Option<&'a RawValue>,
+    profile: Option<Profile>,
 }
 
 impl<'a> Incoming<'a> {
@@ -43,7 +49,13 @@ impl<'a> Incoming<'a> {
         Some(Self {
             name,
             payload: args.get(1).copied(),
+            profile: None,
         })
+    }
+
+    /// The same, in the words of a profile.
+    pub fn in_words_of(self, profile: Option<Profile>) -> Self {
+        Self { profile, ..self }
     }
 
     /// The payload as an object; whatever else it is, is an error.
@@ -51,7 +63,7 @@ impl<'a> Incoming<'a> {
         let rule = "must be an object";
         let raw = self.payload.ok_or_else(|| Failure::field("payload", rule))?;
         match serde_json::from_str(raw.get()) {
-            Ok(Value::Object(fields)) => Ok(Fields(fields)),
+            Ok(Value::Object(fields)) => Ok(self.fields(fields)),
             Ok(_) => Err(Failure::field("payload", rule)),
             // The engine lets through what looks like JSON: half a surrogate pair is left, and depth beyond all need.
             Err(_) => Err(Failure::field("payload", "is no valid JSON, or nested too deeply")),
@@ -61,20 +73,42 @@ impl<'a> Incoming<'a> {
     /// The payload where it may be left out.
     pub fn optional_object(&self) -> Result<Fields, Failure> {
         match self.payload {
-            None => Ok(Fields(Map::new())),
-            Some(raw) if raw.get() == "null" => Ok(Fields(Map::new())),
+            None => Ok(self.fields(Map::new())),
+            Some(raw) if raw.get() == "null" => Ok(self.fields(Map::new())),
             Some(_) => self.object(),
+        }
+    }
+
+    fn fields(&self, fields: Map<String, Value>) -> Fields {
+        Fields {
+            fields,
+            profile: self.profile,
         }
     }
 }
 
 /// The fields of a payload. `null` is the same as missing.
 #[derive(Debug)]
-pub struct Fields(Map<String, Value>);
+pub struct Fields {
+    fields: Map<String, Value>,
+    profile: Option<Profile>,
+}
 
 impl Fields {
+    /// The fields of a field.
+    fn inner(&self, fields: Map<String, Value>) -> Self {
+        Self {
+            fields,
+            profile: self.profile,
+        }
+    }
+
+    fn is_nchats(&self) -> bool {
+        self.profile == Some(Profile::Nchat)
+    }
+
     fn take(&mut self, field: &str) -> Option<Value> {
-        self.0.remove(field).filter(|value| !value.is_null())
+        self.fields.remove(field).filter(|value| !value.is_null())
     }
 
     pub fn text(&mut self, field: &str) -> Result<String, Failure> {
@@ -104,7 +138,16 @@ impl Fields {
         }
     }
 
+    /// `roomName`; nchat's queue says `channelId` instead.
     pub fn room(&mut self) -> Result<RoomName, Failure> {
+        let is_given = |fields: &Self, name| fields.fields.get(name).is_some_and(|value| !value.is_null());
+        if self.is_nchats() && !is_given(self, "roomName") && is_given(self, "channelId") {
+            let id = self.text("channelId")?;
+            if id.is_empty() {
+                return Err(Failure::field("channelId", "must not be empty"));
+            }
+            return RoomName::parse(&format!("channel:{id}")).map_err(|rule| Failure::field("channelId", rule));
+        }
         let name = self.text("roomName")?;
         RoomName::parse(&name).map_err(|rule| Failure::field("roomName", rule))
     }
@@ -130,13 +173,39 @@ impl Fields {
         }
     }
 
-    /// `metadata` as JSON text.
+    /// `metadata` as JSON text. What nchat's queue sends beside it goes into it, since that is what reaches the others.
     pub fn metadata(&mut self) -> Result<Option<String>, Failure> {
-        match self.take("metadata") {
-            None => Ok(None),
-            Some(Value::Object(fields)) => Ok(Some(Value::Object(fields).to_string())),
-            Some(_) => Err(Failure::field("metadata", "must be an object")),
+        let mut metadata = match self.take("metadata") {
+            None => None,
+            Some(Value::Object(fields)) => Some(fields),
+            Some(_) => return Err(Failure::field("metadata", "must be an object")),
+        };
+        if self.is_nchats() {
+            let beside = self.beside()?;
+            if !beside.is_empty() {
+                let metadata = metadata.get_or_insert_default();
+                for (field, value) in beside {
+                    metadata.entry(field).or_insert(value);
+                }
+            }
         }
+        Ok(metadata.map(|metadata| Value::Object(metadata).to_string()))
+    }
+
+    /// `type`, `attachments` and `mentions` of a message.
+    fn beside(&mut self) -> Result<Vec<(&'static str, Value)>, Failure> {
+        let mut beside = Vec::new();
+        if let Some(kind) = self.optional_text("type", MESSAGE_TYPE_MAX_BYTES)? {
+            beside.push(("type", kind.into()));
+        }
+        for field in MESSAGE_LISTS {
+            match self.take(field) {
+                None => {}
+                Some(list @ Value::Array(_)) => beside.push((field, list)),
+                Some(_) => return Err(Failure::field(field, "must be a list")),
+            }
+        }
+        Ok(beside)
     }
 
     pub fn users(&mut self, max: usize) -> Result<Vec<UserId>, Failure> {
@@ -205,7 +274,7 @@ impl Fields {
     pub fn since(&mut self) -> Result<Option<Since>, Failure> {
         let mut since = match self.take("since") {
             None => return Ok(None),
-            Some(Value::Object(fields)) => Self(fields),
+            Some(Value::Object(fields)) => self.inner(fields),
             Some(_) => return Err(Failure::field("since", "must be an object of epoch and seq")),
         };
         let inner = |failure: Failure| Failure::field("since", failure.message);
@@ -234,7 +303,7 @@ impl Fields {
     pub fn custom_status(&mut self) -> Result<CustomStatus, Failure> {
         let mut custom = match self.take("customStatus") {
             None => return Ok(CustomStatus::default()),
-            Some(Value::Object(fields)) => Self(fields),
+            Some(Value::Object(fields)) => self.inner(fields),
             Some(_) => return Err(Failure::field("customStatus", "must be an object")),
         };
         let inner = |failure: Failure| Failure::field("customStatus", failure.message);
@@ -304,6 +373,60 @@ mod tests {
         }
         assert!(room(&format!(r#"["e",{{"roomName":"{}"}}]"#, "x".repeat(256))).is_err());
         assert!(room(&format!(r#"["e",{{"roomName":"{}"}}]"#, "x".repeat(255))).is_ok());
+    }
+
+    fn nchats(args: &str) -> Fields {
+        let incoming = Incoming::parse(args).expect("an event");
+        incoming.in_words_of(Some(Profile::Nchat)).object().expect("an object")
+    }
+
+    #[test]
+    fn nchats_channel_is_a_room() {
+        for (args, name) in [
+            (r#"["e",{"channelId":"7"}]"#, "channel:7"),
+            (r#"["e",{"channelId":"7","roomName":null}]"#, "channel:7"),
+            (r#"["e",{"channelId":"7","roomName":"thread:8"}]"#, "thread:8"),
+        ] {
+            assert_eq!(nchats(args).room().expect(args).as_str(), name);
+        }
+        for (args, field) in [
+            (r#"["e",{"channelId":7}]"#, "channelId"),
+            (r#"["e",{"channelId":""}]"#, "channelId"),
+            (r#"["e",{"channelId":"7","roomName":""}]"#, "roomName"),
+            (r#"["e",{}]"#, "roomName"),
+        ] {
+            let failure = nchats(args).room().expect_err(args);
+            assert_eq!(failure.details, Some(serde_json::json!({ "field": field })), "{args}");
+        }
+        let failure = room(r#"["e",{"channelId":"7"}]"#).expect_err("without the profile it is no room");
+        assert_eq!(failure.details, Some(serde_json::json!({ "field": "roomName" })));
+    }
+
+    #[test]
+    fn what_nchat_says_beside_a_message_is_metadata() {
+        let said = |args: &str| -> Option<Value> {
+            let text = nchats(args).metadata().expect(args)?;
+            Some(serde_json::from_str(&text).expect("it is JSON"))
+        };
+        let all =
+            r#"["e",{"type":"image","attachments":[{"id":"a"}],"mentions":["bob"],"metadata":{"type":"own","x":1}}]"#;
+        assert_eq!(
+            said(all),
+            Some(serde_json::json!({ "type": "own", "x": 1, "attachments": [{"id": "a"}], "mentions": ["bob"] }))
+        );
+        assert_eq!(
+            said(r#"["e",{"type":"text","attachments":null}]"#),
+            Some(serde_json::json!({ "type": "text" }))
+        );
+        assert_eq!(said(r#"["e",{"content":"x"}]"#), None);
+        let wrong = nchats(r#"["e",{"mentions":"bob"}]"#).metadata().expect_err("no list");
+        assert_eq!(wrong.details, Some(serde_json::json!({ "field": "mentions" })));
+        let plain = Incoming::parse(all)
+            .expect("an event")
+            .object()
+            .expect("an object")
+            .metadata();
+        assert_eq!(plain.expect("valid").as_deref(), Some(r#"{"type":"own","x":1}"#));
     }
 
     #[test]

@@ -108,6 +108,11 @@ pub mod outgoing {
     pub fn is_reserved(name: &str) -> bool {
         ALL.contains(&name) || SOCKET_IO.contains(&name)
     }
+
+    /// The same for nchat's server, which stores messages itself, and tells of those that it has stored.
+    pub fn is_reserved_from_nchat(name: &str) -> bool {
+        name != MESSAGE_NEW && is_reserved(name)
+    }
 }
 
 /// Why something was not done; stable words.

@@ -110,6 +110,7 @@ impl Shard {
             recovers: guest.recovers,
             user,
             ip: guest.ip,
+            is_local: guest.is_local,
             about: Box::new(guest.about),
             expires_at: Cell::new(guest.identity.as_ref().and_then(|identity| identity.expires_at)),
             issued: RefCell::default(),
@@ -252,7 +253,8 @@ impl Shard {
     /// Runs one event: decode, dispatch, answer.
     async fn run(self: &Rc<Self>, client: &Rc<Client>, event: &Event) {
         let started = Instant::now();
-        let incoming = Incoming::parse(&event.args);
+        let profile = self.node.settings.profile;
+        let incoming = Incoming::parse(&event.args).map(|incoming| incoming.in_words_of(profile));
         let name = incoming.as_ref().map_or("", |incoming| &incoming.name);
         let counted = self.node.metrics.event(name);
         counted.receive(event.args.len());

@@ -23,6 +23,7 @@ mod limits;
 mod lost_messages;
 mod metrics;
 mod moderation;
+mod nchat;
 mod node_death;
 mod order;
 mod redis_outage;

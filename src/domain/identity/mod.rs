@@ -2,6 +2,7 @@
 
 mod key_set;
 mod keys;
+mod named;
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use self::key_set::Asked;
 pub use self::key_set::KeySet;
 pub use self::keys::{BadKey, TokenRules};
 use self::keys::{Key, is_shared};
+pub use self::named::named;
 use crate::types::{ANONYMOUS_PREFIX, TokenId, UserId};
 
 /// Longest token that is looked at, in bytes.
@@ -58,6 +60,8 @@ pub enum IdentityError {
     BadUser(#[from] crate::types::InvalidId),
     #[error("the token's user id begins like an anonymous one")]
     ReservedUser,
+    #[error("the token only names a user, which is believed of this machine alone")]
+    Unproven,
     /// Nothing about the token: it passes, and the token may be shown again.
     #[error("the key set that must judge the token cannot be had now")]
     Unjudged,
@@ -148,10 +152,7 @@ impl Verifier {
     }
 
     fn identity(&self, claims: &Claims) -> Result<Identity, IdentityError> {
-        let user = UserId::parse(&user_of(claims).ok_or(IdentityError::NoUser)?)?;
-        if user.as_str().starts_with(ANONYMOUS_PREFIX) {
-            return Err(IdentityError::ReservedUser);
-        }
+        let user = user(&user_of(claims).ok_or(IdentityError::NoUser)?)?;
         let session = text(claims.session_id.as_ref()).filter(|id| id.len() <= SESSION_MAX_BYTES);
         let leeway_s = i64::try_from(self.rules.leeway_s).unwrap_or(0);
         let expires_at = claims.exp.map(|exp| (exp as i64).saturating_add(leeway_s));
@@ -166,6 +167,15 @@ impl Verifier {
             },
         })
     }
+}
+
+/// A user that has a name of its own.
+fn user(id: &str) -> Result<UserId, IdentityError> {
+    let user = UserId::parse(id)?;
+    if user.as_str().starts_with(ANONYMOUS_PREFIX) {
+        return Err(IdentityError::ReservedUser);
+    }
+    Ok(user)
 }
 
 /// Whether the signature was good, and the claims were not.

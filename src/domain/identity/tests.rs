@@ -120,6 +120,24 @@ fn the_algorithm_comes_from_the_configuration() {
 }
 
 #[test]
+fn a_token_may_only_name_a_user() {
+    let named = |token| named(token).map(|named| named.map(|named| named.user.to_string()));
+    assert!(matches!(named("user:ada"), Some(Ok(user)) if user == "ada"));
+    assert!(matches!(named("user:a:b"), Some(Ok(user)) if user == "a:b"));
+    assert!(matches!(named("user:"), Some(Err(IdentityError::BadUser(_)))));
+    assert!(matches!(named("user:anon:x"), Some(Err(IdentityError::ReservedUser))));
+    let token = signed(&json!({"sub": "ada"}), Algorithm::HS256);
+    for other in [&*token, "ada", "User:ada", "", " user:ada"] {
+        assert!(named(other).is_none(), "{other}");
+    }
+    let verifier = verifier("s3cret", TokenRules::default());
+    assert!(
+        matches!(now(verifier.verify("user:ada")), Err(IdentityError::Token(_))),
+        "it is not verified"
+    );
+}
+
+#[test]
 fn without_a_key_nobody_is_believed() {
     let none = Verifier::new(None, TokenRules::default(), None).expect("no key");
     let token = signed(&json!({"sub": "u"}), Algorithm::HS256);

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::super::client::transport_name;
 use super::super::outgoing::{self, iso, now_ms};
 use super::super::payload::Incoming;
+use super::super::peer;
 use super::super::protocol::{ErrorCode, Failure};
 use super::{Handled, Outcome, Turn};
 use crate::domain::identity::{Identity, IdentityError};
@@ -102,14 +103,16 @@ fn refuse(turn: &Turn<'_>, failure: Failure) -> Handled {
 
 async fn verified(turn: &Turn<'_>, token: &str) -> Result<Identity, Failure> {
     let refused = |message: &str| Failure::new(ErrorCode::Unauthenticated, message);
-    let identity = turn.shard.node.verifier.verify(token).await.map_err(|error| {
-        tracing::info!(error = %error, user = %turn.client.user, "token refused");
+    let client = turn.client;
+    let identity = peer::identify(&turn.shard.node, token, client.ip, client.is_local).await;
+    let identity = identity.map_err(|error| {
+        tracing::info!(error = %error, user = %client.user, "token refused");
         match error {
             IdentityError::Unjudged => Failure::unavailable(),
             _ => refused("Invalid token"),
         }
     })?;
-    if identity.user != turn.client.user {
+    if identity.user != client.user {
         return Err(refused("The token is another user's"));
     }
     Ok(identity)

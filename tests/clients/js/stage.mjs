@@ -81,7 +81,11 @@ class Stage {
       timeout: PATIENCE_MS,
       ...options,
     });
-    const actor = new Actor(`${word}@${node}`, id, socket);
+    return this.cast(new Actor(`${word}@${node}`, id, socket));
+  }
+
+  /** An actor of the scene's own making, sent home like the others. */
+  cast(actor) {
     this.#actors.push(actor);
     return actor;
   }
@@ -102,7 +106,7 @@ class Stage {
   }
 
   clear() {
-    for (const actor of this.#actors) actor.socket.disconnect();
+    for (const actor of this.#actors) actor.goHome();
   }
 
   transcript() {
@@ -119,15 +123,25 @@ export class Actor {
   constructor(label, id, socket) {
     this.label = label;
     this.id = id;
+    if (socket) this.attach(socket);
+  }
+
+  /** Listens to this socket from now on. */
+  attach(socket) {
     this.socket = socket;
-    const note = (...entry) => {
-      this.log.push(entry);
-      for (const check of this.#waiting) check();
-    };
-    socket.onAny(note);
-    socket.on('connect', () => note('connect'));
-    socket.on('connect_error', (error) => note('connect_error', { message: error.message, data: error.data }));
-    socket.on('disconnect', (reason) => note('disconnect', reason));
+    socket.onAny((...entry) => this.note(...entry));
+    socket.on('connect', () => this.note('connect'));
+    socket.on('connect_error', (error) => this.note('connect_error', { message: error.message, data: error.data }));
+    socket.on('disconnect', (reason) => this.note('disconnect', reason));
+  }
+
+  note(...entry) {
+    this.log.push(entry);
+    for (const check of this.#waiting) check();
+  }
+
+  goHome() {
+    this.socket.disconnect();
   }
 
   get transport() {
