@@ -5,6 +5,7 @@
 
 mod jwt;
 mod load;
+mod profile;
 mod read;
 mod redis_url;
 mod sources;
@@ -195,6 +196,8 @@ pub struct Config {
 
     /// Variables that look like settings and are none.
     unknown: Vec<String>,
+    /// What is set to something else than the profile would have it.
+    overrides: Vec<String>,
 }
 
 /// Everything that is wrong with the configuration. Secrets are not shown.
