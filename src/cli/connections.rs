@@ -3,6 +3,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::progress::Progress;
 use super::table::Table;
 use super::{Error, note, say, time};
 use crate::domain::connections::{self, Connection, Filter, State};
@@ -34,7 +35,9 @@ pub(super) async fn run(hot: &Hot, options: Options) -> Result<(), Error> {
         node,
         json,
     } = options;
+    let progress = Progress::start("Looking");
     let (connections, is_cut) = connections::latest(hot, &Filter { user, node }, number as usize).await?;
+    drop(progress);
     if json {
         connections
             .iter()

@@ -3,6 +3,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::progress::Progress;
 use super::table::Table;
 use super::{Error, note, say, time};
 use crate::domain::presence::{self, Seen};
@@ -25,11 +26,13 @@ pub(super) struct Options {
 const WIDTH: usize = 100;
 
 pub(super) async fn run(hot: &Hot, options: Options) -> Result<(), Error> {
+    let progress = Progress::start("Looking");
     let (seen, is_cut) = if options.users.is_empty() {
         presence::whoever_is_here(hot, options.number as usize).await?
     } else {
         (presence::see(hot, &options.users).await?, false)
     };
+    drop(progress);
     if options.json {
         seen.iter().for_each(|user| say!("{}", as_json(user)));
     } else {

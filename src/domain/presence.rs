@@ -109,18 +109,22 @@ pub async fn see(hot: &Hot, users: &[UserId]) -> Result<Vec<Seen>, HotError> {
         .collect())
 }
 
-/// Users with a connection, by id, without anonymous ones; and whether there are more than the `most` that were found first.
+/// Users among whom the first by id are looked for, where fewer are wanted.
+const LOOKED_AT: usize = 100_000;
+
+/// The first `most` users with a connection, by id, without anonymous ones; and whether there are more. In a cluster with more
+/// than 100,000 they are the first of as many.
 pub async fn whoever_is_here(hot: &Hot, most: usize) -> Result<(Vec<Seen>, bool), HotError> {
     let (mut users, mut place) = (BTreeSet::new(), None);
     loop {
         let (found, next) = hot::connections::users(hot, place.as_ref()).await?;
         users.extend(found.into_iter().filter(|user| !user.is_anonymous()));
         place = next;
-        if place.is_none() || users.len() > most {
+        if place.is_none() || users.len() >= most.max(LOOKED_AT) {
             break;
         }
     }
-    let is_cut = users.len() > most;
+    let is_cut = users.len() > most || place.is_some();
     let users: Vec<UserId> = users.into_iter().take(most).collect();
     let mut seen = Vec::with_capacity(users.len());
     for batch in users.chunks(hot::connections::PAGE_MAX) {

@@ -9,8 +9,8 @@ use tokio::time::timeout;
 
 /// Younger than this it is not asked for again …
 const FRESH: Duration = Duration::from_secs(5);
-/// … nor in this many times the time that it took, so that pollers take a tenth of a connection at most.
-const FRESH_FACTOR: u32 = 10;
+/// … nor in this many times the time that it took, so that pollers take a twentieth of a connection at most.
+const FRESH_FACTOR: u32 = 20;
 /// Between two tries where the last one failed.
 const RETRY: Duration = Duration::from_secs(1);
 /// Whoever asks waits so long for a newer one, and gets the last one then.
