@@ -22,7 +22,7 @@ dev: ## Build, and run two gateways with a Redis and a Postgres of their own; AR
 	@$(CARGO) run --locked -- dev $(ARGS)
 
 test: ## Run all tests, on real servers and with real clients
-	@scripts/need rust redis postgres clients module browser
+	@scripts/need rust redis postgres clients module browser promtool deploy
 	npm test --silent --prefix clients/js
 	$(CARGO) test --locked
 	CARGO="$(CARGO)" scripts/test-topologies

@@ -1,6 +1,7 @@
 //! Wires everything: what a node consists of, started in the order of its parts, ended in reverse with a deadline.
 
 mod archive;
+mod metrics;
 mod settings;
 mod sink;
 
@@ -22,13 +23,13 @@ use crate::config::{Config, Recovery, Secret};
 use crate::domain::identity::{BadKey, KeySet, Verifier};
 use crate::domain::journal::Journal;
 use crate::domain::restore::Gate;
-use crate::engine::{Application, Server};
+use crate::engine::{Application, Server, Tag};
 use crate::gateway::{self, Ask, Dispatcher, Encoder, Node, Shard};
 use crate::hot::bus::{Bus, SHARDS_MAX};
 use crate::hot::keys::{Keys, Lease, Partition};
 use crate::hot::presence::Held;
 use crate::hot::{self, Hot, HotError};
-use crate::http::{self, ApiKeys, EngineCollector, Routes};
+use crate::http::{self, ApiKeys, Routes};
 use crate::lifecycle::beat::Beats;
 use crate::lifecycle::heartbeat::Holders;
 use crate::lifecycle::key_set::{LoadError, Loader, Source};
@@ -93,6 +94,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         keys,
         config.node_id.clone(),
         dispatcher.into_sink(),
+        &settings.metrics,
     )?;
     let bus_task = AbortOnDropHandle::new(tokio::spawn(driver.run()));
 
@@ -109,6 +111,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         None => None,
     };
     let archive = Archive::new(config.database_url.as_ref())?;
+    archive.register(&registry)?;
     let gate = Gate::new(config.database_url.is_some());
     let (sink, sink_running) = sink::start(&config, &settings, &archive, &registry)?.unzip();
     let (journal, noted) = Journal::new(config.database_url.is_some());
@@ -154,8 +157,15 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let (asks, make) = shard_maker(Arc::clone(&node), settings, inboxes);
     let server =
         Server::start(listener, settings::engine_settings(&config), shards, make, fallback).map_err(Error::Engine)?;
-    registry.register(Box::new(EngineCollector::new(server.counters())))?;
-    tracing::info!(address = %server.local_addr(), shards, version = env!("CARGO_PKG_VERSION"), "listening");
+    metrics::register(&registry, server.counters(), &node.metrics, config.metrics_socket_io)?;
+    tracing::info!(
+        address = %server.local_addr(),
+        shards,
+        node = %config.node_id,
+        sids = Tag::of(config.node_id.as_str()).as_str(), // what they end with; a balancer in front may want to know
+        version = env!("CARGO_PKG_VERSION"),
+        "listening"
+    );
 
     let revived = Arc::new(Notify::new());
     let mut tasks = start_lifecycle(&config, &node, asks.clone(), Arc::clone(&revived), works, loader);

@@ -24,4 +24,5 @@ pub mod hot;
 
 pub mod config;
 pub mod log;
+pub mod metrics;
 pub mod types;

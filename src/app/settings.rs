@@ -84,6 +84,7 @@ pub(super) fn engine_settings(config: &Config) -> engine::Settings {
         origins => engine::Origins::List(origins.to_vec()),
     };
     engine::Settings {
+        tag: engine::Tag::of(config.node_id.as_str()),
         ping_interval: config.ping_interval,
         ping_timeout: config.ping_timeout,
         max_payload: config.max_payload,

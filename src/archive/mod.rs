@@ -6,6 +6,7 @@
 
 pub mod chain;
 pub mod messages;
+mod metrics;
 pub mod query;
 pub mod restore;
 mod schema;
@@ -15,6 +16,7 @@ mod trouble;
 pub mod verify;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bb8_postgres::PostgresConnectionManager;
@@ -69,6 +71,8 @@ pub struct Archive {
     trouble: Trouble,
     url: Option<SecretUrl>,
     last: Arc<Mutex<Option<(Instant, PostgresHealth)>>>,
+    /// The same without waiting, for metrics.
+    is_up: Arc<AtomicBool>,
 }
 
 impl Archive {
@@ -83,6 +87,7 @@ impl Archive {
             trouble,
             url: url.cloned(),
             last: Arc::default(),
+            is_up: Arc::default(),
         })
     }
 
@@ -106,6 +111,7 @@ impl Archive {
             }
             Err(_) => PostgresHealth::Down,
         };
+        self.is_up.store(health == PostgresHealth::Up, Ordering::Relaxed);
         let before = last.replace((Instant::now(), health)).map(|(_, before)| before);
         if before != Some(health) {
             tell(before, health);

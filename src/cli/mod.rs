@@ -12,6 +12,7 @@ mod dev;
 mod doctor;
 mod events;
 mod explain;
+mod health;
 mod init;
 mod paint;
 mod presence;
@@ -72,6 +73,8 @@ enum Command {
     Init,
     /// Create a room
     CreateRoom(create_room::Options),
+    /// Ask the gateway on this machine whether it lives; exit code 1 where it does not
+    Health(health::Options),
     /// Compare everything that is derived with the leases; exit code 1 where something drifted
     Doctor(doctor::Options),
     /// Say why a user is shown as the user is
@@ -163,6 +166,7 @@ pub fn run<E: Display, F: Future<Output = Result<(), E>>>(
                 acting.end(&[room]).await;
                 Ok(())
             }
+            Command::Health(options) => health::run(&flags, &options).await,
             Command::Doctor(options) => return doctor::run(&connect(&flags, hot_settings)?, &options).await,
             Command::Explain(options) => explain::run(&connect(&flags, hot_settings)?, &options).await,
             Command::Revoke(options) => revoke::run(&connect(&flags, hot_settings)?, options).await,

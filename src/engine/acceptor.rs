@@ -11,7 +11,7 @@ use socket2::SockRef;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::counters::add;
+use super::RefusalCause;
 use super::shard::{Common, Mail};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
@@ -62,7 +62,7 @@ pub(super) async fn run(listener: TcpListener, common: Common, stop: Cancellatio
         pause = FIRST_PAUSE;
         let settings = &common.settings;
         let Some(slot) = Slot::take(&taken, settings.http_connections) else {
-            add(&common.counters.of(0).refusals, 1);
+            common.counters.of(0).refuse(RefusalCause::HttpConnections);
             let _is_best_effort = io::Write::write(&mut &tcp, FULL);
             continue;
         };

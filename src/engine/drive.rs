@@ -276,6 +276,7 @@ impl Drop for Drive {
     fn drop(&mut self) {
         self.session.close(CloseReason::Shutdown);
         self.session.sever();
+        self.session.clear();
         // A request or a probe that still waits is let go.
         let _requests = self.session.polling.take();
         self.session.shard().forget(&self.session);

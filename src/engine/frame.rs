@@ -8,6 +8,25 @@ const TEXT: u8 = 0x81;
 const BINARY: u8 = 0x82;
 const LONGEST_HEADER: usize = 10;
 
+/// Labels there are.
+pub(super) const LABELS: usize = 32;
+
+/// What the application counts a frame as; 0 is everything that it does not name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Label(u8);
+
+impl Label {
+    /// `None`: there are 32.
+    pub const fn new(index: usize) -> Option<Self> {
+        if index < LABELS { Some(Self(index as u8)) } else { None }
+    }
+
+    /// Position in [`super::Totals::labelled`].
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
 /// One outgoing Engine.IO message, encoded and WebSocket-framed once; a clone is a reference count.
 #[derive(Clone)]
 pub struct Frame(Arc<Encoded>);
@@ -15,6 +34,7 @@ pub struct Frame(Arc<Encoded>);
 /// The shared part. A compressed form, made once by the first connection that negotiated it, will stand beside `plain`.
 struct Encoded {
     plain: Vec<u8>,
+    label: Label,
 }
 
 impl Frame {
@@ -43,9 +63,21 @@ impl Frame {
         Frame::text(&[b"43", id.to_string().as_bytes(), array.as_bytes()])
     }
 
+    /// Has it counted as that. A frame that is shared already keeps its label.
+    pub fn labelled(mut self, label: Label) -> Frame {
+        if let Some(encoded) = Arc::get_mut(&mut self.0) {
+            encoded.label = label;
+        }
+        self
+    }
+
     /// Bytes of the Engine.IO packet, as it stands in a WebSocket message.
     pub fn packet_len(&self) -> usize {
-        self.payload().len()
+        self.wire().len() - self.header_len()
+    }
+
+    pub(super) fn label(&self) -> Label {
+        self.0.label
     }
 
     /// A WebSocket pong's first byte.
@@ -74,13 +106,16 @@ impl Frame {
 
     /// The Engine.IO packet without WebSocket's header.
     pub(super) fn payload(&self) -> &[u8] {
-        let wire = self.wire();
-        let header_len = match wire[1] {
-            126 => 4,
-            127 => LONGEST_HEADER,
-            _ => 2,
-        };
-        &wire[header_len..]
+        &self.wire()[self.header_len()..]
+    }
+
+    /// By the whole length alone, so that counting bytes need not touch them.
+    fn header_len(&self) -> usize {
+        match self.wire().len() {
+            0..=127 => 2,
+            128..=0x1_0003 => 4,
+            _ => LONGEST_HEADER,
+        }
     }
 
     pub(super) fn is_binary(&self) -> bool {
@@ -104,7 +139,8 @@ impl Frame {
         }
         plain.extend_from_slice(prefix);
         parts.iter().for_each(|part| plain.extend_from_slice(part));
-        Frame(Arc::new(Encoded { plain }))
+        let label = Label::default();
+        Frame(Arc::new(Encoded { plain, label }))
     }
 }
 

@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 
 use super::acceptor::Slot;
 use super::answers::{self, Problem};
-use super::counters::add;
+use super::counters::{Stray, add};
 use super::handshake::{Query, handshake};
 use super::id::Sid;
 use super::payload::{self, Limits, Packet, Unreadable};
@@ -29,7 +29,7 @@ use super::server::Fallback;
 use super::session::Session;
 use super::shard::Shard;
 use super::websocket::{self, handshake as opening};
-use super::{CloseReason, Handshake, Transport, origins, upgrade};
+use super::{CloseReason, Handshake, RefusalCause, Transport, origins, upgrade};
 
 /// Bytes of a request's head, and of what hyper reads ahead.
 const HEAD_BYTES: usize = 16 << 10;
@@ -96,16 +96,24 @@ impl Exchange<'_> {
         let origins = &self.shard.settings().origins;
         let (parts, body) = request.into_parts();
         if !origins.admit(&parts.headers) {
-            add(&self.shard.tally().refusals, 1);
-            return Problem::Forbidden.response();
+            return self.refuse(Problem::Forbidden);
         }
         let answered = match parts.method {
             Method::OPTIONS => Ok(origins::preflight(&parts.headers)),
             _ => self.engine(&parts, body).await,
         };
-        let mut response = answered.unwrap_or_else(Problem::response);
+        if let Err(Problem::UnknownSid) = answered {
+            let stray = self.stray(parts.uri.query().unwrap_or_default());
+            add(&self.shard.tally().strays[stray.index()], 1);
+        }
+        let mut response = answered.unwrap_or_else(|problem| self.refuse(problem));
         origins.mark(&parts.headers, response.headers_mut());
         response
+    }
+
+    fn refuse(self, problem: Problem) -> Response<Body> {
+        self.shard.tally().refuse(problem.into());
+        problem.response()
     }
 
     async fn engine(self, request: &request::Parts, body: Incoming) -> Result<Response<Body>, Problem> {
@@ -116,7 +124,7 @@ impl Exchange<'_> {
             (Transport::Polling, _) if is_upgrade => Err(Problem::BadRequest),
             (_, None) if request.method != Method::GET => Err(Problem::BadHandshakeMethod),
             (_, None) if !query.is_version_4 => Err(Problem::UnsupportedVersion),
-            (transport, None) => Ok(self.open(transport, request).await),
+            (transport, None) => self.open(transport, request).await,
             (Transport::Websocket, Some(sid)) => self.probe(sid, request).await,
             (Transport::Polling, Some(sid)) => match request.method {
                 Method::GET => self.get(sid).await,
@@ -126,20 +134,27 @@ impl Exchange<'_> {
         }
     }
 
+    /// Why nobody knows the session that this query names.
+    fn stray(self, query: &str) -> Stray {
+        match Query::parse(query).ok().and_then(|query| query.sid) {
+            None => Stray::Malformed,
+            Some(sid) if sid.is_of(self.shard.settings().tag) => Stray::Ended,
+            Some(_) => Stray::Elsewhere,
+        }
+    }
+
     /// A new session.
-    async fn open(self, transport: Transport, request: &request::Parts) -> Response<Body> {
-        let tally = self.shard.tally();
+    async fn open(self, transport: Transport, request: &request::Parts) -> Result<Response<Body>, Problem> {
         if self.shard.is_stopping() {
-            add(&tally.refusals, 1);
-            return Problem::Stopping.response();
+            return Err(Problem::Stopping);
         }
         if let Err(refusal) = self.shard.protocol().admit(request, self.remote).await {
-            add(&tally.refusals, 1);
-            return answers::refused(refusal);
+            self.shard.tally().refuse(RefusalCause::Application);
+            return Ok(answers::refused(refusal));
         }
         let handshake = handshake(request, self.remote);
         if transport == Transport::Polling {
-            return answers::payload(self.shard.open_polling(handshake));
+            return Ok(answers::payload(self.shard.open_polling(handshake)));
         }
         self.switch(request, Successor::Session(handshake))
     }
@@ -150,17 +165,20 @@ impl Exchange<'_> {
         if !self.shard.ask(sid, is_known).await.unwrap_or(false) {
             return Err(Problem::UnknownSid);
         }
-        Ok(self.switch(request, Successor::Probe(sid)))
+        self.switch(request, Successor::Probe(sid))
     }
 
-    fn switch(self, request: &request::Parts, successor: Successor) -> Response<Body> {
+    fn switch(self, request: &request::Parts, successor: Successor) -> Result<Response<Body>, Problem> {
         match opening::answer(request) {
             Ok(response) => {
                 self.successor.set(Some(successor));
-                response
+                Ok(response)
             }
-            Err(opening::Malformed::Version) => opening::wrong_version(),
-            Err(opening::Malformed::Request) => Problem::BadRequest.response(),
+            Err(opening::Malformed::Version) => {
+                self.shard.tally().refuse(RefusalCause::UnsupportedVersion);
+                Ok(opening::wrong_version())
+            }
+            Err(opening::Malformed::Request) => Err(Problem::BadRequest),
         }
     }
 

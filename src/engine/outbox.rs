@@ -44,6 +44,12 @@ impl Outbox {
         self.waiting.is_empty()
     }
 
+    /// How many frames wait, and their bytes.
+    pub(super) fn depth(&self) -> (u32, u32) {
+        let counted = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        (counted(self.waiting.len()), counted(self.bytes))
+    }
+
     /// Appends a frame, unless one of the two bounds is reached.
     pub(super) fn push(&mut self, key: Key, frame: Frame, max_frames: usize, max_bytes: usize) -> Result<(), Full> {
         let bytes = self.bytes + frame.wire().len();

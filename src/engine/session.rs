@@ -39,6 +39,8 @@ pub(super) struct Session {
     waker: Cell<Option<Waker>>,
     clock: Clock,
     pub(super) outbox: RefCell<Outbox>,
+    /// Frames and bytes in it, as they are counted.
+    counted: Cell<(u32, u32)>,
     pub(super) inbox: RefCell<Inbox>,
     /// There while the session polls.
     pub(super) polling: RefCell<Option<Box<Polling>>>,
@@ -70,7 +72,7 @@ impl Session {
     pub(super) fn new(shard: Rc<Shard>, transport: Transport, remote: SocketAddr) -> Rc<Self> {
         let polling = matches!(transport, Transport::Polling).then(Box::default);
         let session = Rc::new(Self {
-            sid: Sid::draw(shard.index()),
+            sid: Sid::draw(shard.settings().tag, shard.index()),
             clock: Clock::new(Instant::now(), shard.settings()),
             remote,
             phase: Cell::new(Phase::Open),
@@ -81,6 +83,7 @@ impl Session {
             is_dirty: Cell::new(false),
             waker: Cell::new(None),
             outbox: RefCell::default(),
+            counted: Cell::default(),
             inbox: RefCell::default(),
             polling: RefCell::new(polling),
             upgraded: Cell::new(None),
@@ -166,7 +169,9 @@ impl Session {
     pub(super) fn send_latest(self: &Rc<Self>, key: u64, frame: &Frame) {
         let key = Key::Latest(key);
         if self.is_open() && self.outbox.borrow_mut().replace(key, frame) {
-            add(&self.shard.tally().replaced, 1);
+            let tally = self.shard.tally();
+            add(&tally.replaced, 1);
+            tally.note_frame(frame.label(), frame.packet_len());
         } else {
             self.enqueue(key, frame.clone());
         }
@@ -178,9 +183,13 @@ impl Session {
         }
         let settings = self.shard.settings();
         let (frames, bytes) = (settings.out_frames, settings.out_bytes);
+        let (label, packet_len) = (frame.label(), frame.packet_len());
         let pushed = self.outbox.borrow_mut().push(key, frame, frames, bytes);
         match pushed {
-            Ok(()) => self.wake_to_write(),
+            Ok(()) => {
+                self.shard.tally().note_frame(label, packet_len);
+                self.wake_to_write();
+            }
             Err(Full) => self.close(CloseReason::SlowConsumer),
         }
     }
@@ -328,9 +337,20 @@ impl Session {
         self.is_dirty.get()
     }
 
-    /// The task ends its turn.
+    /// The task ends its turn. Whatever was put in the queue had it called, so what is left now is what waits.
     pub(super) fn leave(&self) {
         self.turn.set(Turn::Away);
+        let depth = self.outbox.borrow().depth();
+        let counted = self.counted.replace(depth);
+        if depth != counted {
+            self.shard.tally().note_queue(counted, depth);
+        }
+    }
+
+    /// Nothing of it waits any more.
+    pub(super) fn clear(&self) {
+        self.outbox.borrow_mut().clear();
+        self.leave();
     }
 }
 

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use super::Tag;
+
 /// Which browser origins may talk to the engine. A request without `Origin` comes from no browser and passes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origins {
@@ -17,6 +19,8 @@ pub enum Origins {
 /// Times and bounds of one server. The default is what socket.io's server does, with the bounds that it does not have.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// What the ids of this server's sessions end with. Servers behind one balancer have names, and so tags, of their own.
+    pub tag: Tag,
     /// Path of the engine; requests may leave its last slash out.
     pub path: String,
     /// Time between a pong (or the handshake) and the next ping.
@@ -61,6 +65,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            tag: Tag::of(""),
             path: String::from("/socket.io/"),
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(20),

@@ -114,7 +114,10 @@ pub struct Dispatcher {
 impl Dispatcher {
     /// A dispatcher, and the inbox of each shard.
     pub fn new(shards: usize, encoder: Encoder, metrics: Metrics, latest_us: Arc<AtomicU64>) -> (Self, Vec<Inbox>) {
-        let (inboxes, receivers) = (0..shards).map(|_| mpsc::channel(INBOX_MAX)).unzip();
+        let (inboxes, receivers): (Vec<mpsc::Sender<_>>, _) = (0..shards).map(|_| mpsc::channel(INBOX_MAX)).unzip();
+        metrics
+            .shards
+            .watch(inboxes.iter().map(mpsc::Sender::downgrade).collect());
         let dispatcher = Self {
             inboxes,
             encoder,

@@ -35,7 +35,7 @@ const RETRY_LATER: Duration = Duration::from_secs(5);
 pub async fn admit(shard: &Shard, request: &Parts, remote: SocketAddr) -> Result<(), Refusal> {
     let node = &shard.node;
     let turn_down = |status, cause: &str, message: &str, retry_after| {
-        node.metrics.refusals.with_label_values(&[cause]).inc();
+        node.metrics.refuse(cause);
         Err(Refusal {
             status,
             retry_after: Some(retry_after),
@@ -118,7 +118,7 @@ pub async fn recognise(
             Ok(identity) => Some(identity),
             Err(error @ IdentityError::Unjudged) => {
                 tracing::warn!(error = %error, "connection not let in");
-                node.metrics.refusals.with_label_values(&["key_set"]).inc();
+                node.metrics.refuse("key_set");
                 socket.close(CloseReason::Unavailable);
                 return Err(try_again());
             }
@@ -187,7 +187,7 @@ pub fn try_again() -> ConnectError {
 
 /// CONNECT_ERROR, counted by its cause, and noted.
 pub fn refused(node: &Node, ip: IpAddr, agent: &str, cause: &str, message: &str) -> ConnectError {
-    node.metrics.refusals.with_label_values(&[cause]).inc();
+    node.metrics.refuse(cause);
     node.note(|| Entry::AuthFailure {
         code: cause.to_owned(),
         ip,

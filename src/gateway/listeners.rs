@@ -15,7 +15,7 @@ use super::shard::Shard;
 use crate::hot::HotError;
 use crate::hot::bus::Topic;
 use crate::hot::keys::Partition;
-use crate::types::{Presence, RoomName, UserId};
+use crate::types::{Presence, RoomName, Status, UserId};
 
 /// How long a newcomer waits until the shard hears everybody's presence, right after the start.
 const LISTEN_PATIENCE: Duration = Duration::from_secs(2);
@@ -29,6 +29,14 @@ pub(super) struct Listeners {
     known: Option<Arc<Presence>>,
     /// Subscriptions under way.
     pending: u32,
+}
+
+impl Listeners {
+    /// What others see of the user, where the user has sockets here.
+    fn shown(&self) -> Option<Status> {
+        let known = self.known.as_ref()?;
+        (!self.own.is_empty()).then_some(known.status)
+    }
 }
 
 impl Shard {
@@ -92,20 +100,36 @@ impl Shard {
 
     /// Keeps what was heard of a user who has sockets here, unless something newer is known.
     pub(super) fn keep_presence(&self, user: &UserId, presence: Arc<Presence>) {
-        if let Some(listeners) = self.users.borrow_mut().get_mut(user)
-            && listeners
-                .known
-                .as_ref()
-                .is_none_or(|known| known.version < presence.version)
-        {
-            listeners.known = Some(presence);
+        let mut users = self.users.borrow_mut();
+        let Some(listeners) = users.get_mut(user) else { return };
+        let is_news = |known: &Arc<Presence>| known.version < presence.version;
+        if listeners.known.as_ref().is_none_or(is_news) {
+            self.count_change(listeners, |listeners| listeners.known = Some(presence));
+        }
+    }
+
+    /// Whoever hears of the user, there or not yet.
+    pub(super) fn change_listeners(&self, user: &UserId, change: impl FnOnce(&mut Listeners)) {
+        let mut users = self.users.borrow_mut();
+        self.count_change(users.entry(user.clone()).or_default(), change);
+    }
+
+    /// Users are counted by presence as they change: nobody has to go through all of them.
+    fn count_change(&self, listeners: &mut Listeners, change: impl FnOnce(&mut Listeners)) {
+        let before = listeners.shown();
+        change(listeners);
+        let now = listeners.shown();
+        if now != before {
+            let users = |status: Status| self.node.metrics.users.with_label_values(&[status.as_str()]);
+            before.into_iter().for_each(|status| users(status).dec());
+            now.into_iter().for_each(|status| users(status).inc());
         }
     }
 
     pub(super) fn drop_listener(&self, user: &UserId, drop_one: impl FnOnce(&mut Listeners)) {
         let mut users = self.users.borrow_mut();
         let Some(listeners) = users.get_mut(user) else { return };
-        drop_one(listeners);
+        self.count_change(listeners, drop_one);
         if listeners.own.is_empty() && listeners.watchers.is_empty() && listeners.pending == 0 {
             users.remove(user);
             if !self.node.settings.presence_to_all {

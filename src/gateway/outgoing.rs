@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::metrics::label_of;
 use super::protocol::{Failure, PROTOCOL_VERSION, outgoing as event};
 use crate::config::CustomStatusShape;
 use crate::engine::Frame;
@@ -20,7 +21,7 @@ pub fn now_ms() -> i64 {
 }
 
 fn frame(name: &str, payload: &Value) -> Frame {
-    Frame::event(&json!([name, payload]).to_string())
+    Frame::event(&json!([name, payload]).to_string()).labelled(label_of(name))
 }
 
 /// A JSON string, with its quotes.
@@ -188,7 +189,8 @@ pub fn message_new(message: &Message, offset: Option<&str>) -> Frame {
     }
     end.push(']');
     let name = format!(r#"["{}","#, event::MESSAGE_NEW);
-    Frame::event_parts(&[name.as_bytes(), message.body.as_bytes(), end.as_bytes()])
+    let parts = [name.as_bytes(), message.body.as_bytes(), end.as_bytes()];
+    Frame::event_parts(&parts).labelled(label_of(event::MESSAGE_NEW))
 }
 
 /// Payloads of `message:new` as one JSON list, for acks.

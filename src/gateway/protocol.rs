@@ -75,6 +75,24 @@ pub mod outgoing {
     pub const PONG: &str = "pong";
     pub const ERROR: &str = "error";
     pub const SERVER_DRAINING: &str = "server:draining";
+
+    /// Everything that the gateway itself says.
+    pub const ALL: &[&str] = &[
+        CONNECTED,
+        AUTHENTICATED,
+        AUTH_ERROR,
+        USER_JOINED,
+        USER_LEFT,
+        ROOM_COUNT,
+        ROOM_RESET,
+        MESSAGE_NEW,
+        TYPING_EVENT,
+        PRESENCE_CHANGED,
+        PRESENCE_BULK,
+        PONG,
+        ERROR,
+        SERVER_DRAINING,
+    ];
 }
 
 /// Why something was not done; stable words.
@@ -99,6 +117,24 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    pub const ALL: [Self; 15] = [
+        Self::InvalidPayload,
+        Self::UnknownEvent,
+        Self::Unauthenticated,
+        Self::Forbidden,
+        Self::RoomNotFound,
+        Self::RoomFull,
+        Self::NotAMember,
+        Self::Banned,
+        Self::Muted,
+        Self::TooManyRooms,
+        Self::TooLarge,
+        Self::RateLimited,
+        Self::FeatureDisabled,
+        Self::Unavailable,
+        Self::InternalError,
+    ];
+
     /// Every code, as it is written.
     pub fn as_str(self) -> &'static str {
         match self {

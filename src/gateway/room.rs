@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::client::Client;
 use super::fanout::{Delivery, Order};
+use super::metrics::UntilAck;
 use super::parcel::Parcel;
 use crate::domain::rooms::{Heard, Joined, Known};
 use crate::engine::Frame;
@@ -141,15 +142,28 @@ struct Waiting {
     what: Behind,
 }
 
+/// An ack that is ready.
+pub struct Ack {
+    pub client: Rc<Client>,
+    pub frame: Frame,
+    /// Measures how long it took.
+    pub until: Option<UntilAck>,
+}
+
 pub(super) enum Behind {
-    Ack(Rc<Client>, Frame),
+    Ack(Ack),
     Signal(oneshot::Sender<()>),
 }
 
 impl Behind {
     pub fn go(self) {
         match self {
-            Self::Ack(client, frame) => client.socket.send(&frame),
+            Self::Ack(Ack { client, frame, until }) => {
+                client.socket.send(&frame);
+                if let Some(until) = until {
+                    until.end();
+                }
+            }
             // Whoever waited may have gone.
             Self::Signal(signal) => signal.send(()).unwrap_or_default(),
         }

@@ -18,7 +18,7 @@ use crate::domain::rooms::{Heard, Known};
 use crate::engine::Frame;
 use crate::types::{RoomName, UserId};
 
-pub use super::room::{Position, Turn};
+pub use super::room::{Ack, Position, Turn};
 
 /// How long something waits for the bus to bring the message before it, until the message is read from the history.
 const BUS_PATIENCE: Duration = Duration::from_millis(250);
@@ -399,8 +399,8 @@ impl Rooms {
     }
 
     /// Sends a message's ack behind the message: at once if it came already, else when it comes.
-    pub fn ack_behind(&mut self, name: &RoomName, seq: u64, client: &Rc<Client>, frame: Frame) {
-        self.put_behind(name, seq, Behind::Ack(Rc::clone(client), frame));
+    pub fn ack_behind(&mut self, name: &RoomName, seq: u64, ack: Ack) {
+        self.put_behind(name, seq, Behind::Ack(ack));
     }
 
     /// Resolves when the client has heard everything up to `seq` that is for it, or the bus did not bring it in time.

@@ -15,7 +15,6 @@ use super::client::{Client, transport_name};
 use super::events;
 use super::handshake::{self, Guest};
 use super::limits::Gate;
-use super::metrics::Metrics;
 use super::outgoing;
 use super::payload::Incoming;
 use super::protocol::{ErrorCode, Failure, ack, ack_not_durable, incoming};
@@ -175,6 +174,7 @@ impl Shard {
                 match self.rejoin(&client, &arrival).await {
                     Ok(rejoined) => {
                         self.insert(&client);
+                        self.node.metrics.connects.inc();
                         self.keep_presence(&client.user, Arc::new(presence));
                         client.socket.set_data(Rc::clone(&client));
                         self.greet(&client, &arrival, rooms, &rejoined);
@@ -211,7 +211,7 @@ impl Shard {
 
     fn turn_away(&self, socket: &Socket, user: &UserId, cause: &str, why: &str) -> ConnectError {
         tracing::warn!(%user, why, "connection not registered");
-        self.node.metrics.refusals.with_label_values(&[cause]).inc();
+        self.node.metrics.refuse(cause);
         socket.close(CloseReason::Unavailable);
         handshake::try_again()
     }
@@ -253,13 +253,15 @@ impl Shard {
         let started = Instant::now();
         let incoming = Incoming::parse(&event.args);
         let name = incoming.as_ref().map_or("", |incoming| &incoming.name);
-        let label = Metrics::label(name);
-        self.node.metrics.events.with_label_values(&[label]).inc();
+        let counted = self.node.metrics.event(name);
+        counted.receive(event.args.len());
+        let until_ack = event.ack.map(|_| counted.until_ack(started));
         let _turn = client.turn.lock().await;
         let turn = events::Turn {
             shard: self,
             client,
             ack: event.ack,
+            until_ack: RefCell::new(until_ack),
             gate_closed_for: self.pass_gate(&client.gate),
         };
         if is_activity(name) {
@@ -284,16 +286,15 @@ impl Shard {
                 }
             }
             Err(failure) => {
-                self.note_failure(client, label, &failure);
+                self.note_failure(client, counted.label, &failure);
                 self.fail(client, event.ack, &failure);
             }
         }
+        if let Some(until_ack) = turn.until_ack.take() {
+            until_ack.end();
+        }
         self.show(client).await;
-        self.node
-            .metrics
-            .durations
-            .with_label_values(&[label])
-            .observe(started.elapsed().as_secs_f64());
+        counted.done(started);
     }
 
     /// What the audit trail hears of a failure: of limits, and of what was not the client's fault.
@@ -362,6 +363,7 @@ impl Shard {
     async fn end(&self, client: &Rc<Client>, reason: CloseReason) {
         let _turn = client.turn.lock().await;
         self.remove(client);
+        self.node.metrics.disconnects.inc();
         let lease = client.lease();
         tracing::info!(connection = %lease.connection, user = %lease.user, reason = %reason, "disconnected");
         let ended = if is_explicit(reason) {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ahash::AHashMap;
+use prometheus::IntGauge;
 use rand::Rng as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::interval;
@@ -66,6 +67,8 @@ pub struct Shard {
     expiries: RefCell<BTreeMap<(i64, u64), Weak<Client>>>,
     pub(super) revocations: Revocations,
     next_key: Cell<u64>,
+    /// How many rooms it has, for metrics.
+    rooms_now: IntGauge,
     /// With presence told to everybody: whether this shard hears it yet.
     pub(super) hears_all: watch::Sender<bool>,
 }
@@ -74,6 +77,7 @@ impl Shard {
     /// A shard, and its tasks on the current thread: deliveries until the inbox closes, and what is overdue.
     pub fn start(index: usize, node: Arc<Node>, hot: Hot, mut inbox: Inbox, mut asks: mpsc::Receiver<Ask>) -> Rc<Self> {
         let shard = Rc::new(Self {
+            rooms_now: node.metrics.rooms.with_label_values(&[&index.to_string()]),
             index,
             node,
             hot,
@@ -89,6 +93,7 @@ impl Shard {
             next_key: Cell::new(0),
             hears_all: watch::Sender::new(false),
         });
+        shard.node.metrics.shards.enter(index);
         let deliverer = Rc::clone(&shard);
         tokio::task::spawn_local(async move {
             while let Some(delivery) = inbox.recv().await {
@@ -141,12 +146,9 @@ impl Shard {
     pub(super) fn insert(&self, client: &Rc<Client>) {
         let partition = Partition::of_user(&client.user).index();
         self.clients.borrow_mut()[partition].insert(client.key, Rc::clone(client));
-        self.users
-            .borrow_mut()
-            .entry(client.user.clone())
-            .or_default()
-            .own
-            .insert(client.key, Rc::clone(client));
+        self.change_listeners(&client.user, |listeners| {
+            listeners.own.insert(client.key, Rc::clone(client));
+        });
     }
 
     /// Forgets a client; its rooms and users are released where it was the last.
@@ -304,15 +306,11 @@ impl Shard {
             self.heal_anew(room, Duration::ZERO);
         }
         self.node.metrics.late_acks.inc_by(overdue.released as u64);
-        let rooms = i64::try_from(self.rooms.borrow().len()).unwrap_or(i64::MAX);
+        self.rooms_now
+            .set(i64::try_from(self.rooms.borrow().len()).unwrap_or(i64::MAX));
         self.end_expired();
         self.limits.forget(Instant::now());
         self.look_for_lost_revocations();
-        self.node
-            .metrics
-            .rooms
-            .with_label_values(&[&self.index.to_string()])
-            .set(rooms);
     }
 
     /// Ends the connection when its token runs out, unless another is shown before.

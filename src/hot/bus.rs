@@ -2,20 +2,22 @@
 //! pub/sub always, each channel at the owner of its slot, so that the same code runs on a Cluster. Not here: the
 //! connections (`wires`), what a frame says (`frame`), who hears it (the gateway, through the sink).
 
+mod status;
+
 use std::collections::{HashMap, hash_map};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use redis::{PushInfo, PushKind, Value};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{interval, timeout};
 
-use super::canary::Canary;
+pub(super) use self::status::Status;
 use super::keys::{Keys, Partition};
 use super::topology::Topology;
 use super::wires::{Happening, WireId, Wires};
-use super::{HotError, frame, link, slots};
+use super::{HotError, Metrics, frame, link, slots};
 use crate::types::{NodeId, RoomName, UserId};
 
 /// What can be listened to.
@@ -71,14 +73,6 @@ enum Command {
         topic: Topic,
         shard: usize,
     },
-}
-
-#[derive(Debug)]
-struct Status {
-    connected: AtomicBool,
-    node_confirmed: AtomicBool,
-    canary: Canary,
-    topics: AtomicUsize,
 }
 
 /// Handle to the bus; clones speak to the same task.
@@ -144,18 +138,20 @@ impl State {
 
 impl Bus {
     /// A bus of this node, and its task. Fails when the URL is none.
-    pub fn open(url: &str, keys: Keys, node: NodeId, sink: Sink) -> Result<(Self, Driver), HotError> {
+    pub fn open(
+        url: &str,
+        keys: Keys,
+        node: NodeId,
+        sink: Sink,
+        metrics: &Metrics,
+    ) -> Result<(Self, Driver), HotError> {
         let topology = Topology::parse(url).map_err(|error| HotError::of("open the bus", error))?;
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
-        let status = Arc::new(Status {
-            connected: AtomicBool::default(),
-            node_confirmed: AtomicBool::default(),
-            canary: Canary::new(Instant::now()),
-            topics: AtomicUsize::default(),
-        });
+        let status = Arc::new(Status::new(metrics.lag.clone()));
+        metrics.watch_bus(&status);
         let (topics, fresh) = (HashMap::new(), Vec::new());
         let mut driver = Driver {
-            wires: Wires::new(topology),
+            wires: Wires::new(topology, metrics.bus.clone()),
             keys,
             topics,
             fresh,
@@ -170,20 +166,17 @@ impl Bus {
 
     /// Whether the bus is connected to every master, the node's own subscription stands, and the node's beats come back.
     pub fn is_up(&self) -> bool {
-        let status = &self.status;
-        status.connected.load(Ordering::Relaxed)
-            && status.node_confirmed.load(Ordering::Relaxed)
-            && !status.canary.is_lost(Instant::now())
+        self.status.is_up()
     }
 
     /// The node's beat was published, at `at` or a little later: it must come back.
     pub fn has_beaten(&self, at: Instant) {
-        self.status.canary.sent(at);
+        self.status.note_lag(self.status.canary.sent(at));
     }
 
     /// Channels that this node listens to.
     pub fn topics(&self) -> usize {
-        self.status.topics.load(Ordering::Relaxed)
+        self.status.topics()
     }
 
     /// Returns once Redis has confirmed that this shard hears the topic: whatever is published from now on arrives.
@@ -442,7 +435,8 @@ impl Driver {
             PushKind::SMessage if entry.heard_on == Some(wire) => {
                 if let Some(Value::BulkString(payload)) = data.next() {
                     if matches!(entry.topic, Topic::Node(_)) && payload == frame::BEAT {
-                        return self.status.canary.returned(Instant::now());
+                        let lag = self.status.canary.returned(Instant::now());
+                        return self.status.note_lag(lag);
                     }
                     (self.sink)(&entry.topic, entry.shards, &payload);
                 }

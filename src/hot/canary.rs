@@ -30,20 +30,27 @@ impl Canary {
         }))
     }
 
-    /// Redis has published a beat, at `at` or a little later.
-    pub fn sent(&self, at: Instant) {
+    /// Redis has published a beat, at `at` or a little later; how long it was under way, if it is back already.
+    pub fn sent(&self, at: Instant) -> Option<Duration> {
         let mut flight = self.flight();
         if flight.returned < at {
             flight.missing_since.get_or_insert(at);
+            return None;
         }
+        Some(flight.returned - at)
     }
 
-    pub fn returned(&self, at: Instant) {
-        *self.flight() = Flight {
-            returned: at,
-            missing_since: None,
-            is_lost: false,
-        };
+    /// A beat is back; how long the oldest that was missed was under way.
+    pub fn returned(&self, at: Instant) -> Option<Duration> {
+        let before = std::mem::replace(
+            &mut *self.flight(),
+            Flight {
+                returned: at,
+                missing_since: None,
+                is_lost: false,
+            },
+        );
+        Some(at.saturating_duration_since(before.missing_since?))
     }
 
     /// The subscription stands anew: what was sent before cannot come, and what is sent from now on must.
@@ -85,6 +92,18 @@ mod tests {
         canary.returned(at(2));
         canary.sent(at(1));
         assert!(!canary.is_lost(at(9_000)), "a slow beat is none that was lost");
+    }
+
+    #[test]
+    fn each_beat_tells_once_how_long_it_was_under_way() {
+        let (canary, at) = canary();
+        let ms = |ms| Some(Duration::from_millis(ms));
+        assert_eq!(canary.returned(at(3)), None, "its reply is still to come");
+        assert_eq!(canary.sent(at(1)), ms(2));
+        assert_eq!(canary.sent(at(10)), None);
+        assert_eq!(canary.sent(at(20)), None);
+        assert_eq!(canary.returned(at(50)), ms(40), "the oldest one's");
+        assert_eq!(canary.returned(at(51)), None);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::metrics::Dials;
 use super::script;
 
 /// Longest wait of one call, for the connection or for the reply. Below two seconds, so that a client hears
@@ -51,6 +52,7 @@ struct State {
     troubled: Notify,
     /// Told of whatever may mean that the data has moved to another server.
     doubt: Arc<Notify>,
+    dials: Dials,
 }
 
 /// Shared by all callers of one runtime; ends when the last clone goes.
@@ -63,7 +65,7 @@ pub struct Line {
 impl Line {
     /// Starts dialling on the current runtime; returns at once. `doubt` is told when the server may no longer be the
     /// one to talk to.
-    pub fn open(client: Client, doubt: Arc<Notify>) -> Self {
+    pub fn open(client: Client, doubt: Arc<Notify>, dials: Dials) -> Self {
         let state = Arc::new(State {
             address: client.get_connection_info().addr().clone(),
             current: watch::Sender::new(None),
@@ -71,6 +73,7 @@ impl Line {
             silent: watch::Sender::new(false),
             troubled: Notify::new(),
             doubt,
+            dials,
         });
         let keeper = tokio::spawn(keep(client, Arc::clone(&state)));
         Self {
@@ -201,6 +204,7 @@ async fn keep(client: Client, state: Arc<State>) {
         match dial(&client).await {
             Ok(dialled) => {
                 failures = 0;
+                state.dials.made.inc();
                 state.generation.fetch_add(1, Ordering::AcqRel);
                 state.silent.send_replace(false);
                 state.current.send_replace(Some(dialled.clone()));
@@ -212,6 +216,7 @@ async fn keep(client: Client, state: Arc<State>) {
             }
             Err(error) => {
                 failures = failures.saturating_add(1);
+                state.dials.failed.inc();
                 if failures == 1 || failures.is_multiple_of(10) {
                     tracing::warn!(%address, failures, error = %error, "Redis is not reachable; retrying");
                 }

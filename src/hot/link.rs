@@ -16,6 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 pub use super::line::PATIENCE;
 pub(super) use super::line::backoff;
 use super::line::{Line, LineConnection, SILENCE_PATIENCE, away, is_error};
+use super::metrics::Dials;
 use super::slots;
 use super::topology::{Layout, Topology, redirection};
 
@@ -71,6 +72,7 @@ struct Shared {
     /// Nobody could say who the masters are, and a call has waited for that in vain.
     lost: AtomicBool,
     doubt: Arc<Notify>,
+    dials: Dials,
 }
 
 /// Shared by all callers of one runtime; ends when the last clone goes.
@@ -82,9 +84,10 @@ pub struct Link {
 
 impl Link {
     /// Starts dialling on the current runtime; returns at once.
-    pub fn open(topology: Topology) -> Self {
+    pub fn open(topology: Topology, dials: Dials) -> Self {
         let shared = Arc::new(Shared {
             topology,
+            dials,
             routes: watch::Sender::new(None),
             lost: AtomicBool::new(false),
             doubt: Arc::new(Notify::new()),
@@ -105,6 +108,18 @@ impl Link {
         routes
             .as_ref()
             .is_some_and(|routes| routes.lines.iter().all(Line::is_up))
+    }
+
+    /// Every master that one of these links knows, and whether it answered lately on all of them.
+    pub(super) fn standing<'a>(links: impl Iterator<Item = &'a Self>) -> BTreeMap<String, bool> {
+        let mut standing = BTreeMap::new();
+        for link in links {
+            let routes = link.shared.routes.borrow();
+            for line in routes.iter().flat_map(|routes| &routes.lines) {
+                *standing.entry(line.address().to_string()).or_insert(true) &= line.is_up();
+            }
+        }
+        standing
     }
 
     /// The masters as they are known now.
@@ -146,7 +161,7 @@ impl Shared {
                 .find(|line| line.address() == master);
             match (line, self.topology.client(master)) {
                 (Some(line), _) => lines.push(line.clone()),
-                (None, Ok(client)) => lines.push(Line::open(client, Arc::clone(&self.doubt))),
+                (None, Ok(client)) => lines.push(Line::open(client, Arc::clone(&self.doubt), self.dials.clone())),
                 (None, Err(error)) => {
                     tracing::error!(address = %master, error = %error, "a master's address is of no use");
                     return;

@@ -14,6 +14,7 @@ pub mod limits;
 mod line;
 pub mod link;
 pub mod messages;
+mod metrics;
 pub mod moderation;
 pub mod nodes;
 pub mod outbox;
@@ -31,12 +32,13 @@ mod topology;
 pub mod typing;
 mod wires;
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bb8_redis::RedisConnectionManager;
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 
+pub use self::metrics::Metrics;
 use crate::types::Rate;
 use keys::Keys;
 use link::Link;
@@ -109,39 +111,6 @@ pub struct Settings {
     pub metrics: Metrics,
 }
 
-/// Durations and failures of scripts, by name.
-#[derive(Clone)]
-pub struct Metrics {
-    durations: HistogramVec,
-    failures: IntCounterVec,
-}
-
-impl Metrics {
-    /// Registers the collectors; fails when they are registered already.
-    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let durations = HistogramVec::new(
-            HistogramOpts::new(
-                "realtime_script_duration_seconds",
-                "Time from the call of a Lua script to its reply.",
-            )
-            .buckets(vec![
-                0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0,
-            ]),
-            &["script"],
-        )?;
-        let failures = IntCounterVec::new(
-            Opts::new(
-                "realtime_script_failures_total",
-                "Calls of Lua scripts without a valid reply.",
-            ),
-            &["script"],
-        )?;
-        registry.register(Box::new(durations.clone()))?;
-        registry.register(Box::new(failures.clone()))?;
-        Ok(Self { durations, failures })
-    }
-}
-
 /// An operation on the hot state did not come back with a result. Its outcome is unknown.
 #[derive(Debug, thiserror::Error)]
 pub enum HotError {
@@ -175,6 +144,19 @@ impl HotError {
         matches!(self, Self::Redis { source, .. } if source.code() == Some("RESTORING"))
     }
 
+    /// What went wrong, in one of a few words for metrics.
+    fn cause(&self) -> &'static str {
+        match self {
+            Self::Redis { source, .. } if source.is_timeout() => "timeout",
+            Self::Redis { source, .. } if source.is_connection_dropped() => "lost",
+            Self::Redis { source, .. } if source.is_io_error() || source.code() == Some("CLUSTERDOWN") => "away",
+            Self::Redis { source, .. } if source.code() == Some("RESTORING") => "restoring",
+            Self::Redis { .. } => "refused",
+            Self::Reply { .. } => "reply",
+            Self::Bus | Self::Pool(_) => "away",
+        }
+    }
+
     /// Whether the connection went away under the call, so that it may or may not have been carried out, and a further
     /// try may know.
     fn is_broken_off(&self) -> bool {
@@ -200,6 +182,8 @@ struct Inner {
     topology: Topology,
     /// One for each master that was scanned.
     pools: Mutex<Vec<(ConnectionAddr, Pool)>>,
+    /// Calls of scripts that wait for their reply.
+    in_flight: AtomicU64,
 }
 
 /// Connections for scans and administration: few, and none is held while nobody asks.
@@ -211,14 +195,17 @@ impl Hot {
     /// Fails when the URL is none.
     pub fn open(settings: Settings) -> Result<Self, HotError> {
         let topology = Topology::parse(&settings.url).map_err(|source| HotError::of("connect", source))?;
-        Ok(Self(Arc::new(Inner {
-            link: Link::open(topology.clone()),
+        let inner = Arc::new(Inner {
+            link: Link::open(topology.clone(), settings.metrics.calls.clone()),
             keys: Keys::new(&settings.prefix),
             terms: settings.terms,
             metrics: settings.metrics,
             topology,
             pools: Mutex::default(),
-        })))
+            in_flight: AtomicU64::new(0),
+        });
+        inner.metrics.watch(&inner);
+        Ok(Self(inner))
     }
 
     pub fn keys(&self) -> &Keys {
@@ -258,17 +245,6 @@ impl Hot {
     /// Whether Redis answered lately, as far as this handle's calls know; asks nobody.
     pub fn is_up(&self) -> bool {
         self.0.link.is_up()
-    }
-
-    fn observe(&self, script: &'static str, took: Duration, succeeded: bool) {
-        self.0
-            .metrics
-            .durations
-            .with_label_values(&[script])
-            .observe(took.as_secs_f64());
-        if !succeeded {
-            self.0.metrics.failures.with_label_values(&[script]).inc();
-        }
     }
 }
 

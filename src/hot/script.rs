@@ -3,7 +3,6 @@
 
 use std::fmt::Write as _;
 use std::sync::LazyLock;
-use std::time::Instant;
 
 use redis::{Cmd, Value};
 use sha1::{Digest, Sha1};
@@ -183,9 +182,9 @@ impl Call {
 
     /// Runs it: one round trip, or two when Redis had forgotten the script.
     pub async fn run(self, hot: &Hot) -> Result<Reply, HotError> {
-        let started = Instant::now();
+        let running = hot.begin(self.script.name);
         let result = self.try_run(hot).await;
-        hot.observe(self.script.name, started.elapsed(), result.is_ok());
+        running.end(&result);
         result
     }
 
@@ -247,12 +246,10 @@ const PIPELINE_MAX: usize = 512;
 pub async fn run_all(hot: &Hot, calls: Vec<Call>) -> Result<Vec<Result<Reply, HotError>>, HotError> {
     let mut replies = Vec::with_capacity(calls.len());
     for batch in calls.chunks(PIPELINE_MAX) {
-        let started = Instant::now();
-        let fail = |error| HotError::of(batch[0].script.name, error);
-        let mut connection = hot.link().connection().await.map_err(fail)?;
-        let prepared: Vec<Prepared<'_>> = batch.iter().map(Call::by_digest).collect();
-        let requests: Vec<&dyn Request> = prepared.iter().map(|request| request as &dyn Request).collect();
-        let values = connection.send_all(&requests).await.map_err(fail)?;
+        let running = hot.begin(batch[0].script.name);
+        let values = send_batch(hot, batch).await;
+        running.end(&values);
+        let values = values?;
         let mut repeated = false;
         for (call, value) in batch.iter().zip(values) {
             replies.push(match value {
@@ -265,7 +262,14 @@ pub async fn run_all(hot: &Hot, calls: Vec<Call>) -> Result<Vec<Result<Reply, Ho
                 value => call.read(value),
             });
         }
-        hot.observe(batch[0].script.name, started.elapsed(), true);
     }
     Ok(replies)
+}
+
+async fn send_batch(hot: &Hot, batch: &[Call]) -> Result<Vec<Value>, HotError> {
+    let fail = |error| HotError::of(batch[0].script.name, error);
+    let mut connection = hot.link().connection().await.map_err(fail)?;
+    let prepared: Vec<Prepared<'_>> = batch.iter().map(Call::by_digest).collect();
+    let requests: Vec<&dyn Request> = prepared.iter().map(|request| request as &dyn Request).collect();
+    connection.send_all(&requests).await.map_err(fail)
 }

@@ -13,6 +13,7 @@ use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::link;
+use super::metrics::Dials;
 use super::topology::{Layout, Topology};
 
 /// Frames that came and were not handed on yet; when it is full, the connection that brought more is made anew.
@@ -69,11 +70,12 @@ pub struct Wires {
     looked_up: Instant,
     failures: u32,
     doubt: bool,
+    dials: Dials,
 }
 
 impl Wires {
     /// Dials once a runtime turns [`Wires::start`].
-    pub fn new(topology: Topology) -> Self {
+    pub fn new(topology: Topology, dials: Dials) -> Self {
         let (words, heard) = mpsc::channel(WORDS_MAX);
         Self {
             topology,
@@ -86,6 +88,7 @@ impl Wires {
             looked_up: Instant::now(),
             failures: 0,
             doubt: false,
+            dials,
         }
     }
 
@@ -141,6 +144,7 @@ impl Wires {
                     return Happening::Nothing;
                 }
                 wire.connection = Some(connection);
+                self.dials.made.inc();
                 wire.failures = 0;
                 tracing::info!(address = %wire.address, "the bus is connected");
                 Happening::Up
@@ -150,6 +154,7 @@ impl Wires {
                     return Happening::Nothing;
                 };
                 let failures = self.wires[at].failures.saturating_add(1);
+                self.dials.failed.inc();
                 if failures == 1 || failures.is_multiple_of(10) {
                     let address = &self.wires[at].address;
                     tracing::warn!(%address, failures, error = %error, "the bus cannot reach Redis; retrying");

@@ -11,7 +11,6 @@ mod process;
 
 pub use self::api::ApiKeys;
 pub use self::figures::Figures;
-pub use self::metrics::EngineCollector;
 
 use std::convert::Infallible;
 use std::sync::Arc;

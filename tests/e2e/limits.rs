@@ -232,7 +232,7 @@ async fn an_address_has_so_many_handshakes_a_minute() {
         assert_eq!(knock(node, Some(other)).await.0, 200, "{other}");
     }
     let label = "cause=\"rate\"";
-    let refusals = node.metric("realtime_handshake_refusals_total", label).await;
+    let refusals = node.metric("realtime_refusals_total", label).await;
     assert!(refusals.is_some_and(|refusals| refusals >= 2.0), "{refusals:?}");
     assert!(hits(node, "handshakes").await >= 2.0);
     // The wait that was told is long enough.
@@ -349,9 +349,7 @@ async fn a_user_has_so_many_connections_on_all_nodes() {
     one_more.send(&format!("40{}", json!({"token": token("ann")})));
     one_more.closed().await;
     let label = "cause=\"user_connections\"";
-    let refusals = cluster.nodes[0]
-        .metric("realtime_handshake_refusals_total", label)
-        .await;
+    let refusals = cluster.nodes[0].metric("realtime_refusals_total", label).await;
     assert_eq!(refusals, Some(1.0));
     let _bob = Raw::enter(&cluster.nodes[0], "bob").await;
     // All of them lose their network and come back: what is in grace is in nobody's way.

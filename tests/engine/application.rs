@@ -10,7 +10,8 @@ use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use http::StatusCode;
 use nself_realtime::engine::{
-    Application, CloseReason, ConnectError, Event, Frame, Handshake, Refusal, Server, Settings, Socket, Transport,
+    Application, CloseReason, ConnectError, Event, Frame, Handshake, Refusal, RefusalCause, Server, Settings, Socket,
+    Transport,
 };
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
@@ -399,7 +400,8 @@ async fn a_refusal_is_answered_before_there_is_a_session() {
         answer.head
     );
     let totals = probed.server.counters().totals();
-    assert_eq!((totals.handshakes, totals.refusals), (0, 1));
+    let refusals = totals.refusals[RefusalCause::Application.index()];
+    assert_eq!((totals.handshakes, refusals), (0, 1));
 }
 
 #[tokio::test]

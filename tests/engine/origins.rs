@@ -1,6 +1,6 @@
 //! Who may talk to the engine from a browser: `Origin`, the CORS headers, the preflight. Not here: anything else of HTTP.
 
-use nself_realtime::engine::Origins;
+use nself_realtime::engine::{Origins, RefusalCause};
 
 use crate::client::Target;
 use crate::ours;
@@ -42,7 +42,7 @@ async fn with_a_list_only_its_origins_and_programs_pass() {
         handshakes(server.target, Some(&format!("{GOOD}.evil.org"))).await,
         (403, 403)
     );
-    let refusals = server.counters().totals().refusals;
+    let refusals = server.counters().totals().refusals[RefusalCause::Origin.index()];
     assert_eq!(refusals, 6, "each is counted");
 }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use app::{Call, start};
 use client::{Client, Poller};
 use futures_util::{SinkExt as _, StreamExt as _};
-use nself_realtime::engine::{CloseReason, Origins, Settings};
+use nself_realtime::engine::{CloseReason, Origins, RefusalCause, Settings};
 use tokio_tungstenite::tungstenite::Message;
 
 /// Longer than anything here takes.
@@ -252,7 +252,8 @@ async fn a_refusal_says_when_to_come_back() {
     let answer = reqwest::get(url).await.unwrap();
     assert_eq!(answer.status(), 503);
     assert_eq!(answer.headers()["retry-after"], "2");
-    assert_eq!(running.server.counters().totals().refusals, 1);
+    let refusals = running.server.counters().totals().refusals;
+    assert_eq!(refusals[RefusalCause::Application.index()], 1);
 }
 
 #[tokio::test]
@@ -269,7 +270,8 @@ async fn a_foreign_origin_gets_nothing_by_either_transport() {
         let evil = http.get(&url).header("origin", "https://evil.example");
         assert_eq!(evil.send().await.unwrap().status(), 403);
     }
-    assert_eq!(running.server.counters().totals().refusals, 2);
+    let refusals = running.server.counters().totals().refusals;
+    assert_eq!(refusals[RefusalCause::Origin.index()], 2);
 }
 
 #[tokio::test]

@@ -4,8 +4,10 @@ use std::slice;
 use std::time::{Duration, Instant};
 
 use nself_realtime::domain::endings;
+use nself_realtime::hot::Metrics;
 use nself_realtime::hot::bus::{Bus, Topic};
 use nself_realtime::hot::frame::{self, BusEvent};
+use prometheus::Registry;
 
 use crate::ear::{Ear, publish, words};
 use crate::stage::{ODD_NAMES, Stage, lease, node, room, user};
@@ -218,7 +220,15 @@ async fn a_redis_that_comes_back_empty_is_heard_again() {
 #[tokio::test]
 async fn the_bus_ends_with_its_last_handle() {
     let stage = Stage::new().await;
-    let (bus, driver) = Bus::open(&stage.url, stage.keys().clone(), node("n9"), Box::new(|_, _, _| {})).unwrap();
+    let metrics = Metrics::new(&Registry::new()).unwrap();
+    let (bus, driver) = Bus::open(
+        &stage.url,
+        stage.keys().clone(),
+        node("n9"),
+        Box::new(|_, _, _| {}),
+        &metrics,
+    )
+    .unwrap();
     let driver = tokio::spawn(driver.run());
     bus.subscribe(Topic::Room(room("lobby")), 0).await.unwrap();
     drop(bus);

@@ -4,9 +4,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use nself_realtime::hot::Metrics;
 use nself_realtime::hot::bus::{Bus, Topic};
 use nself_realtime::hot::frame::{self, BusEvent};
 use nself_realtime::types::{RoomName, UserId};
+use prometheus::Registry;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
@@ -39,7 +41,8 @@ impl Ear {
             // Fails only when the test has ended.
             sender.send((topic.clone(), shards, frame.to_vec())).unwrap_or_default();
         };
-        let (bus, driver) = Bus::open(&stage.url, stage.keys().clone(), node("ear"), Box::new(sink)).unwrap();
+        let metrics = Metrics::new(&Registry::new()).unwrap();
+        let (bus, driver) = Bus::open(&stage.url, stage.keys().clone(), node("ear"), Box::new(sink), &metrics).unwrap();
         let driver = tokio::spawn(driver.run()).abort_handle();
         for topic in topics {
             bus.subscribe(topic.clone(), 0).await.unwrap();

@@ -31,7 +31,8 @@ impl Stage {
             for metric in family.get_metric() {
                 match family.name() {
                     "realtime_script_failures_total" => failed += metric.get_counter().get_value(),
-                    _ => called.push(metric.get_label()[0].value().to_owned()),
+                    "realtime_script_duration_seconds" => called.push(metric.get_label()[0].value().to_owned()),
+                    _ => {}
                 }
             }
         }

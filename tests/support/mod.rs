@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod heard;
 pub mod hosts;
 pub mod issuer;
+pub mod metrics;
 pub mod node;
 pub mod port;
 pub mod postgres;

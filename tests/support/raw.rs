@@ -43,7 +43,12 @@ impl Raw {
 
     /// The same, with headers of the caller's: a proxy's, or a browser's.
     pub async fn open_with(node: &Node, headers: &[(&'static str, &str)]) -> Raw {
-        let url = format!("ws://127.0.0.1:{}/socket.io/?EIO=4&transport=websocket", node.port());
+        Raw::open_at(node.port(), headers).await
+    }
+
+    /// The same at a port that need not be a node's.
+    pub async fn open_at(port: u16, headers: &[(&'static str, &str)]) -> Raw {
+        let url = format!("ws://127.0.0.1:{port}/socket.io/?EIO=4&transport=websocket");
         Raw::dial(&url, headers).await
     }
 

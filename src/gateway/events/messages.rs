@@ -1,5 +1,6 @@
 //! `message:send`, `message:history`.
 
+use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use serde_json::json;
@@ -7,6 +8,7 @@ use serde_json::json;
 use super::super::outgoing::{self, iso};
 use super::super::payload::{Incoming, METADATA_MAX_BYTES};
 use super::super::protocol::{ErrorCode, Failure, ack};
+use super::super::rooms::Ack;
 use super::{Handled, Outcome, Turn};
 use crate::domain::limits::Class;
 use crate::domain::messages::{self, History, HistoryPage, PageRequest, REPLAY_MAX, Send, SendRequest, Sent};
@@ -101,10 +103,12 @@ fn answer(turn: &Turn<'_>, room: &RoomName, sent: &Sent) -> Outcome {
         data["duplicate"] = true.into();
     }
     if let Some(frame) = turn.ack_frame(&ack(Some(&data.to_string()))) {
-        turn.shard
-            .rooms
-            .borrow_mut()
-            .ack_behind(room, sent.seq, turn.client, frame);
+        let ack = Ack {
+            client: Rc::clone(turn.client),
+            frame,
+            until: turn.until_ack.take(),
+        };
+        turn.shard.rooms.borrow_mut().ack_behind(room, sent.seq, ack);
     }
     Outcome::Answered
 }

@@ -8,6 +8,7 @@ mod rooms;
 mod session;
 mod typing;
 
+use std::cell::RefCell;
 use std::fmt::Display;
 use std::rc::Rc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use std::time::Duration;
 pub(super) use rooms::refused;
 
 use super::client::Client;
+use super::metrics::UntilAck;
 use super::payload::Incoming;
 use super::protocol::{ErrorCode, Failure, incoming as event};
 use super::shard::Shard;
@@ -27,6 +29,8 @@ pub struct Turn<'a> {
     pub client: &'a Rc<Client>,
     /// The id to answer with, if the client waits for an ack.
     pub ack: Option<u64>,
+    /// Runs until the ack is on its way; where that has its place behind a message, it goes with it.
+    pub until_ack: RefCell<Option<UntilAck>>,
     /// How long the connection's gate is closed, if it is.
     pub gate_closed_for: Option<Duration>,
 }

@@ -1,8 +1,9 @@
 //! What the sink is counted by.
 
-use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, Registry};
 
 use crate::domain::sink::{Backlog, Turn};
+use crate::metrics::Register as _;
 
 /// The collectors; clones share them.
 #[derive(Clone)]
@@ -17,51 +18,48 @@ pub struct Metrics {
     errors: IntCounterVec,
 }
 
+/// Of a transaction, seconds.
+const TRANSACTION_BOUNDS: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0,
+];
+
 impl Metrics {
     /// Registers the collectors; fails when they are registered already.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let transactions = HistogramOpts::new(
-            "realtime_archive_batch_duration_seconds",
-            "Time of one transaction of the sink.",
-        )
-        .buckets(vec![
-            0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0,
-        ]);
-        let errors = Opts::new(
-            "realtime_archive_errors_total",
-            "Turns of the sink that failed, by what was away or slow.",
-        );
-        let metrics = Self {
-            depth: IntGauge::new(
+        Ok(Self {
+            depth: registry.gauge(
                 "realtime_outbox_depth",
                 "Entries that wait for Postgres, as far as this node has looked; 0 where another one writes.",
             )?,
-            age: Gauge::new("realtime_outbox_age_seconds", "How long the oldest of them has waited.")?,
-            events: IntCounter::new(
+            age: registry.measure(
+                "realtime_outbox_age_seconds",
+                "How long the oldest entry that waits for Postgres has waited.",
+            )?,
+            events: registry.counter(
                 "realtime_archive_events_total",
                 "Rows of realtime_events that this node wrote.",
             )?,
-            gaps: IntCounter::new("realtime_archive_gaps_total", "Gaps that this node wrote down.")?,
-            lost: IntCounter::new(
+            gaps: registry.counter("realtime_archive_gaps_total", "Gaps that this node wrote down.")?,
+            lost: registry.counter(
                 "realtime_archive_lost_total",
                 "Entries that are lost to the archive, of gaps whose size is known.",
             )?,
-            unreadable: IntCounter::new(
+            unreadable: registry.counter(
                 "realtime_archive_refused_total",
                 "Entries that are no records, or that Postgres refused; each is noted as an error.",
             )?,
-            transactions: Histogram::with_opts(transactions)?,
-            errors: IntCounterVec::new(errors, &["cause"])?,
-        };
-        registry.register(Box::new(metrics.depth.clone()))?;
-        registry.register(Box::new(metrics.age.clone()))?;
-        registry.register(Box::new(metrics.events.clone()))?;
-        registry.register(Box::new(metrics.gaps.clone()))?;
-        registry.register(Box::new(metrics.lost.clone()))?;
-        registry.register(Box::new(metrics.unreadable.clone()))?;
-        registry.register(Box::new(metrics.transactions.clone()))?;
-        registry.register(Box::new(metrics.errors.clone()))?;
-        Ok(metrics)
+            transactions: registry.histogram(
+                "realtime_archive_batch_duration_seconds",
+                "Time of one transaction of the sink.",
+                TRANSACTION_BOUNDS,
+            )?,
+            errors: registry.counters(
+                "realtime_archive_errors_total",
+                "Turns of the sink that failed, by what was away or slow.",
+                "cause",
+                &["redis", "postgres"],
+            )?,
+        })
     }
 
     pub(super) fn note_turn(&self, turn: &Turn) {

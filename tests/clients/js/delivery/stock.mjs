@@ -19,7 +19,8 @@ export class StockClient {
   /** Where a room stood when it was first joined: the position, until something is heard. */
   #starts = new Map();
 
-  constructor(nodes, { user, node, rooms, mode }) {
+  /** `options` go over what the client is made with: a transport, an address of its own. */
+  constructor(nodes, { user, node, rooms, mode, options = {} }) {
     this.#nodes = nodes;
     Object.assign(this, { user, node, rooms, mode });
     this.#first = new Promise((resolve) => (this.#arrived = resolve));
@@ -31,6 +32,7 @@ export class StockClient {
       reconnectionDelay: 50,
       reconnectionDelayMax: 500,
       timeout: ANSWER_MS,
+      ...options,
     });
     this.socket.on('message:new', ({ roomName, epoch, seq, messageId }) => this.#heard.get(roomName).push([epoch, seq, messageId]));
     this.socket.on('room:reset', ({ roomName, reason }) => this.#announced.push([roomName, reason]));

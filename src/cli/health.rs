@@ -1,0 +1,52 @@
+//! `health`: asks the gateway of this machine whether it lives, or whether clients should be sent to it; for a container's health
+//! check, where no other program is at hand. Not here: what the answer depends on (`http`).
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{Error, say};
+use crate::config::{Config, Flags};
+
+/// Longer than any route of a gateway takes, shorter than what supervisors wait by default.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// Ask whether it is ready for clients, not only whether it lives
+    #[arg(long)]
+    ready: bool,
+}
+
+pub(super) async fn run(flags: &Flags, options: &Options) -> Result<(), Error> {
+    let config = Config::load(flags)?;
+    let path = if options.ready { "readyz" } else { "livez" };
+    let port = config.admin_port.unwrap_or(config.port);
+    let address = SocketAddr::new(reachable(config.host), port);
+    let answer = ask(&format!("http://{address}/{path}")).await;
+    let (status, text) = answer.map_err(|error| Error::Failed(format!("{address} does not answer: {error:#}")))?;
+    if status.is_success() {
+        say!("{text}");
+        Ok(())
+    } else {
+        Err(Error::Failed(format!("{address} answers {status}: {text}")))
+    }
+}
+
+/// Where a gateway that listens on this address answers its own machine.
+fn reachable(host: IpAddr) -> IpAddr {
+    match host {
+        IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(host) if host.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        host => host,
+    }
+}
+
+async fn ask(url: &str) -> reqwest::Result<(reqwest::StatusCode, String)> {
+    // Whatever proxy the environment names, this machine is not behind it.
+    let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
+    let response = client.get(url).send().await?;
+    let status = response.status();
+    Ok((status, response.text().await?))
+}
