@@ -126,7 +126,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         sink: sink.clone().filter(|_| config.durable_policy),
         messages: config.persist_messages.then(|| archive.clone()),
         has_archive: config.database_url.is_some(),
-        journal,
+        journal: journal.clone(),
         draining: Arc::clone(&draining),
         connections: AtomicU64::new(0),
         latest_us,
@@ -186,8 +186,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     draining.store(true, Ordering::Relaxed);
     drain(&asks, config.drain_timeout / 4).await;
     server
-        .shutdown(config.drain_timeout / 4 * 3 - 2 * sink::farewell(&config))
+        .shutdown(config.drain_timeout / 4 * 3 - 3 * sink::farewell(&config))
         .await;
+    journal.close(sink::farewell(&config)).await;
     drop(tasks);
     // Behind the sockets: it writes their ends.
     if let Some(sink) = sink_running {

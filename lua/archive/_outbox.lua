@@ -28,7 +28,7 @@ end
 
 -- The last entry that it ever had, or "": up to it Postgres has to have come, where an act that is repeated finds nothing to
 -- change. What the first one wrote may still wait there.
-local function position(outbox)
+local function newest_in(outbox)
   if outbox.most == 0 then
     return ""
   end

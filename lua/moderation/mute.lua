@@ -49,4 +49,4 @@ end
 if end_ms then
   take_back_typing(KEYS[4], KEYS[5], ARGV[3], now_ms)
 end
-return receipt(id or position(outbox), connections_of(KEYS[2], ARGV[3]))
+return receipt(id or newest_in(outbox), connections_of(KEYS[2], ARGV[3]))

@@ -34,4 +34,4 @@ if policy.ban then
   write_policy(KEYS[3], ARGV[3], policy, now_ms)
   id = record_act(outbox, "unban", now_ms, ARGV[5], ARGV[3], ARGV[1], ARGV[6], policy)
 end
-return receipt(id or position(outbox), connections_of(KEYS[2], ARGV[3]))
+return receipt(id or newest_in(outbox), connections_of(KEYS[2], ARGV[3]))

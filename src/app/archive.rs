@@ -10,7 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::archive::Archive;
 use crate::archive::snapshot::Snapshot;
 use crate::config::Config;
-use crate::domain::journal::Entry;
+use crate::domain::journal::Noted;
 use crate::gateway::{Ask, Node, Slot};
 use crate::hot::Hot;
 use crate::lifecycle::restore::Restorer;
@@ -23,7 +23,7 @@ pub(super) struct Parts {
     pub node: Arc<Node>,
     pub asks: Vec<mpsc::Sender<Ask>>,
     /// Entries of the journal that are to be written.
-    pub noted: mpsc::Receiver<Entry>,
+    pub noted: Noted,
     /// Hears that this node's living have to be registered.
     pub revived: Arc<Notify>,
 }
@@ -47,7 +47,8 @@ pub(super) fn start(config: &Config, parts: Parts) -> Vec<AbortOnDropHandle<()>>
         gate: node.gate.clone(),
         revived,
     };
-    let writing = journal::run(hot, node.id.clone(), noted);
+    let (id, metrics) = (node.id.clone(), node.metrics.clone());
+    let writing = journal::run(hot, id, noted, move |count| metrics.unnoted.inc_by(count));
     let looking = snapshot::run(archive, move |number| look(asks.clone(), number).boxed());
     vec![
         AbortOnDropHandle::new(tokio::spawn(preparing)),

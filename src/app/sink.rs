@@ -15,6 +15,9 @@ use crate::lifecycle::sink::{Metrics, Running, Settings};
 /// Between two looks at what the archive keeps for too long.
 const TIDY_EVERY: Duration = Duration::from_secs(60);
 
+/// How long a connection that lives can be in no snapshot: it is due twice a minute, so only Postgres can have been away.
+const UNSEEN: Duration = Duration::from_secs(600);
+
 /// Starts it; `None` without a database.
 pub(super) fn start(
     config: &Config,
@@ -33,6 +36,7 @@ pub(super) fn start(
         retention: Retention {
             event_days: config.event_retention_days,
             connections: config.connection_retention,
+            unseen: UNSEEN,
         },
         tidy_every: TIDY_EVERY,
         farewell: farewell(config),

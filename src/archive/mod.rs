@@ -73,6 +73,8 @@ pub struct Archive {
     last: Arc<Mutex<Option<(Instant, PostgresHealth)>>>,
     /// The same without waiting, for metrics.
     is_up: Arc<AtomicBool>,
+    /// Since when every snapshot was written.
+    snapshots_since: Arc<std::sync::Mutex<Option<Instant>>>,
 }
 
 impl Archive {
@@ -88,6 +90,7 @@ impl Archive {
             url: url.cloned(),
             last: Arc::default(),
             is_up: Arc::default(),
+            snapshots_since: Arc::default(),
         })
     }
 

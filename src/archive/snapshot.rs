@@ -1,8 +1,10 @@
 //! What changes all the time, written now and then as it is: when each connection was last there and how far away it is, who was
 //! seen, who types. Not here: what is written once and in order (the outbox).
 
-use std::time::Duration;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
 
+use futures_util::future::join;
 use tokio_postgres::types::ToSql;
 
 use super::Archive;
@@ -59,16 +61,19 @@ impl From<tokio_postgres::Error> for SnapshotError {
     }
 }
 
-// A row that somebody else is just writing is left to the next snapshot: two writers that take their rows in different orders
+// Who was taken for gone, since no snapshot told of it, and is in one, is back as it was. A row that somebody else is just
+// writing is left to the next snapshot: two writers that take their rows in different orders
 // would wait for each other.
 const CONNECTIONS: &str = "
     WITH due AS (
         SELECT c.id, s.transport, s.latency_ms
         FROM unnest($1::TEXT[], $2::TEXT[], $3::INT4[]) AS s (socket_id, transport, latency_ms)
         JOIN realtime_connections c ON c.socket_id = s.socket_id
-        WHERE c.status <> 'disconnected' FOR UPDATE OF c SKIP LOCKED)
+        WHERE c.status <> 'disconnected' OR c.metadata ->> 'cause' = 'unseen' FOR UPDATE OF c SKIP LOCKED)
     UPDATE realtime_connections c SET last_ping = now(), last_pong = now(), transport = due.transport,
-        latency_ms = coalesce(due.latency_ms, c.latency_ms)
+        latency_ms = coalesce(due.latency_ms, c.latency_ms),
+        status = CASE c.status WHEN 'disconnected' THEN 'connected' ELSE c.status END, disconnected_at = NULL,
+        metadata = CASE c.status WHEN 'disconnected' THEN c.metadata - 'cause' ELSE c.metadata END
     FROM due WHERE c.id = due.id";
 const PRESENCE: &str = "
     WITH due AS (
@@ -76,7 +81,12 @@ const PRESENCE: &str = "
         FROM (SELECT user_id, max(now() - idle_ms * INTERVAL '1 millisecond') AS active_at
               FROM unnest($1::TEXT[], $2::INT8[]) AS u (user_id, idle_ms) GROUP BY user_id) AS s
         JOIN realtime_presence p ON p.user_id = s.user_id FOR UPDATE OF p SKIP LOCKED)
-    UPDATE realtime_presence p SET last_heartbeat = now(), last_active = greatest(p.last_active, due.active_at)
+    UPDATE realtime_presence p SET last_heartbeat = now(), last_active = greatest(p.last_active, due.active_at),
+        status = CASE WHEN p.metadata #>> '{unseen,status}' IN ('online', 'away', 'busy')
+            THEN p.metadata #>> '{unseen,status}' ELSE p.status END,
+        connections_count = CASE WHEN jsonb_typeof(p.metadata #> '{unseen,connections}') = 'number'
+            THEN greatest(0, (p.metadata #>> '{unseen,connections}')::NUMERIC::INT4) ELSE p.connections_count END,
+        metadata = p.metadata - 'unseen'
     FROM due WHERE p.id = due.id";
 const MEMBERS: &str = "
     WITH due AS (
@@ -104,18 +114,45 @@ const NOT_TYPING: &str = "
 impl Archive {
     /// Writes a snapshot, one statement for each table of which it says something.
     pub async fn write_snapshot(&self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
-        match tokio::time::timeout(LIMIT, self.write_now(snapshot)).await {
+        let written = match tokio::time::timeout(LIMIT, self.write_now(snapshot)).await {
             Ok(written) => written,
             Err(_) => Err(SnapshotError::TimedOut),
-        }
+        };
+        let mut since = self.snapshots_since.lock().unwrap_or_else(PoisonError::into_inner);
+        *since = match &written {
+            Ok(()) => since.or_else(|| Some(Instant::now())),
+            Err(_) => None,
+        };
+        written
+    }
+
+    /// How long every snapshot has been written; `None` where the last one was not, or there was none.
+    pub fn snapshots_succeed_for(&self) -> Option<Duration> {
+        let since = self.snapshots_since.lock().unwrap_or_else(PoisonError::into_inner);
+        since.map(|since| since.elapsed())
     }
 
     async fn write_now(&self, Snapshot { seen, typed }: &Snapshot) -> Result<(), SnapshotError> {
         let Some(pool) = &self.pool else { return Ok(()) };
-        let client = pool.get().await.map_err(|_| SnapshotError::Away)?;
-        let do_it = async |statement: &str, values: &[&(dyn ToSql + Sync)]| {
+        let until = Instant::now() + LIMIT;
+        let mut client = pool.get().await.map_err(|_| SnapshotError::Away)?;
+        let mut do_it = async |statement: &str, values: &[&(dyn ToSql + Sync)]| {
+            // Each by itself, so that no row is held for longer. Postgres has to end it as well: what nobody waits for any more
+            // would hold rows, and the connection.
+            let left = until
+                .saturating_duration_since(Instant::now())
+                .max(Duration::from_millis(1));
+            let transaction = client.transaction().await?;
+            let limit = format!("SET LOCAL statement_timeout = {}", left.as_millis());
             // Planned once per connection would be better; yet a pooled connection may be a new one each time.
-            client.execute(statement, values).await.map(drop)
+            let (limited, done) = join(
+                transaction.batch_execute(&limit),
+                transaction.execute(statement, values),
+            )
+            .await;
+            limited?;
+            done?;
+            transaction.commit().await
         };
         if !seen.is_empty() {
             let sockets: Vec<&str> = seen.iter().map(|seen| &*seen.socket).collect();

@@ -3,13 +3,16 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::hot::Hot;
 use crate::hot::keys::Partition;
 use crate::hot::outbox::{self, Note};
-use crate::hot::{Hot, HotError};
 use crate::types::{ConnectionId, NodeId, UserId};
 
 /// Entries that wait to be written; beyond, the newest are lost, and counted.
@@ -89,35 +92,101 @@ impl Entry {
 
 /// Where entries are noted; clones share it. Without an archive nothing is.
 #[derive(Debug, Clone)]
-pub struct Journal(Option<mpsc::Sender<Entry>>);
+pub struct Journal(Option<Pen>);
+
+#[derive(Debug, Clone)]
+struct Pen {
+    sender: mpsc::Sender<Entry>,
+    closing: CancellationToken,
+    /// Cancelled when nothing is written any more.
+    ended: CancellationToken,
+}
+
+/// The entries that are to be written.
+#[derive(Debug)]
+pub struct Noted {
+    entries: mpsc::Receiver<Entry>,
+    closing: CancellationToken,
+    _ended: DropGuard,
+}
 
 impl Journal {
     /// With the entries that are to be written, where there is an archive.
-    pub fn new(has_archive: bool) -> (Self, Option<mpsc::Receiver<Entry>>) {
+    pub fn new(has_archive: bool) -> (Self, Option<Noted>) {
         if !has_archive {
             return (Self(None), None);
         }
-        let (sender, receiver) = mpsc::channel(WAITING_MAX);
-        (Self(Some(sender)), Some(receiver))
+        let (sender, entries) = mpsc::channel(WAITING_MAX);
+        let (closing, ended) = (CancellationToken::new(), CancellationToken::new());
+        let noted = Noted {
+            entries,
+            closing: closing.clone(),
+            _ended: ended.clone().drop_guard(),
+        };
+        let pen = Pen { sender, closing, ended };
+        (Self(Some(pen)), Some(noted))
     }
 
-    /// Notes an entry. False: there is no place for it.
+    /// Notes an entry. False: there is no place for it, or it comes too late.
     pub fn note(&self, entry: impl FnOnce() -> Entry) -> bool {
         match &self.0 {
-            Some(sender) => sender.try_send(entry()).is_ok(),
+            Some(pen) => pen.sender.try_send(entry()).is_ok(),
             None => true,
+        }
+    }
+
+    /// Takes no more entries, and returns once those that wait are written, or after `patience`.
+    pub async fn close(&self, patience: Duration) {
+        let Some(pen) = &self.0 else { return };
+        pen.closing.cancel();
+        if timeout(patience, pen.ended.cancelled()).await.is_err() {
+            tracing::warn!("entries of the audit trail were not written before the stop");
         }
     }
 }
 
-/// Writes entries down, those that say the same as one with a count; how many records that made.
-pub async fn write(hot: &Hot, node: &NodeId, entries: Vec<Entry>) -> Result<usize, HotError> {
-    let notes = notes(node, entries);
-    outbox::note_all(hot, &notes).await?;
-    Ok(notes.len())
+impl Noted {
+    /// Returns when the journal is closed.
+    pub async fn closing(&self) {
+        self.closing.cancelled().await;
+    }
+
+    /// What waits, at most `limit` of it; never nothing. `None`: nothing does. Of a journal that is closed, nothing will.
+    pub fn take(&mut self, limit: usize) -> Option<Vec<Entry>> {
+        if self.closing.is_cancelled() {
+            self.entries.close();
+        }
+        let mut taken = Vec::new();
+        while taken.len() < limit
+            && let Ok(entry) = self.entries.try_recv()
+        {
+            taken.push(entry);
+        }
+        (!taken.is_empty()).then_some(taken)
+    }
 }
 
-fn notes(node: &NodeId, entries: Vec<Entry>) -> Vec<Note> {
+/// Writes entries down, those that say the same as one with a count; how many are lost, since Redis is away or their
+/// partitions are closed.
+pub async fn write(hot: &Hot, node: &NodeId, entries: Vec<Entry>) -> u64 {
+    let records = summed(entries);
+    let counts: Vec<u64> = records.iter().map(|(_, count)| *count).collect();
+    let notes: Vec<Note> = records.into_iter().map(|record| note(node, record)).collect();
+    match outbox::note_all(hot, &notes).await {
+        Ok(written) => {
+            let of = counts.iter().zip(written);
+            of.filter(|(_, is_written)| !is_written).map(|(count, _)| count).sum()
+        }
+        Err(error) => {
+            // What had no answer may have been written all the same.
+            tracing::debug!(error = %error, "the audit trail is not written");
+            counts.iter().sum()
+        }
+    }
+}
+
+/// Each with how many it stands for.
+fn summed(entries: Vec<Entry>) -> Vec<(Entry, u64)> {
     let mut records: Vec<(Entry, u64)> = Vec::new();
     let mut places: HashMap<String, usize> = HashMap::new();
     for entry in entries {
@@ -135,12 +204,15 @@ fn notes(node: &NodeId, entries: Vec<Entry>) -> Vec<Note> {
             }
         }
     }
-    let note = |(entry, count): (Entry, u64)| Note {
+    records
+}
+
+fn note(node: &NodeId, (entry, count): (Entry, u64)) -> Note {
+    Note {
         partition: entry.partition(),
         kind: entry.kind(),
         what: without_nulls(entry.what(node, count)).to_string(),
-    };
-    records.into_iter().map(note).collect()
+    }
 }
 
 fn without_nulls(mut what: Value) -> Value {
@@ -164,11 +236,35 @@ mod tests {
 
     fn counts(entries: Vec<Entry>) -> Vec<u64> {
         let node = NodeId::parse("n1").expect("valid");
-        let count = |note: &Note| {
-            let what: Value = serde_json::from_str(&note.what).expect("JSON");
+        let count = |record| {
+            let what: Value = serde_json::from_str(&note(&node, record).what).expect("JSON");
             what["count"].as_u64().expect("a count")
         };
-        notes(&node, entries).iter().map(count).collect()
+        summed(entries).into_iter().map(count).collect()
+    }
+
+    #[tokio::test]
+    async fn a_closed_journal_takes_no_more_and_waits_until_what_it_has_is_written() {
+        let (journal, noted) = Journal::new(true);
+        let mut noted = noted.expect("there is an archive");
+        assert_eq!(noted.take(10), None);
+        for user in ["alice", "bob", "carol"] {
+            assert!(journal.note(|| limited(user)));
+        }
+        assert_eq!(noted.take(2).map(|taken| taken.len()), Some(2));
+        let closed = tokio::spawn({
+            let journal = journal.clone();
+            async move { journal.close(Duration::from_secs(60)).await }
+        });
+        noted.closing().await;
+        assert_eq!(noted.take(2), Some(vec![limited("carol")]));
+        assert!(!journal.note(|| limited("late")));
+        assert!(noted.take(2).is_none() && !closed.is_finished());
+        drop(noted);
+        closed.await.expect("it does not panic");
+        // Where nobody writes, nobody waits for ever.
+        let (journal, _noted) = Journal::new(true);
+        journal.close(Duration::from_millis(1)).await;
     }
 
     #[test]

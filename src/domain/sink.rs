@@ -46,6 +46,17 @@ pub enum Failure {
     Off,
 }
 
+impl Failure {
+    /// Whether Postgres takes nothing now: not where only Redis is away, or somebody else's transaction was met.
+    pub fn is_of_postgres(&self) -> bool {
+        match self {
+            Self::Hot(_) => false,
+            Self::Sink(error) => !error.is_conflict(),
+            Self::Off => true,
+        }
+    }
+}
+
 /// What one turn came to.
 #[derive(Debug, Default)]
 pub struct Turn {
@@ -56,6 +67,8 @@ pub struct Turn {
     pub backlog: Backlog,
     /// There is more to do at once.
     pub has_more: bool,
+    /// Postgres has what every partition had; one that is closed, or could not be read, may have anything.
+    pub is_caught_up: bool,
 }
 
 /// Moves entries from the outboxes to Postgres, over one connection to it.
@@ -119,6 +132,7 @@ impl Pump {
             backlog: Backlog::of(&found),
             ..Turn::default()
         };
+        let are_all_read = found.len() == PARTITIONS;
         self.waiting = [0; PARTITIONS];
         for outbox in &found {
             let left = outbox.length.saturating_sub(outbox.entries.len() as u64);
@@ -127,6 +141,7 @@ impl Pump {
         }
         self.write(found, &mut turn).await?;
         turn.has_more |= !turn.written.stale.is_empty();
+        turn.is_caught_up = are_all_read && !turn.has_more;
         turn.backlog.take(turn.written.entries);
         Ok(turn)
     }
@@ -162,10 +177,21 @@ impl Pump {
         Ok(Backlog::of(&outboxes::look(&self.hot, &questions).await?))
     }
 
-    /// Makes days ahead, and lets go what is too old.
+    /// Makes days ahead, lets go what is too old, and ends what nobody told the end of, once snapshots had their chance to tell
+    /// that it lives.
     pub async fn tidy(&mut self, retention: &Retention, is_caught_up: bool) -> Result<Tidied, Failure> {
+        let watched = self.archive.snapshots_succeed_for();
         let writer = self.writer.as_mut().ok_or(Failure::Off)?;
-        let tidied = writer.tidy(retention, is_caught_up).await;
+        let mut tidied = writer.tidy(retention, is_caught_up).await;
+        if let Ok(done) = &mut tidied
+            && is_caught_up
+            && watched.is_some_and(|watched| watched > retention.unseen)
+        {
+            match writer.end_unseen(retention.unseen).await {
+                Ok(ghosts) => done.ghosts = ghosts,
+                Err(error) => tidied = Err(error),
+            }
+        }
         self.keep_unless_failed(tidied)
     }
 
@@ -266,11 +292,18 @@ fn shares(waiting: &[u64; PARTITIONS]) -> [u32; PARTITIONS] {
 
 fn portion(outbox: Outbox) -> Portion {
     let counted = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    // All that is there may be new; where nothing is, what comes is behind the last.
+    let behind = match outbox.entries.is_empty() {
+        true => StreamId::parse(&outbox.last).unwrap_or_default(),
+        false => StreamId::default(),
+    };
     Portion {
         partition: number(outbox.partition),
         incarnation: outbox.incarnation,
         gone: counted(outbox.added) - counted(outbox.length),
         taken: 0,
+        rewound_to: outbox.is_rewound.then_some(behind),
+        is_silent: false,
         now_ms: outbox.now_ms,
         entries: outbox
             .entries
@@ -330,6 +363,8 @@ mod tests {
             incarnation: String::new(),
             gone: 0,
             taken: 0,
+            rewound_to: None,
+            is_silent: false,
             now_ms: 0,
             entries: (0..entries).map(entry).collect(),
         }

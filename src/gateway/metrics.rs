@@ -173,7 +173,7 @@ impl Metrics {
             )?,
             unnoted: registry.counter(
                 "realtime_journal_lost_total",
-                "Refusals and errors that the audit trail does not hear of, since too many came at once.",
+                "Refusals and errors that the audit trail does not hear of: too many came at once, or Redis took them not.",
             )?,
             rooms: registry.gauges(
                 "realtime_local_rooms",

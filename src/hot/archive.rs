@@ -51,6 +51,10 @@ pub struct Outbox {
     pub now_ms: i64,
     /// Of the oldest entry that it has; Unix ms.
     pub oldest_ms: Option<i64>,
+    /// The last entry that it ever had.
+    pub last: String,
+    /// A failover has lost the entry up to which Postgres is said to have it: nothing was trimmed.
+    pub is_rewound: bool,
     /// The first entries, in their order.
     pub entries: Vec<Waiting>,
 }
@@ -89,6 +93,8 @@ fn read(reply: &mut Reply, partition: Partition) -> Result<Option<Outbox>, Unexp
         length: reply.integer()?,
         now_ms: reply.integer()?,
         oldest_ms: time_of(&reply.text()?),
+        last: reply.text()?,
+        is_rewound: reply.flag()?,
         entries: Vec::new(),
     };
     while !reply.is_empty() {

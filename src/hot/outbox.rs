@@ -136,8 +136,8 @@ pub struct Note {
     pub what: String,
 }
 
-/// Writes notes down; those of partitions that are closed are lost.
-pub async fn note_all(hot: &Hot, notes: &[Note]) -> Result<(), HotError> {
+/// Writes notes down; of each, whether it stands there: where a partition is closed, it does not.
+pub async fn note_all(hot: &Hot, notes: &[Note]) -> Result<Vec<bool>, HotError> {
     let call = |note: &Note| {
         NOTE.call()
             .key(hot.keys().outbox(note.partition))
@@ -146,5 +146,12 @@ pub async fn note_all(hot: &Hot, notes: &[Note]) -> Result<(), HotError> {
             .number(hot.terms().outbox)
     };
     let replies = script::run_all(hot, notes.iter().map(call).collect()).await?;
-    replies.into_iter().try_for_each(|reply| reply.map(drop))
+    let is_written = |reply: Result<Reply, HotError>| match reply.and_then(|mut reply| NOTE.read(|| reply.text())) {
+        Ok(id) => !id.is_empty(),
+        Err(error) => {
+            tracing::debug!(error = %error, "a note is not in its outbox");
+            false
+        }
+    };
+    Ok(replies.into_iter().map(is_written).collect())
 }

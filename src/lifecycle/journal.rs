@@ -2,30 +2,37 @@
 
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::domain::journal::{self, Entry};
+use crate::domain::journal::{self, Noted};
 use crate::hot::Hot;
 use crate::types::NodeId;
 
 const EVERY: Duration = Duration::from_secs(1);
-/// Entries of one go; the channel holds no more.
+/// Entries of one go; no more wait.
 const BATCH: usize = 4_096;
 
-/// Writes until it is dropped. What cannot be written is lost: Redis is away, and with it what the entries tell of.
-pub async fn run(hot: Hot, node: NodeId, mut entries: mpsc::Receiver<Entry>) {
+/// Writes until the journal is closed, and then what is left. What cannot be written is lost, since Redis is away, and with it
+/// what the entries tell of; `lost` hears how many.
+pub async fn run(hot: Hot, node: NodeId, mut noted: Noted, lost: impl Fn(u64)) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        ticks.tick().await;
-        let mut noted = Vec::new();
-        if entries.recv_many(&mut noted, BATCH).await == 0 {
-            return;
-        }
-        let count = noted.len();
-        if let Err(error) = journal::write(&hot, &node, noted).await {
-            tracing::warn!(error = %error, entries = count, "entries of the audit trail are lost");
+        let is_over = tokio::select! {
+            biased;
+            () = noted.closing() => true,
+            _ = ticks.tick() => false,
+        };
+        match noted.take(BATCH) {
+            Some(entries) => {
+                let count = journal::write(&hot, &node, entries).await;
+                if count > 0 {
+                    tracing::warn!(entries = count, "entries of the audit trail are lost");
+                    lost(count);
+                }
+            }
+            None if is_over => return,
+            None => {}
         }
     }
 }

@@ -7,6 +7,7 @@ mod days;
 mod durable;
 mod figures;
 mod functions;
+mod ghosts;
 mod history;
 mod once;
 mod queries;

@@ -10,7 +10,7 @@ use nself_realtime::hot::keys::{Keys, Partition};
 use nself_realtime::types::RoomName;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_postgres::Client;
 
 use crate::support::node::Node;
@@ -239,30 +239,20 @@ impl World {
             here.iter().map(String::as_str).collect::<Vec<_>>(),
             "connections"
         );
-        for number in 0..USERS {
-            let shown = if self.visits[number].is_some() {
-                self.chosen[number]
-            } else {
-                "offline"
-            };
-            let row = rows(
-                client,
-                &format!(
-                    "SELECT status, connections_count FROM realtime_presence WHERE user_id = '{}'",
-                    user(number)
-                ),
-            )
-            .await;
-            if let Some(row) = row.first() {
-                assert_eq!(row["status"], shown, "presence of {}", user(number));
-                assert_eq!(
-                    row["connections_count"],
-                    u64::from(self.visits[number].is_some()),
-                    "of {}",
-                    user(number)
-                );
-            }
-        }
+        let came = (0..USERS).filter(|number| self.caused.contains_key(&("connect".to_owned(), user(*number), None)));
+        let mut wanted: Vec<Value> = came
+            .map(|number| {
+                let is_here = self.visits[number].is_some();
+                let chosen = self.chosen[number];
+                let shown = if is_here { chosen } else { "offline" };
+                json!({ "user_id": user(number), "status": shown, "chosen": chosen, "count": u64::from(is_here) })
+            })
+            .collect();
+        wanted.sort_by_key(|row| row["user_id"].to_string());
+        let presence = "SELECT user_id, status, coalesce(chosen, 'online') AS chosen, connections_count AS count
+            FROM realtime_presence ORDER BY user_id COLLATE \"C\"";
+        assert_eq!(rows(client, presence).await, wanted, "presence");
+        self.assert_members(client).await;
         for place in 0..ROOMS {
             let name = RoomName::parse(&room(place)).expect("a name");
             let mut hot: Vec<String> = redis::cmd("HKEYS")
@@ -282,19 +272,46 @@ impl World {
                 .into_iter()
                 .collect();
             assert_eq!(hot, here, "Redis' members of {name}");
-            let members = rows(
-                client,
-                &format!(
-                    "SELECT m.user_id FROM realtime_room_members m JOIN realtime_rooms r ON r.id = m.room_id
-                     WHERE r.name = '{name}' AND m.is_joined ORDER BY 1"
-                ),
-            )
-            .await;
-            let members: BTreeSet<&str> = members.iter().filter_map(|row| row["user_id"].as_str()).collect();
-            assert!(
-                here.iter().all(|user| members.contains(&**user)),
-                "{name}: {members:?} lacks some of {here:?}"
-            );
+        }
+    }
+
+    /// Members are those whose last word was a join, or an end that was no leave of theirs; nobody who left by room:leave.
+    async fn assert_members(&self, client: &Client) {
+        let told = "SELECT DISTINCT ON (room_name, user_id) room_name, user_id,
+                CASE event_type WHEN 'join' THEN 'join' ELSE payload ->> 'reason' END AS word
+            FROM realtime_events WHERE event_type = 'join' OR event_type = 'leave' AND (payload ->> 'last')::boolean
+            ORDER BY room_name, user_id, split_part(stream_id, '-', 1)::numeric DESC, split_part(stream_id, '-', 2)::numeric DESC";
+        let pair = |row: &Value| {
+            let text = |name: &str| row[name].as_str().expect("a text").to_owned();
+            (text("room_name"), text("user_id"))
+        };
+        let mut wanted = BTreeSet::new();
+        for row in &rows(client, told).await {
+            match row["word"].as_str() {
+                Some("join" | "disconnected") => assert!(wanted.insert(pair(row))),
+                Some("left") => {}
+                word => panic!("nobody was sent out, and yet: {word:?}"),
+            }
+        }
+        let found = "SELECT r.name AS room_name, m.user_id FROM realtime_room_members m JOIN realtime_rooms r ON r.id = m.room_id
+            WHERE m.is_joined";
+        let found: BTreeSet<(String, String)> = rows(client, found).await.iter().map(pair).collect();
+        assert_eq!(found, wanted, "members");
+        // By what was done here, too.
+        for (number, visit) in self.visits.iter().enumerate() {
+            for place in 0..ROOMS {
+                let is_in = visit.as_ref().is_some_and(|visit| visit.rooms.contains(&place));
+                let has_been_in = self
+                    .caused
+                    .contains_key(&("join".to_owned(), user(number), Some(room(place))));
+                let is_member = found.contains(&(room(place), user(number)));
+                assert!(
+                    (is_member || !is_in) && (has_been_in || !is_member),
+                    "{} in {}: is in {is_in}, has been in {has_been_in}, is a member {is_member}",
+                    user(number),
+                    room(place)
+                );
+            }
         }
     }
 }
@@ -303,8 +320,8 @@ impl World {
 async fn written(client: &Client) -> Caused {
     let query = "SELECT event_type, coalesce(user_id, '') AS user_id, room_name, count(*) AS times FROM realtime_events
         WHERE event_type IN ('connect', 'disconnect', 'join', 'leave', 'status_change') GROUP BY 1, 2, 3";
-    let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
-    let row = |row: &serde_json::Value| {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let row = |row: &Value| {
         let key = (
             text(&row["event_type"]).expect("a type"),
             text(&row["user_id"]).expect("a user"),

@@ -266,6 +266,40 @@ async fn what_postgres_refuses_is_isolated_and_noted() {
 }
 
 #[tokio::test]
+async fn what_may_not_even_be_noted_holds_up_nothing() {
+    let world = World::new().await;
+    run(
+        &world.client,
+        "CREATE FUNCTION refuse() RETURNS TRIGGER LANGUAGE plpgsql AS \
+             $$ BEGIN IF NEW.event_type IN ('gap', 'error') OR NEW.user_id = 'mallory' THEN RAISE EXCEPTION 'no'; END IF; \
+                 RETURN NEW; END $$; \
+         CREATE TRIGGER refuse BEFORE INSERT ON realtime_events FOR EACH ROW EXECUTE FUNCTION refuse()",
+    )
+    .await;
+    let kick = |user: &str| ("kick", json!({"room": "den", "user": user}));
+    let mut trim = redis::pipe();
+    for partition in [2, 3] {
+        world.add_all(partition, (0..9).map(|_| kick("ann"))).await;
+        let oldest = trim.cmd("XTRIM").arg(world.outbox(partition)).arg("MAXLEN").arg("=");
+        // Of one something is left behind the gap, of the other nothing.
+        oldest.arg(if partition == 2 { 4 } else { 0 }).ignore();
+    }
+    world.ask::<()>(&trim).await;
+    world
+        .add_all(4, ["ann", "mallory", "bob", "mallory", "carol"].map(kick))
+        .await;
+    let mut pump = world.pump();
+    let written = world.drain(&mut pump).await;
+    assert_eq!((written.entries, written.unreadable, written.lost), (9, 2, 14));
+    assert_eq!(world.counts().await.len(), 4 + 3);
+    world.verify().await;
+    // And what is behind it comes as if nothing had been.
+    world.add_all(4, [kick("zoe")]).await;
+    assert_eq!(world.drain(&mut world.pump()).await.entries, 1);
+    assert_eq!(world.counts().await.len(), 4 + 3 + 1);
+}
+
+#[tokio::test]
 async fn messages_are_kept_once_by_room_epoch_and_seq() {
     let world = World::new().await;
     let say = |seq: i64, json: &str| json!({"room": "den", "user": "ann", "epoch": "e1", "seq": seq, "token": "t", "json": json});
@@ -339,10 +373,11 @@ async fn a_postgres_that_is_slow_gets_less_at_a_time() {
             }
         }
     };
-    let emptied = tokio::time::timeout(Duration::from_secs(90), emptying).await;
+    let emptied = tokio::time::timeout(Duration::from_secs(300), emptying).await;
     emptied.expect("it gets through");
     assert!(failures.iter().all(|error| error.contains("57014")), "{failures:?}");
-    assert_eq!(failures.len(), 1, "{failures:?}");
+    // Half as many each time: a machine that is slow itself may need a third or a fourth of it, and never the same again.
+    assert!((1..=4).contains(&failures.len()), "{failures:?}");
     assert_eq!(world.counts().await.len(), 140);
     run(&world.client, "DROP TRIGGER dawdle ON realtime_events").await;
     world.verify().await;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use nself_realtime::domain::sink::Durability;
 use serde_json::{Value, json};
 
-use crate::sink_stage::World;
+use crate::sink_stage::{World, now_ms};
 use crate::{rows, run};
 
 fn kick() -> Value {
@@ -158,35 +159,131 @@ async fn an_emptied_redis_is_a_gap_of_unknown_size() {
     world.verify().await;
 }
 
-#[tokio::test]
-async fn a_failover_that_lost_the_end_of_an_outbox_is_no_gap() {
-    let world = World::new().await;
-    let mut pump = world.pump();
-    let ids = world.add_all(5, (0..6).map(|_| ("kick", kick()))).await;
-    world.drain(&mut pump).await;
-    // As its replica had it: the last two had not come, and nothing was trimmed.
+/// The outbox is as a master has it that took over: with these entries and no others.
+async fn take_over(world: &World, partition: usize, ids: &[impl AsRef<str>]) {
     let mut back = redis::pipe();
-    back.cmd("DEL").arg(world.outbox(5)).ignore();
-    for id in &ids[..4] {
+    back.cmd("DEL").arg(world.outbox(partition)).ignore();
+    for id in ids {
         back.cmd("XADD")
-            .arg(world.outbox(5))
-            .arg(id)
+            .arg(world.outbox(partition))
+            .arg(id.as_ref())
             .arg("k")
             .arg("kick")
             .arg("d")
-            .arg("{}")
+            .arg(json!({"room": "den", "user": "ann", "what": id.as_ref()}).to_string())
             .ignore();
     }
     world.ask::<()>(&back).await;
-    world.add(5, "kick", kick()).await;
+}
+
+/// An id so long before another one.
+fn before(id: &str, ms: u64) -> String {
+    let at: u64 = id.split('-').next().and_then(|at| at.parse().ok()).expect("an id");
+    format!("{}-0", at - ms)
+}
+
+/// The gap says that a failover was the matter, once for each.
+async fn failovers(world: &World, times: usize) {
+    let found = gaps(world).await;
+    let found: Vec<&Value> = found
+        .iter()
+        .filter(|gap| gap["payload"]["reason"] == "failover")
+        .collect();
+    assert_eq!(found.len(), times, "{found:?}");
+    for gap in found {
+        assert_eq!(gap["payload"]["count"], Value::Null);
+        assert!(
+            gap["payload"]["from"].is_string() && gap["payload"]["to"].is_string(),
+            "{gap}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_failover_that_lost_the_end_of_an_outbox_is_said_and_nothing_after_it_is_skipped() {
+    let world = World::new().await;
+    let mut pump = world.pump();
+    let now = format!("{}-0", now_ms());
+    let ids: Vec<String> = (0..6).map(|number| before(&now, 60_000 - number)).collect();
+    take_over(&world, 5, &ids).await;
+    world.drain(&mut pump).await;
+    // As its replica had it: the last two had not come, and nothing was trimmed.
+    take_over(&world, 5, &ids[..4]).await;
+    let newest = world.add(5, "kick", kick()).await;
     let written = world.drain(&mut pump).await;
-    assert_eq!((written.entries, written.gaps), (1, 0));
+    assert_eq!((written.events, written.gaps, written.lost), (2, 1, 0));
+    failovers(&world, 1).await;
+    assert_eq!(world.counts().await.len(), 7, "what came again is one row, as before");
+    assert!(world.counts().await.contains_key(&(5, newest)));
     // The count goes on from what Redis has now.
     world.add_all(5, (0..9).map(|_| ("kick", kick()))).await;
     trim(&world, 5, 2).await;
     let written = world.drain(&mut pump).await;
     assert_eq!((written.entries, written.lost), (2, 7));
+    // It had trimmed, too: the numbers alone say that something is missing.
+    let last = world.add(5, "kick", kick()).await;
+    world.drain(&mut pump).await;
+    take_over(&world, 5, &[before(&last, 5)]).await;
+    trim(&world, 5, 0).await;
+    world.add(5, "kick", kick()).await;
+    let written = world.drain(&mut pump).await;
+    assert_eq!((written.entries, written.gaps, written.lost), (1, 1, 0));
+    failovers(&world, 2).await;
+    // Nothing has come since: that is seen as well, and said once.
+    take_over(&world, 5, &[before(&last, 4)]).await;
+    trim(&world, 5, 0).await;
+    assert_eq!(world.drain(&mut pump).await.gaps, 1);
+    assert_eq!(world.drain(&mut world.pump()).await.gaps, 0);
+    failovers(&world, 3).await;
     world.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_whose_clock_is_behind_is_heard_from_its_first_word_on() {
+    let world = World::new().await;
+    let mut pump = world.pump();
+    let ids = world.add_all(5, (0..4).map(|_| ("kick", kick()))).await;
+    world.drain(&mut pump).await;
+    // As many as there were, so that the numbers say nothing; some behind what Postgres has.
+    let mut new: Vec<String> = (0..4).map(|number| before(&ids[3], 1_000 - number)).collect();
+    take_over(&world, 5, &new).await;
+    new.push(world.add(5, "kick", kick()).await);
+    let written = world.drain(&mut pump).await;
+    assert_eq!((written.entries, written.events, written.gaps), (5, 6, 1));
+    // More than one look or one transaction brings, some of them known.
+    let many: Vec<String> = (0..1_500).map(|number| before(&ids[3], 100_000 - number)).collect();
+    let some: Vec<String> = many[..700].to_vec();
+    take_over(&world, 6, &many).await;
+    world.drain(&mut pump).await;
+    take_over(&world, 6, &some).await;
+    let late: Vec<String> = (0..900)
+        .map(|number| before(&ids[3], 99_200 - number).replace("-0", "-1"))
+        .collect();
+    let together: Vec<String> = some.iter().chain(&late).cloned().collect();
+    take_over(&world, 6, &together).await;
+    let written = world.drain(&mut pump).await;
+    assert_eq!((written.gaps, written.unreadable, written.lost), (1, 0, 0));
+    failovers(&world, 2).await;
+    let counts = world.counts().await;
+    let wanted = new.iter().chain(&ids).map(|id| (5, id.clone()));
+    let wanted = wanted.chain(many.iter().chain(&late).map(|id| (6, id.clone())));
+    for key in wanted {
+        assert_eq!(counts.get(&key), Some(&1), "{key:?}");
+    }
+    world.verify().await;
+    drop(pump);
+
+    // Whoever waits for such an entry is told the truth.
+    let runner = world.start_sink("one");
+    runner.is_writing().await;
+    let last = world.add(7, "kick", kick()).await;
+    let patience = std::time::Duration::from_secs(20);
+    assert_eq!(runner.flush(7, &last, patience).await, Durability::Durable);
+    let early = before(&last, 500);
+    take_over(&world, 7, &[&early]).await;
+    assert_eq!(runner.flush(7, &early, patience).await, Durability::Durable);
+    assert_eq!(world.counts().await.get(&(7, early)), Some(&1));
+    runner.running.stop().await;
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use crate::support::node::Node;
 use crate::support::postgres::Database;
 use crate::support::raw::Raw;
 use crate::support::redis::Redis;
-use crate::{archive, migrated, rows, value};
+use crate::{archive, migrated, own_postgres, rows, value};
 
 const END_LIMIT: Duration = Duration::from_secs(30);
 
@@ -133,4 +133,43 @@ async fn the_entries_of_a_writer_that_died_are_written_by_the_next() {
     assert_eq!(writer(&redis).await.as_deref(), Some(nodes[alive].0));
     drop(bob);
     verify(&database).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_node_has_noted_is_written_before_it_stops() {
+    let (redis, (database, client)) = tokio::join!(Redis::start(), migrated());
+    let url = database.url();
+    let node = Node::start(&redis.url(), &settings(&url, "one")).await;
+    eventually("it writes", async || writer(&redis).await.is_some()).await;
+    for number in 0..5 {
+        let raw = Raw::open(&node).await;
+        let refused = raw.connect(&json!({ "token": format!("none-{number}") })).await;
+        refused.expect_err("it is no token");
+    }
+    // Most of it before the journal's next look, which comes once a second.
+    node.signal("TERM");
+    node.ended(END_LIMIT).await;
+    let refusals = "SELECT sum((payload ->> 'count')::int) FROM realtime_events WHERE event_type = 'auth_failure'";
+    assert_eq!(value(&client, refusals).await, 5, "{}", node.log_text());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_could_not_be_noted_is_counted() {
+    let (redis, (postgres, database)) = tokio::join!(Redis::start(), own_postgres());
+    let url = database.url();
+    let node = Node::start(&redis.url(), &settings(&url, "one")).await;
+    let ann = Raw::member(&node, "ann", "auto:den").await;
+    assert_eq!(node.metric("realtime_journal_lost_total", "").await, Some(0.0));
+    // Closed from now on: what is not carried out cannot be written down, either.
+    postgres.stop().await;
+    let () = redis::cmd("FLUSHALL")
+        .query_async(&mut redis.connection().await)
+        .await
+        .expect("redis answers");
+    ann.refused("UNAVAILABLE", "room:join", json!({ "roomName": "auto:pit" }))
+        .await;
+    eventually("it is counted", async || {
+        node.metric("realtime_journal_lost_total", "").await >= Some(1.0)
+    })
+    .await;
 }

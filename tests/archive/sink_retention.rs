@@ -85,6 +85,7 @@ async fn with_a_retention_of_0_nothing_is_dropped() {
     let for_ever = Retention {
         event_days: 0,
         connections: Duration::from_secs(60),
+        ..retention()
     };
     assert_eq!(pump.tidy(&for_ever, true).await.expect("Postgres is there").days, 0);
     assert_eq!(world.events().await.len(), 1);
@@ -210,4 +211,105 @@ async fn finished_connections_and_rooms_that_ran_out_go() {
         ],
         "who only owned a room by making it is forgotten with it"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_back_while_it_is_let_go_stays() {
+    let world = World::new().await;
+    let questions = [
+        (
+            "INSERT INTO realtime_rooms (name, auto_created, expires_at) VALUES ('den', TRUE, now() - INTERVAL '1 hour')",
+            "UPDATE realtime_rooms SET expires_at = NULL",
+            "SELECT count(*) FROM realtime_rooms WHERE is_active",
+        ),
+        (
+            "INSERT INTO realtime_connections (socket_id, status, disconnected_at) \
+                 VALUES ('s1', 'disconnected', now() - INTERVAL '9 days')",
+            "UPDATE realtime_connections SET status = 'connected', disconnected_at = NULL",
+            "SELECT count(*) FROM realtime_connections",
+        ),
+    ];
+    for (there_is, comes_back, is_there) in questions {
+        run(&world.client, there_is).await;
+        let mut pump = world.pump();
+        pump.connect().await.expect("Postgres is there");
+        let somebody = world.database.connect().await;
+        run(&somebody, &format!("BEGIN; {comes_back}")).await;
+        let tidying = tokio::spawn(async move {
+            // Whoever waits for too long is told so, and comes again.
+            while pump.tidy(&retention(), true).await.is_err() {
+                pump.connect().await.expect("Postgres is there");
+            }
+        });
+        world
+            .holds(
+                "EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' \
+                     AND query LIKE '%realtime_%')",
+            )
+            .await;
+        run(&somebody, "COMMIT").await;
+        tidying.await.expect("no panic");
+        assert_eq!(value(&world.client, is_there).await, 1, "{comes_back}");
+    }
+}
+
+#[tokio::test]
+async fn a_turn_that_could_not_look_everywhere_has_not_caught_up() {
+    let world = World::new().await;
+    let mut pump = world.pump();
+    let add_everywhere = async |from: usize| {
+        for partition in from..64 {
+            world
+                .add(partition, "kick", json!({"room": "den", "user": "ann"}))
+                .await;
+        }
+    };
+    add_everywhere(1).await;
+    let turn = pump.turn().await.expect("they are there");
+    assert!(!turn.has_more && !turn.is_caught_up, "one is closed: {turn:?}");
+    add_everywhere(0).await;
+    let turn = pump.turn().await.expect("they are there");
+    assert!(!turn.has_more && turn.is_caught_up, "{turn:?}");
+    world
+        .add_all(3, (0..100).map(|_| ("kick", json!({"room": "den", "user": "ann"}))))
+        .await;
+    let turn = pump.turn().await.expect("they are there");
+    assert!(turn.has_more && !turn.is_caught_up, "{turn:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_day_of_many_batches_goes_however_long_it_takes_and_holds_up_no_writer() {
+    let world = World::new().await;
+    let mut pump = world.pump();
+    for _ in 0..26 {
+        at_day(&world, 1, 40).await;
+        world.drain(&mut pump).await;
+    }
+    at_day(&world, 1, 0).await;
+    world.drain(&mut pump).await;
+    // As long as millions would take: longer than another statement may.
+    run(
+        &world.client,
+        "CREATE FUNCTION dawdle() RETURNS TRIGGER LANGUAGE plpgsql AS \
+             $$ BEGIN PERFORM pg_sleep(0.4); RETURN OLD; END $$; \
+         CREATE TRIGGER dawdle BEFORE DELETE ON realtime_archive_batches FOR EACH ROW EXECUTE FUNCTION dawdle()",
+    )
+    .await;
+    let tidying = tokio::spawn(async move { tidy(&mut pump, true).await });
+    world
+        .holds(
+            "EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep' \
+                 AND pid <> pg_backend_pid())",
+        )
+        .await;
+    let mut other = world.pump();
+    at_day(&world, 1, 0).await;
+    assert_eq!(world.drain(&mut other).await.events, 1);
+    at_day(&world, 1, 40).await;
+    assert_eq!(world.drain(&mut other).await.events, 1, "of the day that goes, too");
+    assert!(!tidying.is_finished(), "they were written meanwhile");
+    world.verify().await;
+    assert_eq!(tidying.await.expect("no panic"), (1, 0));
+    assert_eq!(world.events().await.len(), 2);
+    world.verify().await;
 }

@@ -84,6 +84,13 @@ impl World {
         self.keys.outbox(nth(partition))
     }
 
+    /// Who has the office of the sink.
+    pub async fn office(&self) -> Option<String> {
+        let mut pipeline = redis::pipe();
+        pipeline.get(self.keys.sink());
+        self.ask::<(Option<String>,)>(&pipeline).await.0
+    }
+
     /// Appends what happened now; the entry's id.
     pub async fn add(&self, partition: usize, kind: &str, what: Value) -> String {
         self.add_all(partition, [(kind, what)]).await.remove(0)
@@ -257,6 +264,7 @@ pub fn retention() -> Retention {
     Retention {
         event_days: 30,
         connections: Duration::from_secs(86_400),
+        unseen: Duration::from_secs(600),
     }
 }
 

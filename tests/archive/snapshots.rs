@@ -91,6 +91,34 @@ async fn a_row_that_somebody_else_writes_is_left_to_the_next_snapshot() {
 }
 
 #[tokio::test]
+async fn what_takes_too_long_is_ended_by_postgres_as_well() {
+    let (database, client) = migrated().await;
+    run(&client, ROWS).await;
+    let archive = archive(&database);
+    let snapshot = Snapshot {
+        seen: vec![seen("here", Some("alice"))],
+        typed: Vec::new(),
+    };
+    archive.write_snapshot(&snapshot).await.unwrap();
+    assert!(archive.snapshots_succeed_for().is_some());
+    run(
+        &client,
+        "BEGIN; LOCK TABLE realtime_connections IN ACCESS EXCLUSIVE MODE",
+    )
+    .await;
+    archive
+        .write_snapshot(&snapshot)
+        .await
+        .expect_err("it cannot be written");
+    assert_eq!(archive.snapshots_succeed_for(), None);
+    let at_it = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+        AND state IN ('active', 'idle in transaction')";
+    eventually("nobody is at it any more", async || value(&client, at_it).await == 0).await;
+    run(&client, "COMMIT").await;
+    archive.write_snapshot(&snapshot).await.unwrap();
+}
+
+#[tokio::test]
 async fn typing_marks_are_there_until_they_are_taken_back_or_run_out() {
     let (database, client) = migrated().await;
     run(&client, ROWS).await;

@@ -107,6 +107,33 @@ async fn what_another_life_had_trims_nothing_of_this_one() {
 }
 
 #[tokio::test]
+async fn nothing_is_trimmed_of_a_stream_that_a_failover_has_rewound() {
+    let stage = Stage::new().await;
+    let done = |partition, id: &str| Question {
+        done: id.to_owned(),
+        ..question(partition)
+    };
+    // Postgres has up to 9-0, and the master that took over had heard up to 3-0.
+    let partition = filled(&stage, 9, 3).await;
+    let outbox = look(&stage, done(partition, "9-0")).await.unwrap();
+    assert_eq!((outbox.is_rewound, outbox.length, &*outbox.last), (true, 3, "3-0"));
+    // Its clock is behind: what it writes is new all the same.
+    add(&stage, partition, "4-0", "kick", "{}").await;
+    add(&stage, partition, "11-0", "kick", "{}").await;
+    let outbox = look(&stage, done(partition, "9-0")).await.unwrap();
+    assert_eq!((outbox.is_rewound, outbox.length, &*outbox.last), (true, 5, "11-0"));
+    assert_eq!(ids(&outbox), ["1-0", "2-0", "3-0", "4-0", "11-0"]);
+    let outbox = look(&stage, done(partition, "4-0")).await.unwrap();
+    assert_eq!((outbox.is_rewound, ids(&outbox)), (false, vec!["11-0"]));
+    // What was trimmed is not what a failover has lost.
+    let outbox = look(&stage, done(partition, "3-0")).await.unwrap();
+    assert!(!outbox.is_rewound);
+    let outbox = look(&stage, done(partition, "11-0")).await.unwrap();
+    assert_eq!((outbox.is_rewound, outbox.length, &*outbox.last), (false, 0, "11-0"));
+    assert!(look(&stage, done(partition, "11-1")).await.unwrap().is_rewound);
+}
+
+#[tokio::test]
 async fn a_look_has_a_bound_of_bytes_and_takes_what_is_odd() {
     let stage = Stage::new().await;
     let partition = filled(&stage, 6, 0).await;

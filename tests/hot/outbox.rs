@@ -263,6 +263,17 @@ async fn a_closed_partition_lets_nobody_in_and_changes_nothing() {
             .is_restoring()
     );
     assert!(!stage.ask::<bool>("EXISTS", stage.keys().room(&lobby)).await);
+    let note = |partition| Note {
+        partition,
+        kind: "error",
+        what: "{}".to_owned(),
+    };
+    let notes = [
+        note(Partition::of_room(&lobby)),
+        note(Partition::of_user(&user("alice"))),
+    ];
+    let written = outbox::note_all(&stage.hot, &notes).await.unwrap();
+    assert_eq!(written, [false, true], "and says what is not written down");
     let open = outbox::lives(&stage.hot)
         .await
         .unwrap()

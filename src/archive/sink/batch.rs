@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio_postgres::types::ToSql;
 
 use super::Chosen;
-use super::events::{Day, Event, EventColumns, Gap, day_of};
+use super::events::{Day, Event, EventColumns, Gap, Lost, day_of};
 use super::projections::Changes;
 use super::record::{Entry, Record, StreamId};
 use crate::archive::chain::{self, Hash, START};
@@ -53,6 +53,10 @@ pub struct Portion {
     pub gone: i64,
     /// Entries that it had before those of this portion.
     pub taken: i64,
+    /// A failover has lost the last entry that Postgres has: behind which entry the stream goes on now.
+    pub rewound_to: Option<StreamId>,
+    /// Postgres refuses whatever is said of it: only how far it came is written.
+    pub is_silent: bool,
     /// Redis's clock at that moment, Unix ms.
     pub now_ms: i64,
     /// In their order.
@@ -62,7 +66,10 @@ pub struct Portion {
 impl Portion {
     /// Whether there is anything to write down, given how far the partition has come.
     pub fn has_news(&self, head: &Head) -> bool {
-        !self.entries.is_empty() || self.incarnation != head.incarnation || self.gone + self.taken != head.gone
+        !self.entries.is_empty()
+            || self.incarnation != head.incarnation
+            || self.gone + self.taken != head.gone
+            || self.rewound_to.is_some()
     }
 
     /// The first `count` entries, and the rest.
@@ -177,18 +184,19 @@ pub(super) struct Batch {
 
 impl Batch {
     /// Reckons what these portions, each of another partition, come to.
-    pub fn reckon(portions: &[Portion], heads: &Heads, chosen: &Chosen) -> Self {
+    /// Of `written`, by id, Postgres has the rows already.
+    pub fn reckon(portions: &[Portion], heads: &Heads, chosen: &Chosen, written: &BTreeSet<[u8; 16]>) -> Self {
         let mut batch = Self::default();
         for portion in portions {
             let before = heads.get(&portion.partition).cloned().unwrap_or_default();
-            batch.take(portion, before, chosen);
+            batch.take(portion, before, chosen, written);
         }
         // By partition: whoever locks several heads locks them in one order.
         batch.steps.sort_by_key(|step| step.partition);
         batch
     }
 
-    fn take(&mut self, portion: &Portion, before: Head, chosen: &Chosen) {
+    fn take(&mut self, portion: &Portion, before: Head, chosen: &Chosen, written: &BTreeSet<[u8; 16]>) {
         let (partition, mut head) = (portion.partition, before.clone());
         let mut events = Vec::with_capacity(portion.entries.len());
         self.find_gaps(portion, &mut head, &mut events);
@@ -207,6 +215,7 @@ impl Batch {
                 events.push(Event::of(record, partition, &head.incarnation));
             }
         }
+        events.retain(|event| !portion.is_silent && !written.contains(&event.id));
         let mut days: BTreeMap<Day, Vec<Event>> = BTreeMap::new();
         for event in events {
             days.entry(day_of(event.at_ms)).or_default().push(event);
@@ -225,42 +234,37 @@ impl Batch {
     fn find_gaps(&mut self, portion: &Portion, head: &mut Head, events: &mut Vec<Event>) {
         let first = portion.entries.first().and_then(|entry| StreamId::parse(&entry.id));
         let to_ms = first.map_or(portion.now_ms, StreamId::at_ms);
-        let mut gap = |gap: Gap, head: &Head| {
+        let mut gap = |lost: Lost, last: StreamId, head: &Head| {
             self.gaps += 1;
-            self.lost += gap.count.and_then(|count| u64::try_from(count).ok()).unwrap_or(0);
+            self.lost += lost.count().and_then(|count| u64::try_from(count).ok()).unwrap_or(0);
+            let gap = Gap { lost, last, to_ms };
             events.push(Event::gap(gap, portion.partition, &head.incarnation, head.batch));
         };
+        let last = head.last;
         if portion.incarnation != head.incarnation {
             let is_first = head.incarnation.is_empty();
-            let last = head.last;
             head.incarnation.clone_from(&portion.incarnation);
             (head.last, head.gone) = (StreamId::default(), 0);
             if !is_first {
-                gap(
-                    Gap {
-                        count: None,
-                        last,
-                        to_ms,
-                    },
-                    head,
-                );
+                gap(Lost::Emptied, last, head);
             }
+        } else if let Some(behind) = portion.rewound_to
+            && portion.taken == 0
+            && (head.last, head.gone) != (behind, portion.gone)
+        {
+            // What is there is read from its beginning. Rows of entries that are read again are found to be there.
+            (head.last, head.gone) = (behind, portion.gone);
+            gap(Lost::Failover, last, head);
         }
         let is_known = |entry: &&Entry| StreamId::parse(&entry.id).is_some_and(|id| id <= head.last);
         let known = portion.entries.iter().take_while(is_known).count();
         let lost = portion.gone + portion.taken + whole(known) - head.gone;
         if lost > 0 {
-            let last = head.last;
-            gap(
-                Gap {
-                    count: Some(lost),
-                    last,
-                    to_ms,
-                },
-                head,
-            );
+            gap(Lost::Counted(lost), head.last, head);
+        } else if lost < 0 {
+            // Fewer have left than have come here.
+            gap(Lost::Failover, head.last, head);
         }
-        // Fewer than are known to be gone: a failover has lost entries that Postgres has.
         head.gone += lost;
     }
 
@@ -310,13 +314,16 @@ mod tests {
             incarnation: incarnation.to_owned(),
             gone,
             taken: 0,
+            rewound_to: None,
+            is_silent: false,
             now_ms: 9_000,
             entries: ids.iter().map(entry).collect(),
         }
     }
 
     fn reckon(heads: &Heads, portion: Portion) -> (Batch, Heads) {
-        let batch = Batch::reckon(&[portion], heads, &Chosen::new(true, NamePatterns::new(["*"])));
+        let chosen = Chosen::new(true, NamePatterns::new(["*"]));
+        let batch = Batch::reckon(&[portion], heads, &chosen, &BTreeSet::new());
         let after = batch
             .steps
             .iter()
@@ -383,13 +390,49 @@ mod tests {
     }
 
     #[test]
-    fn what_a_failover_has_lost_corrects_the_count() {
+    fn what_a_failover_has_lost_is_a_gap_and_corrects_the_count() {
         let (_, heads) = reckon(&Heads::new(), portion("a", 0, &["1-0", "2-0", "3-0"]));
         // Of the three only one was replicated.
-        let (batch, heads) = reckon(&heads, portion("a", 1, &["8-0"]));
-        assert_eq!((batch.gaps, heads[&5].gone), (0, 2));
-        let (batch, _) = reckon(&heads, portion("a", 4, &["9-0"]));
+        let (batch, after) = reckon(&heads, portion("a", 1, &["8-0"]));
+        assert_eq!((batch.entries, batch.gaps, batch.lost, after[&5].gone), (1, 1, 0, 2));
+        let gaps = payloads(&batch);
+        assert_eq!(
+            (&gaps[0]["count"], &gaps[0]["reason"]),
+            (&serde_json::Value::Null, &"failover".into())
+        );
+        assert_eq!(gaps[0]["from"], "1970-01-01T00:00:00.003Z");
+        let (batch, _) = reckon(&after, portion("a", 4, &["9-0"]));
         assert_eq!(batch.lost, 2);
+    }
+
+    #[test]
+    fn a_stream_that_was_rewound_is_read_from_its_beginning_in_whatever_parts() {
+        let (_, heads) = reckon(&Heads::new(), portion("a", 0, &["1-0", "2-0", "8-0"]));
+        // One was replicated, and the clock of whoever took over is behind.
+        let rewound = Portion {
+            rewound_to: Some(StreamId::default()),
+            ..portion("a", 1, &["3-0", "4-0", "9-0"])
+        };
+        let (batch, after) = reckon(&heads, rewound.clone());
+        assert_eq!((batch.entries, batch.gaps), (3, 1));
+        assert_eq!((after[&5].last.to_string(), after[&5].gone), ("9-0".to_owned(), 4));
+        let (mut left, mut heads, mut entries, mut gaps) = (rewound, heads, 0, 0);
+        for count in [0, 1, 2] {
+            let (part, rest) = left.split(count);
+            let (batch, after) = reckon(&heads, part);
+            (left, heads, entries, gaps) = (rest, after, entries + batch.entries, gaps + batch.gaps);
+        }
+        assert_eq!((entries, gaps, heads[&5].gone), (3, 1, 4));
+        // Nothing is there.
+        let empty = Portion {
+            rewound_to: Some(StreamId { ms: 5, seq: 0 }),
+            ..portion("a", 5, &[])
+        };
+        let (batch, heads) = reckon(&heads, empty);
+        assert_eq!(
+            (batch.gaps, heads[&5].last.to_string(), heads[&5].gone),
+            (1, "5-0".to_owned(), 5)
+        );
     }
 
     #[test]
@@ -414,7 +457,7 @@ mod tests {
     fn what_was_not_chosen_is_no_row_but_counts() {
         let portion = portion("a", 0, &["1-0", "2-0"]);
         let chosen = Chosen::new(true, NamePatterns::new(["join"]));
-        let batch = Batch::reckon(&[portion], &Heads::new(), &chosen);
+        let batch = Batch::reckon(&[portion], &Heads::new(), &chosen, &BTreeSet::new());
         assert_eq!(
             (batch.events.len(), batch.entries, batch.steps[0].after.batch),
             (0, 2, 0)

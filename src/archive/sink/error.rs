@@ -42,6 +42,16 @@ impl SinkError {
         }
     }
 
+    /// Whether it met somebody else's transaction, a deadlock mostly: the same may do the next time.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Postgres(error) if error.code().is_some_and(|code| code.code().starts_with("40")))
+    }
+
+    /// Whether a row is there already, of those that may be there once.
+    pub(super) fn is_repeat(&self) -> bool {
+        matches!(self, Self::Postgres(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION))
+    }
+
     /// Why Postgres does not take what was written, where that is the matter: by its words about values and constraints, and
     /// those of triggers.
     pub(super) fn refusal(&self) -> Option<String> {

@@ -39,11 +39,31 @@ pub(super) struct Event {
     pub stream_id: String,
 }
 
+/// How entries were lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lost {
+    /// So many left the stream unread.
+    Counted(i64),
+    /// Redis was emptied; how many went with it nobody knows.
+    Emptied,
+    /// Redis has lost the end of the stream, of which Postgres has some; whether there was more nobody knows.
+    Failover,
+}
+
+impl Lost {
+    /// How many, where that is known.
+    pub fn count(self) -> Option<i64> {
+        match self {
+            Self::Counted(count) => Some(count),
+            Self::Emptied | Self::Failover => None,
+        }
+    }
+}
+
 /// Entries that are lost to the archive.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Gap {
-    /// How many; `None`: Redis was emptied, and nobody knows.
-    pub count: Option<i64>,
+    pub lost: Lost,
     /// The last entry before them.
     pub last: StreamId,
     /// When they were over, Unix ms.
@@ -94,17 +114,22 @@ impl Event {
     /// The row of a gap. It stands where the last entry before it stood; `batch` is that of the chain so far, which makes
     /// its id its own.
     pub fn gap(gap: Gap, partition: u16, incarnation: &str, batch: i64) -> Self {
-        let mut payload = json!({ "count": gap.count, "to": iso(gap.to_ms) });
+        let mut payload = json!({ "count": gap.lost.count(), "to": iso(gap.to_ms) });
         if gap.last != StreamId::default() {
             payload["from"] = iso(gap.last.at_ms()).into();
         }
-        let stream_id = match gap.count {
-            None => {
+        // Behind the one of an emptied Redis, which may come with it.
+        let behind = gap.last.max(StreamId { ms: 0, seq: 1 });
+        let stream_id = match gap.lost {
+            Lost::Counted(_) => behind,
+            Lost::Emptied => {
                 payload["reason"] = "redis_emptied".into();
                 StreamId::default()
             }
-            // Behind the other one, which may come with it.
-            Some(_) => gap.last.max(StreamId { ms: 0, seq: 1 }),
+            Lost::Failover => {
+                payload["reason"] = "failover".into();
+                behind
+            }
         };
         Self {
             id: chain::row_id(partition, incarnation, &format!("{GAP}/{stream_id}/{batch}")),

@@ -8,6 +8,7 @@ mod cells;
 mod division;
 mod error;
 mod events;
+mod ghosts;
 mod projections;
 mod record;
 mod retention;
@@ -27,12 +28,13 @@ use tokio_postgres::{Client, NoTls, Row, Statement};
 use tokio_util::task::AbortOnDropHandle;
 
 use self::batch::{Batch, HeadColumns, Heads};
+use self::cells::Uuid;
 use self::division::{Job, divide};
 use self::error::words;
 use self::events::Day;
 use self::projections::ChangeColumns;
 use self::statements::Statements;
-use super::Archive;
+use super::{Archive, chain};
 use crate::config::NamePatterns;
 
 /// How long a connection may take, and a question without locks.
@@ -45,6 +47,8 @@ const TRANSACTION: Duration = Duration::from_secs(20);
 const DAY_AGAIN: Duration = Duration::from_secs(60);
 /// Before a record that was refused alone is tried once more: what it met may be gone.
 const REFUSED_AGAIN: Duration = Duration::from_millis(50);
+/// How often a transaction is tried again that met another one, of those of one call.
+const CONFLICTS: u32 = 5;
 
 /// Which events become rows of `realtime_events`.
 #[derive(Debug, Clone)]
@@ -185,12 +189,15 @@ impl Writer {
     /// an error that says so.
     pub async fn write(&mut self, portions: Vec<Portion>) -> Result<Written, SinkError> {
         let mut written = Written::default();
+        // Rows that are there already: of entries that a failover brought back.
+        let mut rows = BTreeSet::new();
+        let mut conflicts = 0;
         let mut jobs = vec![Job {
             portions,
             is_again: false,
         }];
         while let Some(job) = jobs.pop() {
-            match self.attempt(&job.portions).await {
+            match self.attempt(&job.portions, &rows).await {
                 Ok(Attempt::Done(done)) => written.add(done),
                 Ok(Attempt::Stale(stale)) => {
                     jobs.push(job);
@@ -200,6 +207,13 @@ impl Writer {
                     jobs.retain(|job| !job.portions.is_empty());
                     written.stale.extend(stale);
                 }
+                Err(error) if error.is_conflict() && conflicts < CONFLICTS => {
+                    tracing::debug!(error = %error, "a transaction of the sink met another one");
+                    conflicts += 1;
+                    tokio::time::sleep(REFUSED_AGAIN * conflicts).await;
+                    jobs.push(job);
+                }
+                Err(error) if error.is_repeat() && self.find_rows(&job.portions, &mut rows).await? => jobs.push(job),
                 Err(error) => match error.refusal() {
                     Some(why) => jobs.extend(divide(job, &why).ok_or(error)?),
                     None => return Err(error),
@@ -212,8 +226,29 @@ impl Writer {
         Ok(written)
     }
 
-    async fn attempt(&mut self, portions: &[Portion]) -> Result<Attempt, SinkError> {
-        let mut batch = Batch::reckon(portions, &self.heads, &self.chosen);
+    /// Adds to `rows` the ids of rows that entries became already; whether there are more than were known.
+    async fn find_rows(&self, portions: &[Portion], rows: &mut BTreeSet<[u8; 16]>) -> Result<bool, SinkError> {
+        let row_id = |portion: &Portion, entry: &Entry| {
+            let id = StreamId::parse(&entry.id)?;
+            let id = chain::row_id(portion.partition, &portion.incarnation, &id.to_string());
+            Some(Uuid(id))
+        };
+        let ids = portions.iter().flat_map(|portion| {
+            let entries = portion.entries.iter();
+            entries.filter_map(move |entry| row_id(portion, entry))
+        });
+        let ids: Vec<Uuid> = ids.collect();
+        let found = within(TRANSACTION, self.client.query(&self.statements.found, &[&ids])).await?;
+        let before = rows.len();
+        for row in &found {
+            let id: Vec<u8> = row.try_get(0)?;
+            rows.extend(<[u8; 16]>::try_from(id));
+        }
+        Ok(rows.len() > before)
+    }
+
+    async fn attempt(&mut self, portions: &[Portion], rows: &BTreeSet<[u8; 16]>) -> Result<Attempt, SinkError> {
+        let mut batch = Batch::reckon(portions, &self.heads, &self.chosen, rows);
         let message_days = batch.changes.message_days();
         self.make_days(&batch.event_days, &message_days).await?;
         let changes = std::mem::take(&mut batch.changes).columns();

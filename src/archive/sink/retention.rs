@@ -9,6 +9,9 @@ use super::{SinkError, TRANSACTION, Writer, within};
 
 /// How long dropping a day may wait for whoever reads the table: behind it, everybody else waits.
 const DROP_LOCK: &str = "1s";
+/// How long one statement of it may take, and all of it: a day may have millions of batches, some seconds' work.
+const DROP_STATEMENT: &str = "2min";
+const DROP: Duration = Duration::from_secs(300);
 /// Rows that one statement removes.
 const ROWS: i64 = 2_000;
 /// Statements of one kind in one go.
@@ -23,6 +26,8 @@ pub struct Retention {
     pub event_days: u32,
     /// How long a connection that has ended is shown.
     pub connections: Duration,
+    /// How long nothing may be heard of a connection that is shown as one.
+    pub unseen: Duration,
 }
 
 /// What was done.
@@ -32,6 +37,8 @@ pub struct Tidied {
     pub days: u64,
     /// Rows that were removed one by one.
     pub rows: u64,
+    /// Rows that were ended, since nobody told their end.
+    pub ghosts: u64,
 }
 
 /// Tables of days that are too old, and days of which only batches are left; as they stand in names.
@@ -45,21 +52,25 @@ SELECT to_char(day, 'YYYYMMDD') FROM realtime_archive_batches
 WHERE $1 = 'realtime_events' AND day < $2::INT4 + DATE '1970-01-01'
 ORDER BY 1 LIMIT $3";
 
+// What is asked of a row is asked again outside of the choice: it may have changed while it was waited for.
 const CONNECTIONS: &str = "
 DELETE FROM realtime_connections WHERE id = ANY (ARRAY(
     SELECT id FROM realtime_connections
     WHERE disconnected_at < now() - $1::FLOAT8 * INTERVAL '1 ms' AND status = 'disconnected'
-    ORDER BY disconnected_at LIMIT $2))";
+    ORDER BY disconnected_at LIMIT $2))
+    AND disconnected_at < now() - $1::FLOAT8 * INTERVAL '1 ms' AND status = 'disconnected'";
 
 /// Of a room that ran out, only who has a role, a mute or a ban is remembered; and not whoever owned it by making it, where
 /// that is all.
 const RAN_OUT: &str = "
-WITH ended AS MATERIALIZED (
+WITH chosen AS MATERIALIZED (
     SELECT id, metadata ->> 'owner' AS owner FROM realtime_rooms
     WHERE is_active AND auto_created AND expires_at < now() - INTERVAL '1 minute' LIMIT $1
-), closed AS (
+), ended AS (
     UPDATE realtime_rooms AS r SET is_active = FALSE, metadata = coalesce(r.metadata, '{}') - 'owner'
-    FROM ended WHERE r.id = ended.id
+    FROM chosen
+    WHERE r.id = chosen.id AND r.is_active AND r.auto_created AND r.expires_at < now() - INTERVAL '1 minute'
+    RETURNING r.id, chosen.owner
 ), kept AS (
     SELECT m.room_id, count(*) AS entries,
         bool_and(m.user_id = ended.owner
@@ -117,6 +128,7 @@ impl Writer {
             for day in &days {
                 let day: &str = day.try_get(0)?;
                 if self.drop_day(parent, day).await? {
+                    tracing::info!(parent, day, "dropped from the archive, since it is too old");
                     tidied.days += 1;
                 }
             }
@@ -136,25 +148,37 @@ impl Writer {
 
     /// Whether it could be dropped now; else the next time.
     async fn drop_day(&self, parent: &str, day: &str) -> Result<bool, SinkError> {
-        let drop = format!("BEGIN; SET LOCAL lock_timeout = '{DROP_LOCK}'; ");
-        let statements = if parent == "realtime_events" {
-            // All heads, so that no batch of the day is under way. An anchor is left wherever the chain goes on behind what goes.
-            format!(
-                "{drop} SELECT FROM realtime_archive_heads ORDER BY partition FOR UPDATE; \
-                 DROP TABLE IF EXISTS realtime_events_{day}; \
-                 DELETE FROM realtime_events WHERE chain IS NOT NULL \
-                     AND created_at >= '{day} UTC'::TIMESTAMPTZ AND created_at < '{day} UTC'::TIMESTAMPTZ + INTERVAL '1 day'; \
-                 INSERT INTO realtime_archive_anchors (partition, batch, hash) \
-                     SELECT partition, batch, hash FROM realtime_archive_batches AS b \
-                     WHERE day = '{day}'::DATE AND NOT EXISTS ( \
-                         SELECT FROM realtime_archive_batches AS n \
-                         WHERE n.partition = b.partition AND n.batch = b.batch + 1 AND n.day = b.day) \
-                     ON CONFLICT DO NOTHING; \
-                 DELETE FROM realtime_archive_batches WHERE day = '{day}'::DATE; COMMIT"
-            )
-        } else {
-            format!("{drop} DROP TABLE IF EXISTS {parent}_{day}; COMMIT")
-        };
+        let begin =
+            format!("BEGIN; SET LOCAL lock_timeout = '{DROP_LOCK}'; SET LOCAL statement_timeout = '{DROP_STATEMENT}'");
+        if parent != "realtime_events" {
+            let statements = format!("{begin}; DROP TABLE IF EXISTS {parent}_{day}; COMMIT");
+            return self.run_or_skip(&statements, day).await;
+        }
+        // While somebody reads it, what follows would be done in vain.
+        let is_free = format!("{begin}; LOCK TABLE realtime_events IN ACCESS EXCLUSIVE MODE; ROLLBACK");
+        if !self.run_or_skip(&is_free, day).await? {
+            return Ok(false);
+        }
+        // An anchor is left wherever the chain goes on behind what goes. By the index on the key, which is faster for millions
+        // than to join them all.
+        let batches = format!(
+            "INSERT INTO realtime_archive_anchors (partition, batch, hash) \
+                 SELECT partition, batch, hash FROM realtime_archive_batches AS b \
+                 WHERE day = '{day}'::DATE AND NOT EXISTS ( \
+                     SELECT FROM realtime_archive_batches AS n \
+                     WHERE n.partition = b.partition AND n.batch = b.batch + 1 AND n.day = b.day) \
+                 ON CONFLICT DO NOTHING; \
+             DELETE FROM realtime_archive_batches WHERE day = '{day}'::DATE"
+        );
+        // All heads, so that no batch of the day is under way; only now, since nobody writes meanwhile. What came until then
+        // goes with the second try.
+        let statements = format!(
+            "{begin}; {batches}; SELECT FROM realtime_archive_heads ORDER BY partition FOR UPDATE; \
+             DROP TABLE IF EXISTS realtime_events_{day}; \
+             DELETE FROM realtime_events WHERE chain IS NOT NULL \
+                 AND created_at >= '{day} UTC'::TIMESTAMPTZ AND created_at < '{day} UTC'::TIMESTAMPTZ + INTERVAL '1 day'; \
+             {batches}; COMMIT"
+        );
         self.run_or_skip(&statements, day).await
     }
 
@@ -173,11 +197,8 @@ impl Writer {
 
     /// Runs a transaction; one that would wait for too long is left for another time.
     async fn run_or_skip(&self, statements: &str, what: &str) -> Result<bool, SinkError> {
-        match within(TRANSACTION, self.client.batch_execute(statements)).await {
-            Ok(()) => {
-                tracing::info!(what, "dropped from the archive, since it is too old");
-                Ok(true)
-            }
+        match within(DROP, self.client.batch_execute(statements)).await {
+            Ok(()) => Ok(true),
             Err(SinkError::Postgres(error)) if error.as_db_error().is_some() => {
                 tracing::warn!(error = super::words(&error), what, "too old, and cannot be dropped yet");
                 within(TRANSACTION, self.client.batch_execute("ROLLBACK")).await?;

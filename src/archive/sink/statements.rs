@@ -51,6 +51,9 @@ FROM unnest($1::UUID[], $2::TEXT[], $3::TEXT[], $4::TEXT[], $5::TEXT[], $6::JSON
         batch)
 LEFT JOIN realtime_rooms AS r ON r.name = u.room_name";
 
+/// Of whatever day they are.
+const FOUND: &str = "SELECT uuid_send(id) FROM realtime_events WHERE id = ANY ($1::UUID[])";
+
 const EVENT_DAY: &str = "SELECT realtime_events_day(DATE '1970-01-01' + $1::INT4)";
 const MESSAGE_DAY: &str = "SELECT realtime_messages_day(DATE '1970-01-01' + $1::INT4)";
 
@@ -61,6 +64,7 @@ pub(super) struct Statements {
     pub heads: Statement,
     pub batches: Statement,
     pub events: Statement,
+    pub found: Statement,
     pub event_day: Statement,
     pub message_day: Statement,
     pub emptied: Statement,
@@ -94,6 +98,7 @@ impl Statements {
             heads: client.prepare(HEADS).await?,
             batches: client.prepare(BATCHES).await?,
             events: client.prepare(EVENTS).await?,
+            found: client.prepare(FOUND).await?,
             event_day: client.prepare(EVENT_DAY).await?,
             message_day: client.prepare(MESSAGE_DAY).await?,
             emptied: client.prepare(EMPTIED).await?,

@@ -14,6 +14,8 @@ use crate::hot::outbox::{self, Life};
 
 /// Demands that are answered together, at most.
 const TOGETHER: usize = 256;
+/// … and those that wait for it meanwhile.
+const WAITING_MAX: usize = 1_024;
 
 /// Before it is looked again for what was not there.
 const AGAIN: Duration = Duration::from_millis(5);
@@ -40,8 +42,8 @@ impl Flusher {
                 // The handles are gone; the sink goes on without.
                 std::future::pending::<()>().await;
             }
-            let mut waiting: Vec<Waiting> = came.into_iter().map(|demand| Waiting { demand, life: None }).collect();
-            if let Err(error) = self.serve(&mut waiting).await {
+            let mut waiting = Vec::new();
+            if let Err(error) = self.serve(came, &mut waiting, &mut demands).await {
                 self.fail(&error);
             }
             for left in waiting {
@@ -50,22 +52,38 @@ impl Flusher {
         }
     }
 
-    /// Writes until every demand is answered; those whose time is over are left.
-    async fn serve(&mut self, waiting: &mut Vec<Waiting>) -> Result<(), Failure> {
-        let partitions = partitions(waiting);
-        self.pump.refresh(&partitions).await?;
-        self.answer(waiting).await?;
-        while !waiting.is_empty() {
-            let turn = self.pump.advance(&self::partitions(waiting)).await?;
+    /// Writes until every demand is answered, those that come meanwhile included; those whose time is over are left.
+    async fn serve(
+        &mut self,
+        mut came: Vec<Demand>,
+        waiting: &mut Vec<Waiting>,
+        demands: &mut mpsc::Receiver<Demand>,
+    ) -> Result<(), Failure> {
+        loop {
+            let first = waiting.len();
+            waiting.extend(came.drain(..).map(|demand| Waiting { demand, life: None }));
+            if waiting.is_empty() {
+                return Ok(());
+            }
+            if waiting.len() > first {
+                self.pump.refresh(&partitions(&waiting[first..])).await?;
+            }
+            // Looked at before anything is said: what is behind an entry that a failover has lost is not what Postgres has.
+            let turn = self.pump.advance(&partitions(waiting)).await?;
             self.metrics.note_turn(&turn);
             self.answer(waiting).await?;
             waiting.retain(|waiting| !waiting.demand.is_over());
-            if !waiting.is_empty() && turn.written.entries == 0 {
+            let place = WAITING_MAX.saturating_sub(waiting.len());
+            while came.len() < place
+                && let Ok(demand) = demands.try_recv()
+            {
+                came.push(demand);
+            }
+            if came.is_empty() && !waiting.is_empty() && turn.written.entries == 0 {
                 // Another sink may be at it, or there is no such entry.
                 sleep(AGAIN).await;
             }
         }
-        Ok(())
     }
 
     /// Answers the demands whose partitions have come so far. What Postgres has of a life that Redis has lost meanwhile may have
@@ -106,15 +124,14 @@ impl Flusher {
     }
 
     fn fail(&self, error: &Failure) {
-        match error {
-            Failure::Hot(error) => tracing::debug!(error = %error, "the outboxes cannot be read"),
+        if !matches!(error, Failure::Hot(_)) {
+            self.metrics.note_failure("postgres");
+        }
+        if !error.is_of_postgres() {
+            tracing::debug!(error = %error, "what somebody waits for is not written now");
+        } else if self.sink.note_away() {
             // Whoever comes next must not wait for it; the keeper looks when it is back.
-            Failure::Sink(_) | Failure::Off => {
-                self.metrics.note_failure("postgres");
-                if self.sink.note_away() {
-                    tracing::warn!(error = %error, "the sink cannot write to Postgres; what happens waits in Redis");
-                }
-            }
+            tracing::warn!(error = %error, "the sink cannot write to Postgres; what happens waits in Redis");
         }
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{Metrics, Settings};
-use crate::domain::sink::{Failure, Postgres, Pump, Retention, Sink};
+use crate::domain::sink::{Failure, Postgres, Pump, Retention, Sink, Turn};
 
 /// Between two looks, where nothing waits.
 const IDLE: Duration = Duration::from_millis(100);
@@ -114,13 +114,12 @@ impl Keeper {
             }
             return Ok(BYSTANDING);
         }
-        let has_more = self.turn().await?;
-        self.tidy(has_more).await?;
-        Ok(if has_more { Duration::ZERO } else { IDLE })
+        let turn = self.turn().await?;
+        self.tidy(turn.is_caught_up).await?;
+        Ok(if turn.has_more { Duration::ZERO } else { IDLE })
     }
 
-    /// Whether there is more to do at once.
-    async fn turn(&mut self) -> Result<bool, Failure> {
+    async fn turn(&mut self) -> Result<Turn, Failure> {
         let turn = self.pump.turn().await?;
         if !turn.transactions.is_empty() {
             self.note_up();
@@ -132,17 +131,20 @@ impl Keeper {
             let (gaps, lost) = (turn.written.gaps, turn.written.lost);
             tracing::warn!(gaps, lost, "entries are lost to the archive; a gap says so");
         }
-        Ok(turn.has_more)
+        Ok(turn)
     }
 
-    async fn tidy(&mut self, has_more: bool) -> Result<(), Failure> {
+    async fn tidy(&mut self, is_caught_up: bool) -> Result<(), Failure> {
         if self.tidied.is_some_and(|tidied| tidied.elapsed() < self.tidy_every) {
             return Ok(());
         }
         self.tidied = Some(Instant::now());
-        let tidied = self.pump.tidy(&self.retention, !has_more).await?;
+        let tidied = self.pump.tidy(&self.retention, is_caught_up).await?;
         if tidied.days + tidied.rows > 0 {
             tracing::debug!(?tidied, "the archive let go what is too old");
+        }
+        if tidied.ghosts > 0 {
+            tracing::info!(rows = tidied.ghosts, "the archive ended what nobody told the end of");
         }
         Ok(())
     }
@@ -163,6 +165,10 @@ impl Keeper {
             return BYSTANDING;
         }
         self.metrics.note_failure("postgres");
+        if !error.is_of_postgres() {
+            tracing::warn!(error = %error, "others write what the sink writes; it is tried again");
+            return BYSTANDING;
+        }
         let is_slow = matches!(error, Failure::Sink(error) if error.is_slow());
         if self.sink.note_away() {
             tracing::warn!(error = %error, is_slow, "the sink cannot write to Postgres; what happens waits in Redis");
@@ -203,8 +209,8 @@ impl Keeper {
     async fn empty(&mut self) {
         while self.held.load(Ordering::Relaxed) {
             match self.turn().await {
-                Ok(true) => {}
-                Ok(false) => return,
+                Ok(turn) if turn.has_more => {}
+                Ok(_) => return,
                 Err(error) => {
                     tracing::debug!(error = %error, "the last turn of the sink failed");
                     return;

@@ -27,14 +27,16 @@ ON CONFLICT (socket_id) DO UPDATE SET
     disconnected_at = excluded.disconnected_at, last_ping = greatest(c.last_ping, excluded.last_ping),
     last_pong = greatest(c.last_pong, excluded.last_pong), metadata = excluded.metadata";
 
-/// Only of the life that is meant: a socket may have begun another one since.
+/// Only of the life that is meant: a socket may have begun another one since. One that was taken for gone, since nobody told
+/// its end, has an end that is known now.
 pub(in crate::archive::sink) const ENDED: &str = "
 UPDATE realtime_connections AS c SET
     status = u.status,
     disconnected_at = u.disconnected_at,
-    metadata = CASE WHEN u.cause IS NULL THEN c.metadata ELSE c.metadata || jsonb_build_object('cause', u.cause) END
+    metadata = CASE WHEN u.cause IS NULL THEN c.metadata - 'cause' ELSE c.metadata || jsonb_build_object('cause', u.cause) END
 FROM unnest($1::TEXT[], $2::TEXT[], $3::TIMESTAMPTZ[], $4::TEXT[]) AS u (connection, status, disconnected_at, cause)
-WHERE c.metadata ->> 'connection' = u.connection AND c.status <> 'disconnected'";
+WHERE c.metadata ->> 'connection' = u.connection
+    AND (c.status <> 'disconnected' OR c.metadata ->> 'cause' = 'unseen')";
 
 const TRANSPORTS: &[&str] = &["websocket", "polling"];
 

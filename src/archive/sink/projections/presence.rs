@@ -20,7 +20,8 @@ WHEN MATCHED AND coalesce(u.version, p.version, 0) >= coalesce(p.version, 0) THE
     UPDATE SET
         status = u.status, chosen = u.chosen, custom_status = u.custom_status, custom_emoji = u.custom_emoji,
         expires_at = u.expires_at, version = coalesce(u.version, p.version), connections_count = u.connections,
-        last_heartbeat = greatest(p.last_heartbeat, u.heard_at), last_active = greatest(p.last_active, u.active_at)
+        last_heartbeat = greatest(p.last_heartbeat, u.heard_at), last_active = greatest(p.last_active, u.active_at),
+        metadata = p.metadata - 'unseen'
 WHEN NOT MATCHED THEN
     INSERT (user_id, status, chosen, custom_status, custom_emoji, expires_at, version, connections_count, last_heartbeat,
         last_active)
