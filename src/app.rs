@@ -1,15 +1,16 @@
 //! Wires everything: what a node consists of, started in the order of its parts, ended in reverse with a deadline.
 
 mod archive;
+mod drain;
 mod metrics;
 mod settings;
 mod sink;
 
 use std::net::TcpListener;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::future::{FutureExt as _, join_all};
 use prometheus::Registry;
@@ -20,6 +21,7 @@ use tokio_util::task::AbortOnDropHandle;
 pub use self::settings::hot_settings;
 use crate::archive::{Archive, ArchiveError};
 use crate::config::{Config, Recovery, Secret};
+use crate::domain::drain::Drain;
 use crate::domain::identity::{BadKey, KeySet, Verifier};
 use crate::domain::journal::Journal;
 use crate::domain::restore::Gate;
@@ -98,7 +100,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     )?;
     let bus_task = AbortOnDropHandle::new(tokio::spawn(driver.run()));
 
-    let draining = Arc::new(AtomicBool::new(false));
+    let drain = Drain::default();
     let works = lifecycle::Metrics::new(&registry)?;
     let key_set = config
         .jwt
@@ -126,8 +128,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         sink: sink.clone().filter(|_| config.durable_policy),
         messages: config.persist_messages.then(|| archive.clone()),
         has_archive: config.database_url.is_some(),
-        journal: journal.clone(),
-        draining: Arc::clone(&draining),
+        journal,
+        drain: drain.clone(),
         connections: AtomicU64::new(0),
         latest_us,
     });
@@ -148,9 +150,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         node: config.node_id.clone(),
         version: env!("CARGO_PKG_VERSION"),
         started: Instant::now(),
-        draining: Arc::clone(&draining),
+        drain,
     });
-    let fallback = Arc::new(http::fallback(state, &routes));
+    let fallback = Arc::new(http::fallback(Arc::clone(&state), &routes));
 
     let address = config.listen();
     let listener = TcpListener::bind(address).map_err(|source| Error::Listen { address, source })?;
@@ -168,36 +170,38 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     );
 
     let revived = Arc::new(Notify::new());
-    let mut tasks = start_lifecycle(&config, &node, asks.clone(), Arc::clone(&revived), works, loader);
+    let mut tasks = start_lifecycle(
+        &config,
+        &node,
+        asks.clone(),
+        Arc::clone(&revived),
+        works.clone(),
+        loader,
+    );
+    tasks.push(drain::start(&config, &node, &asks, works));
     if let Some(noted) = noted {
         let parts = archive::Parts {
-            hot: hot.clone(),
+            hot,
             archive,
-            node,
+            node: Arc::clone(&node),
             asks: asks.clone(),
             noted,
             revived,
         };
         tasks.extend(archive::start(&config, parts));
     }
+    let notifying = drain::start_notifier(&node, &asks, state);
     stop.cancelled().await;
 
-    tracing::info!("stopping");
-    draining.store(true, Ordering::Relaxed);
-    drain(&asks, config.drain_timeout / 4).await;
-    server
-        .shutdown(config.drain_timeout / 4 * 3 - 3 * sink::farewell(&config))
-        .await;
-    journal.close(sink::farewell(&config)).await;
-    drop(tasks);
-    // Behind the sockets: it writes their ends.
-    if let Some(sink) = sink_running {
-        sink.stop().await;
-    }
-    if let Err(error) = hot::nodes::stop(&hot, &config.node_id).await {
-        tracing::debug!(error = %error, "the node's stop is not written down");
-    }
-    drop(bus_task);
+    let parts = drain::Parts {
+        node,
+        server,
+        tasks,
+        sink: sink_running,
+    };
+    drain::end(&config, parts).await;
+    // To the last: whoever waits for the process sees that it turns, and its calls may need the bus.
+    drop((notifying, bus_task));
     tracing::info!("stopped");
     Ok(())
 }
@@ -221,6 +225,7 @@ fn start_lifecycle(
         every: config.node_beat,
         lease: config.node_lease,
         grace: config.presence_grace,
+        drain: node.drain.clone(),
         revived: Arc::clone(&revived),
     }
     .run(connections, move |at| bus.has_beaten(at));
@@ -243,20 +248,6 @@ fn start_lifecycle(
     ];
     tasks.extend(loader.map(|loader| AbortOnDropHandle::new(tokio::spawn(loader.run()))));
     tasks
-}
-
-/// Tells every socket that its node goes away. A shard that does not answer in time is not waited for.
-async fn drain(shards: &[mpsc::Sender<Ask>], patience: Duration) {
-    let told = shards.iter().map(|shard| async move {
-        let (answer, answered) = oneshot::channel();
-        if shard.send(Ask::Drain(answer)).await.is_ok() {
-            // A shard that has ended has no sockets to tell.
-            drop(answered.await);
-        }
-    });
-    if tokio::time::timeout(patience, join_all(told)).await.is_err() {
-        tracing::warn!("not every socket was told that the node goes away");
-    }
 }
 
 /// What each shard is made with on its own thread: its own connection to Redis, its inbox, its questions.

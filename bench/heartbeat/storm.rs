@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
+use nself_realtime::domain::drain::Drain;
 use nself_realtime::domain::presence::{self, Facts, Held};
 use nself_realtime::domain::rooms::{self, JoinOptions};
 use nself_realtime::hot::Hot;
@@ -64,6 +65,7 @@ async fn live(url: String, name: NodeId, holders: Holders, metrics: Metrics) {
             every: beat_every,
             lease: node_lease,
             grace: GRACE,
+            drain: Drain::default(),
             revived: revived.clone(),
         }
         .run(|| 0, |_| {}),

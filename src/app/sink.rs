@@ -46,7 +46,8 @@ pub(super) fn start(
     Ok(Some((sink, running)))
 }
 
-/// What it is under way with at the stop, and what it writes then, may take so long each.
-pub(super) fn farewell(config: &Config) -> Duration {
+/// What it is under way with at the stop, and what it writes then, may take so long each; together no longer than
+/// `lifecycle::drain` plans for it.
+fn farewell(config: &Config) -> Duration {
     config.drain_timeout / 16
 }

@@ -10,6 +10,7 @@ mod connections;
 mod create_room;
 mod dev;
 mod doctor;
+mod drain;
 mod events;
 mod explain;
 mod health;
@@ -81,6 +82,8 @@ enum Command {
     Explain(explain::Options),
     /// Make the tokens of a user, or one token, good for nothing, on every node at once
     Revoke(revoke::Options),
+    /// Have a node send its connections away, and wait until it has none; it stays up until it is stopped
+    Drain(drain::Options),
     /// Show what happened, newest first
     Events(events::Options),
     /// Say who was in a room at a time
@@ -170,6 +173,7 @@ pub fn run<E: Display, F: Future<Output = Result<(), E>>>(
             Command::Doctor(options) => return doctor::run(&connect(&flags, hot_settings)?, &options).await,
             Command::Explain(options) => explain::run(&connect(&flags, hot_settings)?, &options).await,
             Command::Revoke(options) => revoke::run(&connect(&flags, hot_settings)?, options).await,
+            Command::Drain(options) => drain::run(&connect(&flags, hot_settings)?, options).await,
             Command::Events(options) => events::run(&archive(&flags)?, options).await,
             Command::Who(options) => who::run(&archive(&flags)?, &options).await,
             Command::Sessions(options) => sessions::run(&archive(&flags)?, &options).await,
@@ -202,6 +206,8 @@ pub fn run<E: Display, F: Future<Output = Result<(), E>>>(
         }
         .map(|()| ExitCode::SUCCESS)
     });
+    // What a thread of its own still looks up, such as a name, is not waited for.
+    runtime.shutdown_background();
     match outcome {
         Ok(code) => code,
         Err(error) => report(&error),

@@ -22,7 +22,7 @@ pub use self::jwt::JwtSettings;
 pub use self::load::Warning;
 pub use self::redis_url::{RedisServers, RedisUrl};
 pub use self::shown::Shown;
-pub use self::sources::{Flags, Sources, program_directories};
+pub use self::sources::{Flags, Sources, is_supervised, program_directories};
 pub use self::table::{GROUPS, Group, Setting, example, settings};
 pub use self::values::{
     CustomStatusShape, Limits, LogFormat, LogLevel, NamePatterns, Networks, PresenceAudience, Profile, Recovery,

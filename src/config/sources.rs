@@ -17,6 +17,11 @@ const CONFIG: &str = "config";
 
 type Texts = BTreeMap<String, String>;
 
+/// Whether a supervisor of systemd's kind wants to hear how this process is.
+pub fn is_supervised() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some()
+}
+
 /// What the command line says about settings.
 #[derive(Debug, Clone, Default)]
 pub struct Flags {

@@ -3,6 +3,7 @@
 
 pub mod connections;
 pub mod doctor;
+pub mod drain;
 pub mod endings;
 pub mod explain;
 pub mod identity;

@@ -2,7 +2,6 @@
 //! the stock client gives up on it; whatever passes is said by HTTP, or by closing the transport.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::request::Parts;
@@ -43,7 +42,7 @@ pub async fn admit(shard: &Shard, request: &Parts, remote: SocketAddr) -> Result
         })
     };
     let refuse = |cause, message, retry_after| turn_down(StatusCode::SERVICE_UNAVAILABLE, cause, message, retry_after);
-    if node.draining.load(Ordering::Relaxed) {
+    if node.drain.is_closed() {
         return refuse("draining", "This node is going away", RETRY_SOON);
     }
     if node.is_full() {

@@ -7,6 +7,7 @@ mod expulsion;
 pub mod fanout;
 mod handshake;
 mod healing;
+mod leaving;
 mod limits;
 mod listeners;
 pub mod metrics;

@@ -1,7 +1,7 @@
 //! What all shards of a node share: what the gateway was told, and the services that it stands on.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::fanout::Encoder;
@@ -9,6 +9,7 @@ use super::limits::Rates;
 use super::metrics::Metrics;
 use crate::archive::Archive;
 use crate::config::{CustomStatusShape, Limits, NamePatterns, Networks, Recovery};
+use crate::domain::drain::Drain;
 use crate::domain::identity::Verifier;
 use crate::domain::journal::{Entry, Journal};
 use crate::domain::restore::Gate;
@@ -71,8 +72,8 @@ pub struct Node {
     pub has_archive: bool,
     /// What the audit trail hears of refusals.
     pub journal: Journal,
-    /// Newcomers are turned away once it is set.
-    pub draining: Arc<AtomicBool>,
+    /// Newcomers are turned away once it is closed.
+    pub drain: Drain,
     pub connections: AtomicU64,
     /// The latest position of a message that the bus has brought, µs.
     pub latest_us: Arc<AtomicU64>,

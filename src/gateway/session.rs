@@ -179,6 +179,7 @@ impl Shard {
                         client.socket.set_data(Rc::clone(&client));
                         self.greet(&client, &arrival, rooms, &rejoined);
                         self.replay(&client, &arrival, rejoined);
+                        self.send_latecomer_away(&client);
                         // By what came while the rooms were joined; from here on it is met among the clients.
                         if is_revoked() {
                             self.send_away(&client);
@@ -371,6 +372,8 @@ impl Shard {
         } else {
             let grace = match reason {
                 CloseReason::Shutdown | CloseReason::Draining => self.node.settings.drain_grace,
+                // A client that knows its moment may go by itself.
+                _ if self.node.drain.is_closed() => self.node.settings.drain_grace,
                 _ => self.node.settings.grace,
             };
             presence::lose(&self.hot, &lease, grace, &reason.to_string()).await

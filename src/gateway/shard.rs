@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use ahash::AHashMap;
 use prometheus::IntGauge;
-use rand::Rng as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::interval;
 
@@ -35,17 +34,16 @@ use crate::hot::bus::Topic;
 use crate::hot::keys::{Lease, PARTITIONS, Partition};
 use crate::types::{RoomName, UserId};
 
-/// Clients of a node that goes away are spread over this long.
-const RECONNECT_WITHIN_MS: u64 = 1_000;
-
 /// What the node's own work asks of a shard.
 pub enum Ask {
     /// The leases that it holds in one partition.
     Leases(Partition, oneshot::Sender<Vec<Held>>),
     /// Redis does not have these: whoever holds one registers it anew.
     RegisterAnew(Vec<Lease>),
-    /// The node goes away: every socket is told when to come back. Answered when the word is on its way.
-    Drain(oneshot::Sender<()>),
+    /// The node goes away: every socket is told its moment within that time. Answered when the words are on their way.
+    Drain(Duration, oneshot::Sender<()>),
+    /// Nothing: whoever answers, turns.
+    Turn(oneshot::Sender<()>),
     /// How its connections are, those of one slot.
     Snapshot(Slot, oneshot::Sender<Snapshot>),
 }
@@ -69,6 +67,8 @@ pub struct Shard {
     next_key: Cell<u64>,
     /// How many rooms it has, for metrics.
     rooms_now: IntGauge,
+    /// Once the node sends its sockets away: until when.
+    pub(super) leaving_until: Cell<Option<Instant>>,
     /// With presence told to everybody: whether this shard hears it yet.
     pub(super) hears_all: watch::Sender<bool>,
 }
@@ -91,6 +91,7 @@ impl Shard {
             expiries: RefCell::default(),
             revocations: Revocations::default(),
             next_key: Cell::new(0),
+            leaving_until: Cell::new(None),
             hears_all: watch::Sender::new(false),
         });
         shard.node.metrics.shards.enter(index);
@@ -130,10 +131,11 @@ impl Shard {
             Ask::Leases(partition, answer) => drop(answer.send(self.leases(partition))),
             Ask::Snapshot(slot, answer) => drop(answer.send(self.snapshot(slot))),
             Ask::RegisterAnew(leases) => self.register_anew(&leases),
-            Ask::Drain(told) => {
-                self.announce_drain();
+            Ask::Drain(window, told) => {
+                self.send_everybody_away(window);
                 told.send(()).unwrap_or_default();
             }
+            Ask::Turn(turns) => turns.send(()).unwrap_or_default(),
         }
     }
 
@@ -289,15 +291,6 @@ impl Shard {
         let hears = |client: &Client| is_to_hear(client) && told.is_news(&news.user, news.presence.version, client.key);
         let parcel = Parcel::new(news.frame.clone(), Some(news.key));
         self.rooms.borrow_mut().deliver(room, &Order::None, &parcel, hears)
-    }
-
-    /// Each socket gets a moment of its own, so that they do not come back all at once.
-    fn announce_drain(&self) {
-        for client in self.clients.borrow().iter().flat_map(|partition| partition.values()) {
-            client
-                .socket
-                .send(&outgoing::draining(rand::rng().random_range(0..RECONNECT_WITHIN_MS)));
-        }
     }
 
     fn keep_time(self: &Rc<Self>) {

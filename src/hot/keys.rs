@@ -361,6 +361,11 @@ impl Keys {
         format!("{}:{{nodes}}:node:{node}", self.prefix)
     }
 
+    /// Somebody wants the node to drain.
+    pub fn node_drain(&self, node: &NodeId) -> String {
+        format!("{}:{{nodes}}:node.drain:{node}", self.prefix)
+    }
+
     pub fn node_ends(&self) -> String {
         format!("{}:{{nodes}}:node.ends", self.prefix)
     }

@@ -13,8 +13,9 @@ use crate::types::NodeId;
 script!(BEAT = "nodes/beat");
 script!(BURY = "nodes/bury");
 script!(CHECK = "nodes/check");
+script!(DRAIN = "nodes/drain");
 
-pub(super) const SCRIPTS: &[&LazyLock<Script>] = &[&BEAT, &BURY, &CHECK];
+pub(super) const SCRIPTS: &[&LazyLock<Script>] = &[&BEAT, &BURY, &CHECK, &DRAIN];
 
 /// Extends the node's own lease, and says so on the node's own channel. True: it was not there, so this is a start, or the node was taken for dead.
 pub async fn beat(hot: &Hot, node: &NodeId, about: &str, lease: Duration) -> Result<bool, HotError> {
@@ -38,19 +39,79 @@ const END_KEPT_MS: i64 = 3_600_000;
 /// Leases that one call moves: what Redis does at once stays short.
 const BURY_MAX: u32 = 1_000;
 
-/// Nodes whose own lease has run out, and that nobody has struck off yet. At most a cluster's worth of names.
-pub async fn dead(hot: &Hot) -> Result<Vec<NodeId>, HotError> {
-    let fail = |error| HotError::of("look for dead nodes", error);
+/// Every node that nobody has struck off yet. At most a cluster's worth of names.
+async fn known(hot: &Hot, operation: &'static str) -> Result<Vec<NodeId>, HotError> {
+    let fail = |error| HotError::of(operation, error);
     let mut connection = hot.link().connection().await.map_err(fail)?;
     let names = connection
         .send(redis::cmd("SMEMBERS").arg(hot.keys().nodes()))
         .await
         .map_err(fail)?;
     let names: Vec<String> = redis::from_redis_value(names).map_err(|error| fail(error.into()))?;
-    let nodes: Vec<NodeId> = names.iter().filter_map(|name| NodeId::parse(name).ok()).collect();
+    Ok(names.iter().filter_map(|name| NodeId::parse(name).ok()).collect())
+}
+
+/// Nodes that live, by name, with what each told of itself with its last beat: JSON.
+pub async fn living(hot: &Hot) -> Result<Vec<(NodeId, String)>, HotError> {
+    let fail = |error| HotError::of("look for living nodes", error);
+    let mut nodes = known(hot, "look for living nodes").await?;
+    if nodes.is_empty() {
+        return Ok(Vec::new());
+    }
+    nodes.sort_unstable();
+    let keys: Vec<String> = nodes.iter().map(|node| hot.keys().node(node)).collect();
+    let mut connection = hot.link().connection().await.map_err(fail)?;
+    let abouts = connection.send(redis::cmd("MGET").arg(keys)).await.map_err(fail)?;
+    let abouts: Vec<Option<String>> = redis::from_redis_value(abouts).map_err(|error| fail(error.into()))?;
+    let living = nodes.into_iter().zip(abouts);
+    Ok(living.filter_map(|(node, about)| Some((node, about?))).collect())
+}
+
+/// How long a request to drain waits for a node that cannot read it.
+const DRAIN_KEPT: Duration = Duration::from_secs(3_600);
+
+/// Asks a node to drain; its next beat reads it. False: no such node lives. A repeat changes nothing.
+pub async fn ask_to_drain(hot: &Hot, node: &NodeId) -> Result<bool, HotError> {
+    let mut reply = DRAIN
+        .call()
+        .key(hot.keys().node(node))
+        .key(hot.keys().node_drain(node))
+        .number(millis(DRAIN_KEPT))
+        .run(hot)
+        .await?;
+    DRAIN.read(|| reply.flag())
+}
+
+/// Whether somebody has asked this node to drain.
+pub async fn is_asked_to_drain(hot: &Hot, node: &NodeId) -> Result<bool, HotError> {
+    let fail = |error| HotError::of("look whether the node is to drain", error);
+    let mut connection = hot.link().connection().await.map_err(fail)?;
+    let asked = connection
+        .send(redis::cmd("EXISTS").arg(hot.keys().node_drain(node)))
+        .await
+        .map_err(fail)?;
+    Ok(asked == redis::Value::Int(1))
+}
+
+/// Whoever was asked to drain was an earlier process of this name.
+pub async fn forget_drain(hot: &Hot, node: &NodeId) -> Result<(), HotError> {
+    let fail = |error| HotError::of("forget that an earlier process was to drain", error);
+    let mut connection = hot.link().connection().await.map_err(fail)?;
+    connection
+        .send(redis::cmd("DEL").arg(hot.keys().node_drain(node)))
+        .await
+        .map(drop)
+        .map_err(fail)
+}
+
+/// Nodes whose own lease has run out, and that nobody has struck off yet.
+pub async fn dead(hot: &Hot) -> Result<Vec<NodeId>, HotError> {
+    let fail = |error| HotError::of("look for dead nodes", error);
+    let nodes = known(hot, "look for dead nodes").await?;
     if nodes.is_empty() {
         return Ok(nodes);
     }
+    let mut connection = hot.link().connection().await.map_err(fail)?;
     let mut lives = redis::Pipeline::with_capacity(nodes.len());
     for node in &nodes {
         lives.cmd("EXISTS").arg(hot.keys().node(node));

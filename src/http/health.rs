@@ -22,9 +22,20 @@ pub(super) async fn live() -> Answer {
 
 /// Whether clients should be sent here: scripts run, the bus stands, not draining, not restoring.
 pub(super) async fn ready(Extract(state): Extract<Arc<State>>) -> Answer {
-    let reason = if state.is_draining() {
+    match unready(&state).await {
+        None => (StatusCode::OK, Json(json!({ "status": "ready" }))),
+        Some(reason) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            Json(json!({ "status": "unready", "reason": reason })),
+        ),
+    }
+}
+
+/// Why no clients should be sent here; `None` where they should.
+pub async fn unready(state: &State) -> Option<&'static str> {
+    if state.is_draining() {
         Some("draining")
-    } else if redis_latency(&state).await.is_none() || !state.hot.is_up() {
+    } else if redis_latency(state).await.is_none() || !state.hot.is_up() {
         // One master has answered; a handshake is turned down until all of a Cluster's do.
         Some("redis")
     } else if !state.bus.is_up() {
@@ -33,13 +44,6 @@ pub(super) async fn ready(Extract(state): Extract<Arc<State>>) -> Answer {
         Some("restoring")
     } else {
         None
-    };
-    match reason {
-        None => (StatusCode::OK, Json(json!({ "status": "ready" }))),
-        Some(reason) => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            Json(json!({ "status": "unready", "reason": reason })),
-        ),
     }
 }
 

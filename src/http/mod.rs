@@ -11,10 +11,10 @@ mod process;
 
 pub use self::api::ApiKeys;
 pub use self::figures::Figures;
+pub use self::health::unready;
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes, HttpBody};
@@ -27,6 +27,7 @@ use prometheus::Registry;
 use tower::ServiceExt as _;
 
 use crate::archive::Archive;
+use crate::domain::drain::Drain;
 use crate::domain::restore::Gate;
 use crate::domain::sink::Sink;
 use crate::hot::Hot;
@@ -60,8 +61,8 @@ pub struct State {
     pub version: &'static str,
     /// When this node started.
     pub started: Instant,
-    /// Set once, when this node stops.
-    pub draining: Arc<AtomicBool>,
+    /// Whether this node goes away.
+    pub drain: Drain,
 }
 
 /// Which routes there are.
@@ -75,7 +76,7 @@ pub struct Routes {
 
 impl State {
     fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        self.drain.has_begun()
     }
 }
 

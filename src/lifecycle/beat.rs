@@ -1,4 +1,5 @@
-//! The node's own lease. Not here: what the others do when it runs out.
+//! The node's own lease, and what it tells of itself with it; each beat also looks whether the node was asked to drain. Not
+//! here: what the others do when the lease runs out.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,6 +8,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::domain::drain::Drain;
 use crate::hot::{Hot, nodes};
 use crate::types::NodeId;
 
@@ -17,6 +19,8 @@ pub struct Beats {
     pub every: Duration,
     pub lease: Duration,
     pub grace: Duration,
+    /// Told where somebody asked for it; each of its steps is told with a beat at once.
+    pub drain: Drain,
     /// Hears that the lease was not there, or that connections passed into grace.
     pub revived: Arc<Notify>,
 }
@@ -25,18 +29,44 @@ impl Beats {
     /// Beats until it is dropped. `connections` tells how many sockets the node holds now; `published` hears of each beat that
     /// went through the node's own channel, and since when it may have.
     pub async fn run(self, connections: impl Fn() -> u64, published: impl Fn(Instant)) {
-        let Self { hot, node, revived, .. } = &self;
+        let Self {
+            hot,
+            node,
+            revived,
+            drain,
+            ..
+        } = &self;
         let mut ticks = interval(self.every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut begun = false;
+        let (mut begun, mut is_itself) = (false, false);
+        let mut steps = drain.steps();
         loop {
-            ticks.tick().await;
+            tokio::select! {
+                _ = ticks.tick() => {}
+                _ = steps.changed() => {}
+            }
+            if !is_itself {
+                // Before it is seen alive: whoever was asked to drain by now was another process.
+                match nodes::forget_drain(hot, node).await {
+                    Ok(()) => is_itself = true,
+                    Err(error) => {
+                        tracing::debug!(error = %error, "the node does not beat yet");
+                        continue;
+                    }
+                }
+            }
             if !begun {
                 begun = begin(hot, node, self.grace, revived).await;
             }
-            let about = json!({ "connections": connections(), "version": env!("CARGO_PKG_VERSION") }).to_string();
+            let about = json!({
+                "connections": connections(),
+                "version": env!("CARGO_PKG_VERSION"),
+                "phase": drain.phase().as_str(),
+            });
+            let about = about.to_string();
             let sent_at = Instant::now();
-            let beaten = nodes::beat(hot, node, &about, self.lease).await;
+            let beating = nodes::beat(hot, node, &about, self.lease);
+            let (beaten, ()) = tokio::join!(beating, self.look_for_a_request());
             if beaten.is_ok() {
                 published(sent_at);
             }
@@ -48,6 +78,18 @@ impl Beats {
                 Ok(false) => {}
                 Err(error) => tracing::debug!(error = %error, "the node's lease was not extended"),
             }
+        }
+    }
+
+    /// Asked by `nself-realtime drain`, or over HTTP.
+    async fn look_for_a_request(&self) {
+        if self.drain.has_begun() {
+            return;
+        }
+        match nodes::is_asked_to_drain(&self.hot, &self.node).await {
+            Ok(true) if self.drain.begin() => tracing::info!("asked to drain"),
+            Ok(_) => {}
+            Err(error) => tracing::debug!(error = %error, "not looked whether the node is to drain"),
         }
     }
 }

@@ -33,6 +33,8 @@ pub struct Metrics {
     pub(super) drift: IntGauge,
     pub(super) key_set_loaded: IntGauge,
     pub(super) key_set_failures: IntCounter,
+    pub(super) draining: IntGauge,
+    pub(super) left: IntGauge,
 }
 
 impl Metrics {
@@ -95,6 +97,11 @@ impl Metrics {
             key_set_failures: registry.counter(
                 "realtime_key_set_failures_total",
                 "Loads of the tokens' key set that came to nothing.",
+            )?,
+            draining: registry.gauge("realtime_draining", "1 once the node was told to go away.")?,
+            left: registry.gauge(
+                "realtime_drain_connections_left",
+                "Connections that a node that drains still holds; 0 before.",
             )?,
         })
     }

@@ -1,7 +1,8 @@
-//! What a node does by itself: it extends its connections' leases and its own, ends what has run out, and keeps the
-//! tokens' key set up to date. Not here: what an end means (`domain::endings`).
+//! What a node does by itself: it extends its connections' leases and its own, ends what has run out, keeps the
+//! tokens' key set up to date, and goes away when it is told to. Not here: what an end means (`domain::endings`).
 
 pub mod beat;
+pub mod drain;
 pub mod drift;
 mod fetch;
 pub mod heartbeat;
@@ -12,5 +13,6 @@ pub mod restore;
 pub mod sink;
 pub mod snapshot;
 pub mod sweep;
+pub mod systemd;
 
 pub use self::metrics::Metrics;

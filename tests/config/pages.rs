@@ -1,4 +1,5 @@
-//! What is written of the settings elsewhere: `docs/limits.md`, and `.env.example`.
+//! What is written of the settings elsewhere: `docs/settings.md`, `docs/limits.md`, and `.env.example`.
+//! `UPDATE=1 cargo test --test config` writes anew what is written out from the table.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,7 +20,38 @@ fn the_page_of_limits_has_every_limit_with_its_default() {
     }
 }
 
-/// `.env.example` is the table, written out: `UPDATE=1 cargo test --test config` writes it anew.
+/// `docs/settings.md` up to its first table is prose; the tables are the table, written out.
+#[test]
+fn the_page_of_settings_is_the_table() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/settings.md");
+    let page = std::fs::read_to_string(&path).unwrap();
+    let (prose, _) = page.split_once("\n## ").expect("a heading before the first table");
+    let mut written = prose.to_owned();
+    for group in GROUPS {
+        written += &format!("\n## {}\n\n| setting | default | |\n|---|---|---|\n", group.title);
+        for row in group.settings {
+            let default = match row.default {
+                "" => String::new(),
+                default => format!("`{default}`"),
+            };
+            let others: Vec<_> = row.variables().skip(1).map(|name| format!("`{name}`")).collect();
+            let others = match &*others {
+                [] => String::new(),
+                others => format!("; else {}", others.join(", ")),
+            };
+            // A bar would end the cell, what stands in angles would be a tag.
+            let help = row.help.replace('|', "\\|").replace('<', "\\<");
+            written += &format!("| `{}` | {default} | {help}{others} |\n", row.name);
+        }
+    }
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, &written).unwrap();
+    } else {
+        assert_eq!(page, written, "UPDATE=1 cargo test --test config writes it anew");
+    }
+}
+
+/// `.env.example` is the table, written out.
 #[test]
 fn the_example_names_every_setting_and_its_default() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(".env.example");

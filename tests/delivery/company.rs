@@ -268,7 +268,7 @@ impl Company {
     }
 }
 
-fn said(lines: &[Line], word: &str) -> Vec<(usize, Value)> {
+pub fn said(lines: &[Line], word: &str) -> Vec<(usize, Value)> {
     let of_word = |line: &Line| match &line.what {
         What::Said(what) => Some((line.client, what.get(word)?.clone())),
         _ => None,

@@ -6,7 +6,9 @@
 mod support;
 
 mod avalanche;
+mod balancer;
 mod company;
+mod rolling;
 mod verdict;
 
 use std::time::Duration;

@@ -103,6 +103,11 @@ impl Verdict {
         verdict
     }
 
+    /// How often somebody recovered, and how often somebody came without.
+    pub fn arrivals(&self) -> [u64; 2] {
+        self.arrivals
+    }
+
     /// Nothing is wrong that waiting could mend.
     pub fn is_settled(&self) -> bool {
         self.silent.is_empty()

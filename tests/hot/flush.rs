@@ -202,6 +202,8 @@ pub async fn call_every_script(stage: &Stage, forgetful: bool) {
             .unwrap()
     );
     forget().await;
+    assert!(nodes::ask_to_drain(hot, &alice.node).await.unwrap());
+    forget().await;
     nodes::bury(hot, &alice.node, GRACE).await.unwrap();
     forget().await;
     hot.check().await.unwrap();

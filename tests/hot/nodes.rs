@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nself_realtime::hot::nodes::{beat, bury, dead, ends, stop};
+use nself_realtime::hot::nodes::{ask_to_drain, beat, bury, dead, ends, forget_drain, is_asked_to_drain, living, stop};
 
 use crate::stage::{GRACE, Stage, lease, node, now_ms, partition};
 use crate::support::redis_any::AnyRedis;
@@ -156,4 +156,52 @@ async fn a_death_is_known_for_an_hour() {
         .unwrap();
     let known: Vec<bool> = known.iter().map(Option::is_some).collect();
     assert_eq!(known, [false, true, true]);
+}
+
+#[tokio::test]
+async fn a_node_that_lives_is_asked_to_drain_once_however_often() {
+    let stage = Stage::new().await;
+    let (n1, n2, request) = (node("n1"), node("n2"), stage.keys().node_drain(&node("n1")));
+    assert!(
+        !ask_to_drain(&stage.hot, &n1).await.unwrap(),
+        "nobody of that name lives"
+    );
+    assert_eq!(
+        stage.ask::<u64>("EXISTS", &request).await,
+        0,
+        "nor will hear of it later"
+    );
+    for name in [&n1, &n2] {
+        beat(&stage.hot, name, "{}", LEASE).await.unwrap();
+    }
+    for _ in 0..2 {
+        assert!(ask_to_drain(&stage.hot, &n1).await.unwrap());
+        assert!(is_asked_to_drain(&stage.hot, &n1).await.unwrap());
+        assert!(!is_asked_to_drain(&stage.hot, &n2).await.unwrap());
+        let ttl: i64 = stage.ask("PTTL", &request).await;
+        assert!((3_590_000..=3_600_000).contains(&ttl), "{ttl}");
+    }
+    // The next process of the name begins with that.
+    for _ in 0..2 {
+        forget_drain(&stage.hot, &n1).await.unwrap();
+        assert!(!is_asked_to_drain(&stage.hot, &n1).await.unwrap());
+    }
+    stage.assert_only_lasting_keys_last().await;
+}
+
+#[tokio::test]
+async fn the_living_are_listed_with_what_they_tell_of_themselves() {
+    let stage = Stage::new().await;
+    assert_eq!(living(&stage.hot).await.unwrap(), []);
+    for (name, about) in [("n2", r#"{"connections":2}"#), ("n1", "not JSON"), ("n3", "{}")] {
+        beat(&stage.hot, &node(name), about, LEASE).await.unwrap();
+    }
+    let () = stage.ask("DEL", stage.keys().node(&node("n3"))).await;
+    let found = living(&stage.hot).await.unwrap();
+    let expected = [("n1", "not JSON"), ("n2", r#"{"connections":2}"#)];
+    assert_eq!(found, expected.map(|(name, about)| (node(name), about.to_owned())));
+    // Of another version it may tell anything.
+    let known = nself_realtime::domain::drain::living(&stage.hot).await.unwrap();
+    assert_eq!((known[0].connections, known[1].connections), (0, 2));
+    assert!(known.iter().all(|living| !living.has_begun() && !living.is_drained()));
 }

@@ -38,6 +38,10 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("REALTIME_CORS_ORIGIN", "*"),
     // The database is new and nobody else's.
     ("REALTIME_MIGRATE", "true"),
+    // No balancer has to see it, and Ctrl-C is waited for.
+    ("REALTIME_DRAIN_WAIT", "0"),
+    ("REALTIME_DRAIN_WINDOW", "1000"),
+    ("REALTIME_DRAIN_TIMEOUT", "10000"),
 ];
 
 /// The running children.

@@ -53,7 +53,7 @@ pub const GROUPS: &[Group] = &[
             setting(
                 "REALTIME_DRAIN_TIMEOUT",
                 "35000",
-                "Longest time that stopping takes, ms: wait, window and what has to be written; not less than wait and window",
+                "Longest time that stopping takes, ms: not less than wait and window, which are cut where they leave no quarter of it for the end",
             ),
             setting(
                 "REALTIME_DRAIN_GRACE",

@@ -2,6 +2,7 @@
 //! error is a problem document. Not here: what clients ask, which goes over their sockets.
 
 mod archive;
+mod drain;
 mod keys;
 mod parameters;
 mod problem;
@@ -13,7 +14,7 @@ use axum::extract::{Request, State as Extract};
 use axum::http::HeaderName;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 
 pub use self::keys::ApiKeys;
 use self::parameters::Parameters;
@@ -25,6 +26,7 @@ const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 /// Everything below `/api`. Whatever joins it stands behind the key.
 pub(super) fn router(state: &Arc<State>) -> Router<Arc<State>> {
     Router::new()
+        .route("/drain", post(drain::drain))
         .route("/events", get(archive::events))
         .route("/who", get(archive::who))
         .route("/users/{id}/sessions", get(archive::sessions))

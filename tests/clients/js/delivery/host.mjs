@@ -2,8 +2,10 @@
 // heard. Commands come as JSON lines on stdin, answers go as JSON lines to stdout. Whether it is right is the test's business.
 //
 //   {do: "nodes", urls}                                    where the gateways are, by number
-//   {do: "enter", client, user, node, rooms, mode}         mode: rejoin | recovery | module
+//   {do: "enter", client, user, node, rooms, mode, options}   mode: rejoin | recovery | module; options: of a stock client
 //   {do: "speak", client, count, pauseMs}                  so many sends, each repeated with its id until it is acked
+//   {do: "hush"}                                           nobody says more than is under way
+//   {do: "calm"}                                           from now on, of stock clients: who is told to have come, gone or changed
 //   {do: "cut", client, awayMs}                            the transport is lost; back after `awayMs` at the earliest
 //   {do: "report", client}                                 everything it heard, by room
 import { createInterface } from 'node:readline';
@@ -13,6 +15,7 @@ import { StockClient } from './stock.mjs';
 
 const nodes = []; // its content changes when a node is replaced
 const clients = new Map();
+let hushed = false;
 
 const say = (client, said) => process.stdout.write(`${JSON.stringify({ at: Date.now(), client, said })}\n`);
 
@@ -27,7 +30,7 @@ const commands = {
   speak: async ({ client: number, count, pauseMs }) => {
     const client = clients.get(number);
     const acked = [];
-    for (let i = 0; i < count; i += 1) {
+    for (let i = 0; i < count && !hushed; i += 1) {
       const roomName = client.rooms[i % client.rooms.length];
       const { messageId } = await client.send(roomName, `${number} ${i}`, `${number}-${i}-${client.user}`);
       acked.push([roomName, messageId]);
@@ -35,6 +38,8 @@ const commands = {
     }
     say(number, { spoke: acked });
   },
+  hush: () => void (hushed = true),
+  calm: () => void [...clients.values()].forEach((client) => client.calm()),
   cut: ({ client, awayMs }) => clients.get(client).cut(awayMs),
   report: ({ client }) => say(client, { report: clients.get(client).report() }),
 };

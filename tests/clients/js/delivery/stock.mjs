@@ -6,6 +6,8 @@ import { token } from '../token.mjs';
 
 const ANSWER_MS = 4_000;
 const AGAIN_MS = 100;
+/** What nobody has reason to hear while nobody comes, goes or changes. */
+const FLAPS = ['user:joined', 'user:left', 'presence:changed', 'room:count'];
 const PASSING = ['UNAVAILABLE', 'RATE_LIMITED', 'NOT_A_MEMBER'];
 
 export class StockClient {
@@ -16,6 +18,8 @@ export class StockClient {
   #ready = false;
   #first;
   #arrived;
+  #flaps = [];
+  #moments = [];
   /** Where a room stood when it was first joined: the position, until something is heard. */
   #starts = new Map();
 
@@ -34,6 +38,8 @@ export class StockClient {
       timeout: ANSWER_MS,
       ...options,
     });
+    for (const event of FLAPS) this.socket.on(event, (payload) => this.#flaps.push([event, payload]));
+    this.socket.on('server:draining', ({ reconnectInMs }) => this.#moments.push(reconnectInMs));
     this.socket.on('message:new', ({ roomName, epoch, seq, messageId }) => this.#heard.get(roomName).push([epoch, seq, messageId]));
     this.socket.on('room:reset', ({ roomName, reason }) => this.#announced.push([roomName, reason]));
     this.socket.on('connect', () => this.#arrive());
@@ -68,8 +74,19 @@ export class StockClient {
     }
   }
 
+  calm() {
+    this.#flaps = [];
+    this.#moments = [];
+  }
+
   report() {
-    return { heard: Object.fromEntries(this.#heard), announced: this.#announced, recoveries: this.#recoveries };
+    return {
+      heard: Object.fromEntries(this.#heard),
+      announced: this.#announced,
+      recoveries: this.#recoveries,
+      flaps: this.#flaps,
+      moments: this.#moments,
+    };
   }
 
   /** The next attempt goes to the next node, as a balancer would send it. */
