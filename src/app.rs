@@ -148,6 +148,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         durable_policy: config.durable_policy,
         words: settings::words(&config),
         registry: registry.clone(),
+        figures: http::Figures::default(),
         api_keys: ApiKeys::new(config.api_keys.iter().map(Secret::expose)),
         sockets: settings::sockets(&node),
         node: config.node_id.clone(),

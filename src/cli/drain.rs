@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use tokio::time::sleep;
 
+use super::paint::tick;
 use super::{Error, note, say};
 use crate::domain::drain::{self, Living, NotAsked};
 use crate::hot::Hot;
@@ -52,7 +53,11 @@ pub(super) async fn run(hot: &Hot, options: Options) -> Result<(), Error> {
                 "{}",
                 json!({ "node": node.as_str(), "asked": true, "connections": asked.connections })
             ),
-            false => say!("✓ Asked: {node} drains; it has {} connections", asked.connections),
+            false => say!(
+                "{} Asked: {node} drains; it has {} connections",
+                tick(),
+                asked.connections
+            ),
         }
         return Ok(());
     }
@@ -70,9 +75,12 @@ pub(super) async fn run(hot: &Hot, options: Options) -> Result<(), Error> {
             );
         }
         (false, End::Empty) => {
-            say!("✓ Drained: {node} has no connections, of {sent_away}; it stays up until it is stopped")
+            say!(
+                "{} Drained: {node} has no connections, of {sent_away}; it stays up until it is stopped",
+                tick()
+            )
         }
-        (false, End::Stopped) => say!("✓ Drained: {node} has stopped, of {sent_away} connections"),
+        (false, End::Stopped) => say!("{} Drained: {node} has stopped, of {sent_away} connections", tick()),
     }
     Ok(())
 }

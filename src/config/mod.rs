@@ -8,6 +8,7 @@ mod load;
 mod profile;
 mod read;
 mod redis_url;
+mod shown;
 mod sources;
 mod stores;
 mod table;
@@ -20,6 +21,7 @@ use std::time::Duration;
 pub use self::jwt::JwtSettings;
 pub use self::load::Warning;
 pub use self::redis_url::{RedisServers, RedisUrl};
+pub use self::shown::Shown;
 pub use self::sources::{Flags, Sources, is_supervised, program_directories};
 pub use self::table::{GROUPS, Group, Setting, example, settings};
 pub use self::values::{

@@ -224,10 +224,8 @@ pub async fn tell_all(hot: &Hot, user: &UserId, presence: &Presence, rooms: &[Ro
 
 /// Tells one room the presences of its users, each once per version.
 pub async fn tell_each(hot: &Hot, room: &RoomName, users: &[(UserId, Arc<Presence>)]) -> Result<(), HotError> {
-    let calls = users
-        .iter()
-        .map(|(user, presence)| tell_call(hot, room, user, presence));
-    let replies = script::run_all(hot, calls.collect()).await?;
+    let call = |(user, presence): &(UserId, Arc<Presence>)| tell_call(hot, room, user, presence);
+    let replies = script::run_all(hot, users.iter().map(call).collect()).await?;
     replies.into_iter().try_for_each(|reply| reply.map(drop))
 }
 

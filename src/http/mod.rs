@@ -4,11 +4,15 @@
 
 mod api;
 mod cors;
+mod figures;
 mod health;
+mod kept;
 mod listener;
 mod metrics;
+mod process;
 
 pub use self::api::ApiKeys;
+pub use self::figures::Figures;
 pub use self::health::unready;
 pub use self::listener::Listener;
 
@@ -57,8 +61,10 @@ pub struct State {
     pub durable_policy: bool,
     /// How the gateway says things.
     pub words: Words,
-    /// What `/metrics` prints.
+    /// What `/metrics` prints for Prometheus.
     pub registry: Registry,
+    /// What it prints for everybody else.
+    pub figures: Figures,
     /// Who may ask `/api`.
     pub api_keys: ApiKeys,
     /// Sockets that this node holds now.

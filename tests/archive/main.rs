@@ -7,6 +7,7 @@ mod days;
 mod description;
 mod durable;
 mod durable_http;
+mod figures;
 mod functions;
 mod ghosts;
 mod history;

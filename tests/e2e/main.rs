@@ -17,6 +17,7 @@ mod defects;
 mod drain;
 mod drain_command;
 mod drain_deadline;
+mod figures;
 mod health;
 mod key_sets;
 mod limits;
