@@ -10,6 +10,7 @@ mod doctor;
 mod events;
 mod explain;
 mod init;
+mod purge;
 mod revoke;
 mod rooms;
 mod serve;
@@ -26,7 +27,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::archive::query::{BadMoment, QueryError, parse_moment};
-use crate::archive::{Archive, ArchiveError, MigrateError};
+use crate::archive::{Archive, ArchiveError, MigrateError, PurgeError};
 use crate::config::{Config, ConfigError, Flags, Sources};
 use crate::domain::restore;
 use crate::hot::{self, Hot, HotError};
@@ -60,6 +61,8 @@ enum Command {
     Token(token::Options),
     /// Bring the database's schema up to date, and create the default rooms
     Init,
+    /// Delete everything that is in Postgres and Redis, for good
+    Purge(purge::Options),
     /// Create a room
     CreateRoom(create_room::Options),
     /// Compare everything that is derived with the leases; exit code 1 where something drifted
@@ -94,6 +97,8 @@ enum Error {
     #[error(transparent)]
     Migrate(#[from] MigrateError),
     #[error(transparent)]
+    Purge(#[from] PurgeError),
+    #[error(transparent)]
     Restore(#[from] restore::Failure),
     #[error("{0}")]
     Usage(String),
@@ -111,6 +116,7 @@ impl Error {
             Self::Hot(_)
             | Self::Archive(_)
             | Self::Migrate(_)
+            | Self::Purge(_)
             | Self::Query(_)
             | Self::Restore(_)
             | Self::Failed(_)
@@ -135,6 +141,7 @@ pub fn run<E: Display, F: Future<Output = Result<(), E>>>(
             Command::Dev(options) => dev::run(&flags, &options).await,
             Command::Token(options) => token::run(&flags, &options),
             Command::Init => init::run(&Config::load(&flags)?, hot_settings).await,
+            Command::Purge(options) => purge::run(&Config::load(&flags)?, hot_settings, &options).await,
             Command::CreateRoom(options) => {
                 let acting = Acting::begin(&Config::load(&flags)?, hot_settings).await?;
                 create_room::run(&acting.hot, options).await?;
