@@ -26,6 +26,21 @@ local function record(outbox, kind, now_ms, what)
   return id or ""
 end
 
+-- The last entry that it ever had, or "": up to it Postgres has to have come, where an act that is repeated finds nothing to
+-- change. What the first one wrote may still wait there.
+local function position(outbox)
+  if outbox.most == 0 then
+    return ""
+  end
+  local info = redis.call("XINFO", "STREAM", outbox.key)
+  for i = 1, #info, 2 do
+    if info[i] == "last-generated-id" then
+      return info[i + 1]
+    end
+  end
+  return ""
+end
+
 -- Connection and node of a member of room.live (<user>\0<conn>@<node>).
 local function whereabouts(member)
   return string.match(member, "%z([^@]*)@(.*)$")

@@ -16,7 +16,7 @@
 -- ARGV[7] room
 -- ARGV[8] why, in the words of whoever acts, or ""
 -- RETURNS {"past"|"missing"|"banned"|"stranger"|"forbidden"|"full"} or
---   {"ok", id in the outbox or "", member...}: the user's connections here
+--   {"ok", id in the outbox or "", member...}: the user's connections here; where nothing changed, the last id there
 --
 -- One script, because a mark that begins between the mute and the end of the user's marks would be shown until it runs out.
 -- @include archive/_outbox
@@ -40,7 +40,7 @@ end
 if end_ms and not has_place(KEYS[3], ARGV[3], now_ms, tonumber(ARGV[5])) then
   return { "full" }
 end
-local policy, id = read_policy(KEYS[3], ARGV[3]), ""
+local policy, id = read_policy(KEYS[3], ARGV[3]), nil
 if end_ms or policy.mute then
   policy.mute = end_ms
   write_policy(KEYS[3], ARGV[3], policy, now_ms)
@@ -49,4 +49,4 @@ end
 if end_ms then
   take_back_typing(KEYS[4], KEYS[5], ARGV[3], now_ms)
 end
-return receipt(id, connections_of(KEYS[2], ARGV[3]))
+return receipt(id or position(outbox), connections_of(KEYS[2], ARGV[3]))

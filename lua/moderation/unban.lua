@@ -11,7 +11,8 @@
 -- ARGV[4] most entries of the outbox, 0 where there is no archive
 -- ARGV[5] room
 -- ARGV[6] why, in the words of whoever acts, or ""
--- RETURNS {"missing"|"banned"|"stranger"|"forbidden"} or {"ok", id in the outbox or "", member...}: the user's connections here
+-- RETURNS {"missing"|"banned"|"stranger"|"forbidden"} or
+--   {"ok", id in the outbox or "", member...}: the user's connections here; where nothing changed, the last id there
 --
 -- One script, because the actor's rank has to hold in the moment of the act.
 -- @include archive/_outbox
@@ -27,10 +28,10 @@ local refused = refusal(KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2], ARGV[3], no
 if refused then
   return { refused }
 end
-local policy, id = read_policy(KEYS[3], ARGV[3]), ""
+local policy, id = read_policy(KEYS[3], ARGV[3]), nil
 if policy.ban then
   policy.ban = nil
   write_policy(KEYS[3], ARGV[3], policy, now_ms)
   id = record_act(outbox, "unban", now_ms, ARGV[5], ARGV[3], ARGV[1], ARGV[6], policy)
 end
-return receipt(id, connections_of(KEYS[2], ARGV[3]))
+return receipt(id or position(outbox), connections_of(KEYS[2], ARGV[3]))

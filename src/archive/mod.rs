@@ -1,6 +1,8 @@
 //! The ONLY module that knows Postgres: whether it is there, and its schema.
 //!
-//! Nothing here is on a client's path: a Postgres that is away is a line in `/health`, never an error of an event.
+//! Two answers to clients wait for it, 2 s at most: a page of `message:history` from before what Redis keeps, and a change of
+//! role, mute or ban (`domain::sink`), which says so where Postgres has it not. Nothing else on a client's path does: a Postgres
+//! that is away is a line in `/health`.
 
 pub mod chain;
 pub mod messages;

@@ -33,7 +33,8 @@ fn visibility(text: &str) -> Result<Visibility, String> {
     Visibility::parse(text).ok_or_else(|| format!("takes {}", Visibility::NAMES.join(", ")))
 }
 
-pub(super) async fn run(hot: &Hot, options: Options) -> Result<(), Error> {
+/// The room's name.
+pub(super) async fn run(hot: &Hot, options: Options) -> Result<RoomName, Error> {
     let Options {
         name,
         kind,
@@ -41,21 +42,16 @@ pub(super) async fn run(hot: &Hot, options: Options) -> Result<(), Error> {
         max_members,
         owner,
     } = options;
-    match rooms::create(
-        hot,
-        &NewRoom {
-            name,
-            kind,
-            visibility,
-            max_members,
-            owner,
-        },
-    )
-    .await?
-    .0
-    {
+    let room = NewRoom {
+        name,
+        kind,
+        visibility,
+        max_members,
+        owner,
+    };
+    match rooms::create(hot, &room).await?.0 {
         Created::New(room) => say!("✓ Room created: {} ({}, {})", room.name, room.kind, room.visibility),
         Created::Existing(room) => say!("✓ Room exists: {} ({}, {})", room.name, room.kind, room.visibility),
     }
-    Ok(())
+    Ok(room.name)
 }

@@ -20,8 +20,8 @@ pub(super) async fn run(config: &Config, hot_settings: fn(&Config) -> hot::Setti
     let archive = Archive::new(config.database_url.as_ref())?;
     migrate(&archive).await?;
     let acting = Acting::begin(config, hot_settings).await?;
-    create_rooms(&acting.hot).await?;
-    acting.end().await;
+    let rooms = create_rooms(&acting.hot).await?;
+    acting.end(&rooms).await;
     say!("✓ Initialization complete");
     Ok(())
 }
@@ -41,8 +41,9 @@ async fn migrate(archive: &Archive) -> Result<(), Error> {
     Ok(())
 }
 
-async fn create_rooms(hot: &Hot) -> Result<(), Error> {
+async fn create_rooms(hot: &Hot) -> Result<Vec<RoomName>, Error> {
     say!("Creating default rooms...");
+    let mut created = Vec::new();
     for name in DEFAULT_ROOMS {
         let room = NewRoom {
             name: RoomName::parse(name).expect("the default rooms' names are valid"),
@@ -56,6 +57,7 @@ async fn create_rooms(hot: &Hot) -> Result<(), Error> {
             Created::Existing(_) => " (was there)",
         };
         say!("  {name}{note}");
+        created.push(room.name);
     }
-    Ok(())
+    Ok(created)
 }

@@ -144,8 +144,8 @@ pub fn run<E: Display, F: Future<Output = Result<(), E>>>(
             Command::Purge(options) => purge::run(&Config::load(&flags)?, hot_settings, &options).await,
             Command::CreateRoom(options) => {
                 let acting = Acting::begin(&Config::load(&flags)?, hot_settings).await?;
-                create_room::run(&acting.hot, options).await?;
-                acting.end().await;
+                let room = create_room::run(&acting.hot, options).await?;
+                acting.end(&[room]).await;
                 Ok(())
             }
             Command::Doctor(options) => return doctor::run(&connect(&flags, hot_settings)?, &options).await,
@@ -155,12 +155,16 @@ pub fn run<E: Display, F: Future<Output = Result<(), E>>>(
             Command::Who(options) => who::run(&archive(&flags)?, &options).await,
             Command::Sessions(options) => sessions::run(&archive(&flags)?, &options).await,
             Command::Audit(options) => return audit::run(&archive(&flags)?, options).await,
-            Command::Rooms(options) => {
-                let acting = Acting::begin(&Config::load(&flags)?, hot_settings).await?;
-                rooms::run(&acting.hot, options).await?;
-                acting.end().await;
-                Ok(())
-            }
+            Command::Rooms(options) => match options.acts_on().cloned() {
+                Some(room) => {
+                    let acting = Acting::begin(&Config::load(&flags)?, hot_settings).await?;
+                    rooms::run(&acting.hot, options).await?;
+                    acting.end(&[room]).await;
+                    Ok(())
+                }
+                // Whoever only looks changes nothing, and needs no database.
+                None => rooms::run(&connect(&flags, hot_settings)?, options).await,
+            },
         }
         .map(|()| ExitCode::SUCCESS)
     });

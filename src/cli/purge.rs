@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{Error, say};
 use crate::archive::Archive;
 use crate::config::Config;
-use crate::hot::{self, Hot, purge};
+use crate::hot::{self, Hot, nodes, purge};
 
 /// The lease of a node that has just ended stands a while longer.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -57,12 +57,13 @@ pub(super) async fn run(
 async fn nobody_runs(hot: &Hot) -> Result<(), Error> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let nodes = purge::living(hot).await?;
-        if nodes.is_empty() {
+        let roster = nodes::roster(hot).await?;
+        let living = roster.iter().filter(|entry| entry.lease.is_some());
+        let names: Vec<_> = living.map(|entry| entry.node.as_str()).collect();
+        if names.is_empty() {
             return Ok(());
         }
         if Instant::now() >= deadline {
-            let names: Vec<_> = nodes.iter().map(|node| node.as_str()).collect();
             return Err(Error::Failed(format!(
                 "gateways run, and would write on; stop them first: {}",
                 names.join(", ")

@@ -60,7 +60,8 @@ pub struct Config {
     pub outbox_max: u32,
     /// What an emptied Redis waits for.
     pub restore: Restore,
-    /// A change of role, mute, ban or room is acknowledged once Postgres has it.
+    /// A client's change of role, mute or ban is acknowledged once Postgres has it, or says that it has not. A room that a
+    /// join makes waits for nobody; commands always wait.
     pub durable_policy: bool,
     /// Messages are kept in Postgres, too.
     pub persist_messages: bool,

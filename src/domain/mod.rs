@@ -1,6 +1,7 @@
 //! The rules: what happens when somebody connects, joins, types, speaks, leaves, or is no more. Each function returns an
 //! outcome; only the gateway turns outcomes into events. Not here: wire formats, key names, SQL.
 
+pub mod connections;
 pub mod doctor;
 pub mod endings;
 pub mod explain;
@@ -16,4 +17,5 @@ pub mod revocations;
 pub mod rooms;
 pub mod sessions;
 pub mod sink;
+pub mod stats;
 pub mod typing;

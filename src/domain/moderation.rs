@@ -26,7 +26,8 @@ pub struct Reach {
 pub struct Receipt {
     /// Where it takes effect, by node.
     pub reach: Vec<Reach>,
-    /// Where it stands in the outbox; `None` where there is no archive, or nothing had to be changed.
+    /// Where it stands in the outbox; where nothing had to be changed, how far that is: what was changed before may still
+    /// wait there. `None` where there is no archive.
     pub record: Option<Record>,
 }
 

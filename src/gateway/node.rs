@@ -88,7 +88,7 @@ impl Node {
         }
     }
 
-    /// Whether Postgres has a change by now; one that left no record is as durable as it was.
+    /// Whether Postgres has a change by now; where there is no archive, or nobody waits for it, nothing else is asked for.
     pub(super) async fn is_durable(&self, record: Option<&Record>) -> bool {
         let (Some(sink), Some(record)) = (&self.sink, record) else {
             return true;

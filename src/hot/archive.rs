@@ -122,3 +122,14 @@ pub async fn claim(hot: &Hot, who: &str, lease: Duration) -> Result<bool, HotErr
 pub async fn resign(hot: &Hot, who: &str) -> Result<(), HotError> {
     claim(hot, who, Duration::ZERO).await.map(drop)
 }
+
+/// Who has the office; `None`: nobody.
+pub async fn writer(hot: &Hot) -> Result<Option<String>, HotError> {
+    let fail = |error| HotError::of("read who writes to Postgres", error);
+    let mut connection = hot.link().connection().await.map_err(fail)?;
+    let who = connection
+        .send(redis::cmd("GET").arg(hot.keys().sink()))
+        .await
+        .map_err(fail)?;
+    redis::from_redis_value(who).map_err(|error| fail(error.into()))
+}

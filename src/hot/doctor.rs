@@ -290,12 +290,11 @@ pub async fn census(hot: &Hot) -> Result<(u64, u64), HotError> {
     }
     let mut connection = hot.link().connection().await.map_err(fail)?;
     let counts = connection.send_pipeline(&counts).await.map_err(fail)?;
-    let mut sums = (0, 0);
-    for pair in counts.chunks(2) {
-        if let [Value::Int(leased), Value::Int(in_grace)] = pair {
-            sums.0 += leased.unsigned_abs();
-            sums.1 += in_grace.unsigned_abs();
-        }
+    let mut sums = [0, 0];
+    for (index, count) in counts.into_iter().enumerate() {
+        // A master that is away has leases, too: a sum without them would be none.
+        let count = count.extract_error().map_err(fail)?;
+        sums[index % 2] += redis::from_redis_value::<u64>(count).map_err(|error| fail(error.into()))?;
     }
-    Ok(sums)
+    Ok((sums[0], sums[1]))
 }

@@ -127,6 +127,18 @@ pub enum Object {
     Tombstone,
 }
 
+/// What a key is counted as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Counted<'a> {
+    Room(&'a str),
+    /// A room with somebody in it.
+    ActiveRoom(&'a str),
+    /// A user of whom something is remembered.
+    Known(UserId),
+    /// A user with a connection.
+    Connected(UserId),
+}
+
 /// Whose tokens, and for what: the class stands before the id, so that no id is another class's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bucket<'a> {
@@ -197,7 +209,12 @@ impl Keys {
     }
 
     pub fn connection(&self, user: &UserId, connection: &ConnectionId) -> String {
-        self.named(Partition::of_user(user), "conn", connection.as_str())
+        self.connection_in(Partition::of_user(user), connection)
+    }
+
+    /// The same, of a connection whose user is not known: it lies in one of the partitions.
+    pub fn connection_in(&self, partition: Partition, connection: &ConnectionId) -> String {
+        self.named(partition, "conn", connection.as_str())
     }
 
     /// The session that a connection holds: the first part of its id, which stays through all of its lives.
@@ -271,10 +288,26 @@ impl Keys {
             .is_some_and(|(tag, _)| tag == "nodes" || tag.parse().is_ok_and(|tag| TAGS.contains(&tag)))
     }
 
+    /// The noun and the id of a key that has both.
+    fn parts_of<'a>(&self, key: &'a str) -> Option<(&'a str, &'a str)> {
+        let (_, rest) = key.strip_prefix(&*self.prefix)?.split_once("}:")?;
+        rest.split_once(':')
+    }
+
+    /// What a key is counted as; `None` for those that are not counted.
+    pub fn counted<'a>(&self, key: &'a str) -> Option<Counted<'a>> {
+        match self.parts_of(key)? {
+            ("room", name) => Some(Counted::Room(name)),
+            ("room.users", name) => Some(Counted::ActiveRoom(name)),
+            ("user", id) => UserId::parse(id).ok().map(Counted::Known),
+            ("user.conns", id) => UserId::parse(id).ok().map(Counted::Connected),
+            _ => None,
+        }
+    }
+
     /// What a key belongs to; `None` for those that the leases do not decide over.
     pub fn object_of(&self, key: &str) -> Option<Object> {
-        let (_, rest) = key.strip_prefix(&*self.prefix)?.split_once("}:")?;
-        let (noun, id) = rest.split_once(':')?;
+        let (noun, id) = self.parts_of(key)?;
         match noun {
             "conn" => ConnectionId::parse(id).ok().map(Object::Connection),
             "user.conns" => UserId::parse(id).ok().map(Object::Connections),

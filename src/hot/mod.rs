@@ -4,6 +4,7 @@
 pub mod archive;
 pub mod bus;
 mod canary;
+pub mod connections;
 pub mod doctor;
 pub mod explain;
 pub mod frame;
@@ -25,6 +26,7 @@ pub mod rooms;
 pub mod script;
 pub mod sessions;
 mod slots;
+pub mod stats;
 pub mod sweep;
 mod topology;
 pub mod typing;

@@ -85,7 +85,8 @@ pub enum Refusal {
 pub struct Done {
     /// The connections on which it takes effect.
     pub connections: Vec<Lease>,
-    /// Where it stands in the outbox; `None` where there is no archive, or nothing had to be changed.
+    /// Where it stands in the outbox; where nothing had to be changed, how far that is: what was changed before may still
+    /// wait there. `None` where there is no archive.
     pub record: Option<Record>,
 }
 

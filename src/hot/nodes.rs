@@ -3,6 +3,8 @@
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
+use serde::Deserialize;
+
 use super::keys::Partition;
 use super::script::{self, Script, script};
 use super::{Hot, HotError, millis};
@@ -121,6 +123,60 @@ pub async fn ends(hot: &Hot, nodes: &[NodeId]) -> Result<Vec<Option<i64>>, HotEr
         .await
         .map_err(fail)?;
     redis::from_redis_value(ends).map_err(|error| fail(error.into()))
+}
+
+/// A node, as it told of itself with its last beat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeEntry {
+    pub node: NodeId,
+    /// What is left of its own lease; `None`: it is dead, and to be buried.
+    pub lease: Option<Duration>,
+    /// Sockets that it holds.
+    pub connections: Option<u64>,
+    /// Of the program.
+    pub version: Option<String>,
+}
+
+/// What [`beat`] is told by a node.
+#[derive(Deserialize)]
+struct About {
+    connections: Option<u64>,
+    version: Option<String>,
+}
+
+/// Every node that lives, or that nobody has buried yet, by name.
+pub async fn roster(hot: &Hot) -> Result<Vec<NodeEntry>, HotError> {
+    let fail = |error| HotError::of("list the nodes", error);
+    let mut connection = hot.link().connection().await.map_err(fail)?;
+    let names = connection
+        .send(redis::cmd("SMEMBERS").arg(hot.keys().nodes()))
+        .await
+        .map_err(fail)?;
+    let names: Vec<String> = redis::from_redis_value(names).map_err(|error| fail(error.into()))?;
+    let mut nodes: Vec<NodeId> = names.iter().filter_map(|name| NodeId::parse(name).ok()).collect();
+    if nodes.is_empty() {
+        return Ok(Vec::new());
+    }
+    nodes.sort_unstable();
+    let mut about = redis::Pipeline::with_capacity(2 * nodes.len());
+    for node in &nodes {
+        about.cmd("PTTL").arg(hot.keys().node(node));
+        about.cmd("GET").arg(hot.keys().node(node));
+    }
+    let about = connection.send_pipeline(&about).await.map_err(fail)?;
+    let entry = |(node, told): (NodeId, &[redis::Value])| {
+        let [ttl, about] = told else { return None };
+        let about: Option<String> = redis::from_redis_value(about.clone()).unwrap_or_default();
+        let about: Option<About> = about.and_then(|about| serde_json::from_str(&about).ok());
+        let left_ms: i64 = redis::from_redis_value(ttl.clone()).unwrap_or(-2);
+        Some(NodeEntry {
+            node,
+            lease: u64::try_from(left_ms).ok().map(Duration::from_millis),
+            connections: about.as_ref().and_then(|about| about.connections),
+            version: about.and_then(|about| about.version),
+        })
+    };
+    Ok(nodes.into_iter().zip(about.chunks(2)).filter_map(entry).collect())
 }
 
 /// The node stops by itself: what its connections come to is no consequence of a death.

@@ -93,6 +93,8 @@ pub fn all() -> Vec<&'static Script> {
         super::restore::SCRIPTS,
         super::presence::SCRIPTS,
         super::explain::SCRIPTS,
+        super::connections::SCRIPTS,
+        super::stats::SCRIPTS,
         super::doctor::SCRIPTS,
         super::rooms::SCRIPTS,
         super::healing::SCRIPTS,

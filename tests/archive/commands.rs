@@ -2,6 +2,7 @@
 
 use std::process::Output;
 
+use nself_realtime::hot::keys::{Keys, Partition};
 use serde_json::{Value, json};
 
 use crate::support::eventually;
@@ -11,9 +12,13 @@ use crate::support::redis::Redis;
 use crate::{migrate, migrated, rows, run, value};
 
 fn init(redis: &Redis, settings: &[(&str, &str)]) -> Output {
+    command(redis, settings, &["init"])
+}
+
+fn command(redis: &Redis, settings: &[(&str, &str)], args: &[&str]) -> Output {
     let mut command = binary();
     command
-        .arg("init")
+        .args(args)
         .env("REALTIME_REDIS_URL", redis.url())
         .envs(settings.iter().copied());
     command.output().expect("the binary starts")
@@ -182,12 +187,11 @@ async fn an_act_of_the_administration_is_written_down_with_its_reason() {
         ("REALTIME_LOG_EVENT_TYPES", "*"),
     ];
     stdout(&init(&redis, &settings));
-    let command = |args: &[&str]| {
-        let mut command = binary();
-        command.args(args).env("REALTIME_REDIS_URL", redis.url()).envs(settings);
-        command.output().expect("the binary starts")
-    };
-    stdout(&command(&["rooms", "ban", "general", "bob", "--reason", "spam"]));
+    stdout(&command(
+        &redis,
+        &settings,
+        &["rooms", "ban", "general", "bob", "--reason", "spam"],
+    ));
     let bans = rows(
         &client,
         "SELECT user_id, room_name, payload ->> 'reason' AS reason FROM realtime_events WHERE event_type = 'ban'",
@@ -197,6 +201,115 @@ async fn an_act_of_the_administration_is_written_down_with_its_reason() {
         bans,
         [json!({ "user_id": "bob", "room_name": "general", "reason": "spam" })]
     );
-    let long = command(&["rooms", "ban", "general", "bob", "--reason", &"x".repeat(501)]);
+    let long = command(
+        &redis,
+        &settings,
+        &["rooms", "ban", "general", "bob", "--reason", &"x".repeat(501)],
+    );
     assert_eq!(long.status.code(), Some(2), "{long:?}");
+}
+
+#[tokio::test]
+async fn whoever_only_looks_brings_nothing_back_and_needs_no_postgres() {
+    let (redis, (database, client)) = tokio::join!(Redis::start(), migrated());
+    let (url, away) = (database.url(), Postgres::stopped(&[]));
+    let away = away.url();
+    run(
+        &client,
+        "INSERT INTO realtime_rooms (name, type, visibility) VALUES ('den', 'channel', 'public')",
+    )
+    .await;
+    for url in [&url, &away] {
+        let settings = [("REALTIME_DATABASE_URL", url.as_str())];
+        stdout(&command(&redis, &settings, &["rooms", "--json"]));
+        for what in ["info", "members"] {
+            let output = command(&redis, &settings, &["rooms", what, "den"]);
+            let error = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(error.contains("there is no room den"), "{error}");
+        }
+        let mut pipeline = redis::pipe();
+        for partition in Partition::all() {
+            pipeline.exists(Keys::new("rt").outbox(partition));
+        }
+        let open: Vec<u64> = pipeline
+            .query_async(&mut redis.connection().await)
+            .await
+            .expect("redis answers");
+        assert_eq!(open.iter().sum::<u64>(), 0, "partitions stay as they were");
+    }
+    // Whoever acts has it brought back before.
+    stdout(&command(
+        &redis,
+        &[("REALTIME_DATABASE_URL", &url)],
+        &["rooms", "mute", "den", "bob"],
+    ));
+    let muted = "SELECT count(*) FROM realtime_room_members WHERE user_id = 'bob' AND is_muted";
+    assert_eq!(value(&client, muted).await, 1);
+}
+
+#[tokio::test]
+async fn a_command_waits_for_the_gateway_that_writes_which_knows_what_becomes_a_row() {
+    let (redis, (database, client)) = tokio::join!(Redis::start(), migrated());
+    let url = database.url();
+    let database_url = ("REALTIME_DATABASE_URL", url.as_str());
+    let node = Node::start(&redis.url(), &[database_url, ("REALTIME_LOG_EVENT_TYPES", "ban")]).await;
+    let office = Keys::new("rt").sink();
+    eventually("the gateway writes", async || {
+        let holder: Option<String> = redis::cmd("GET")
+            .arg(&office)
+            .query_async(&mut redis.connection().await)
+            .await
+            .expect("redis answers");
+        holder.is_some()
+    })
+    .await;
+    let otherwise = [database_url, ("REALTIME_LOG_EVENTS", "false")];
+    let quiet = |output: &Output| assert!(output.stderr.is_empty(), "{output:?}");
+    quiet(&command(&redis, &otherwise, &["create-room", "den"]));
+    for number in 1..=5 {
+        let output = command(&redis, &otherwise, &["rooms", "ban", "den", &format!("user-{number}")]);
+        stdout(&output);
+        quiet(&output);
+        // It was there when the command ended.
+        let bans = "SELECT count(*) FROM realtime_events WHERE event_type = 'ban'";
+        assert_eq!(value(&client, bans).await, number);
+    }
+    drop(node);
+}
+
+#[tokio::test]
+async fn a_command_says_where_postgres_has_not_heard_of_it_and_leaves_no_office_behind() {
+    let (redis, (database, client)) = tokio::join!(Redis::start(), migrated());
+    let url = database.url();
+    let settings = [("REALTIME_DATABASE_URL", url.as_str())];
+    stdout(&init(&redis, &settings));
+    let office = Keys::new("rt").sink();
+    let mut connection = redis.connection().await;
+    let held: Option<String> = redis::cmd("GET")
+        .arg(&office)
+        .query_async(&mut connection)
+        .await
+        .expect("redis answers");
+    assert_eq!(held, None, "the command had it, and gave it up");
+    // Somebody has it who does not write.
+    let () = redis::cmd("SET")
+        .arg(&office)
+        .arg("elsewhere/1")
+        .query_async(&mut connection)
+        .await
+        .expect("redis answers");
+    let output = command(&redis, &settings, &["rooms", "ban", "general", "bob"]);
+    stdout(&output);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("done, and not in Postgres yet"), "{said}");
+    let banned = "SELECT count(*) FROM realtime_room_members WHERE user_id = 'bob' AND is_banned";
+    assert_eq!(value(&client, banned).await, 0, "it is for whoever has the office");
+    let () = redis::cmd("DEL")
+        .arg(&office)
+        .query_async(&mut connection)
+        .await
+        .expect("redis answers");
+    // The next command finds both.
+    stdout(&command(&redis, &settings, &["rooms", "ban", "general", "ann"]));
+    assert_eq!(value(&client, banned).await, 1);
 }

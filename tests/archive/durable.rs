@@ -69,7 +69,45 @@ async fn an_answer_says_whether_postgres_has_a_change() {
     })
     .await;
     eventually("answers are durable again", async || {
-        other.ask("room:unban", on("late")).await.get("details").is_none()
+        // Each writes a record of its own, which has to be there.
+        other.ask("room:ban", on("late")).await.get("details").is_none()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repeat_that_changes_nothing_is_no_more_durable_than_the_first() {
+    let redis = Redis::start().await;
+    let (postgres, database) = own_postgres().await;
+    let url = database.url();
+    let node = Node::start(&redis.url(), &[("REALTIME_DATABASE_URL", url.as_str())]).await;
+    let admin = Raw::member(&node, "admin", "auto:lobby").await;
+    let on = |user: &str| json!({ "roomName": "auto:lobby", "userId": user });
+    admin.done("room:ban", on("bob")).await;
+    admin.done("room:mute", on("bob")).await;
+    postgres.stop().await;
+    for event in ["room:unban", "room:unmute"] {
+        for time in ["the first", "a repeat"] {
+            let ack = admin.ask(event, on("bob")).await;
+            assert_eq!(
+                (&ack["success"], &ack["details"]["durable"]),
+                (&json!(true), &json!(false)),
+                "{event}, {time}: {ack}"
+            );
+        }
+    }
+    postgres.restart().await;
+    let client = database.connect().await;
+    eventually("a repeat is durable once the first is", async || {
+        let ack = admin.ask("room:unban", on("bob")).await;
+        let lifted = "SELECT count(*) = 0 FROM realtime_room_members WHERE user_id = 'bob' AND (is_banned OR is_muted)";
+        match ack.get("details") {
+            Some(_) => false,
+            None => {
+                assert_eq!(value(&client, lifted).await, true, "{ack}");
+                true
+            }
+        }
     })
     .await;
 }

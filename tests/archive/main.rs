@@ -8,6 +8,7 @@ mod durable;
 mod functions;
 mod history;
 mod once;
+mod purge;
 mod queries;
 mod queries_commands;
 mod queries_http;

@@ -11,7 +11,9 @@ use nself_realtime::hot::presence::{self, Choice};
 use nself_realtime::hot::restore::{self, LostRoom, LostStatus};
 use nself_realtime::hot::revocations::Subject;
 use nself_realtime::hot::typing::{self, Mark};
-use nself_realtime::hot::{doctor, explain, healing, messages, nodes, revocations, rooms, script, sessions};
+use nself_realtime::hot::{
+    connections, doctor, explain, healing, messages, nodes, revocations, rooms, script, sessions, stats,
+};
 use nself_realtime::types::{Presence, Rate, Role, RoomName, Status};
 
 use crate::stage::{GRACE, Stage, held, lease, now_ms, partition, room, user};
@@ -100,6 +102,11 @@ pub async fn call_every_script(stage: &Stage, forgetful: bool) {
     forget().await;
     let explained = explain::explain(hot, &alice.user).await.unwrap();
     assert_eq!((explained.connections.len(), explained.rooms.len()), (1, 1));
+    forget().await;
+    let listed = connections::page(hot, &connections::Filter::default(), None, 10).await;
+    assert_eq!(listed.unwrap().connections.len(), 1);
+    forget().await;
+    assert_eq!(stats::figures(hot).await.unwrap().presence.busy, 1);
     forget().await;
     assert!(presence::wake(hot, &alice.user).await.unwrap().is_none());
     forget().await;

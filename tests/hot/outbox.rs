@@ -151,12 +151,15 @@ async fn a_room_s_life_is_written_down_once() {
         .unwrap()
         .unwrap();
     assert!(done.record.is_some());
-    moderation::unmute(&stage.hot, &act).await.unwrap().unwrap();
+    let lifted = moderation::unmute(&stage.hot, &act).await.unwrap().unwrap().record;
+    assert!(lifted.is_some());
+    let again = moderation::unmute(&stage.hot, &act).await.unwrap().unwrap().record;
     assert_eq!(
-        moderation::unmute(&stage.hot, &act).await.unwrap().unwrap().record,
-        None,
-        "nothing was to be lifted"
+        again, lifted,
+        "nothing was to be lifted, and how far the outbox is by now"
     );
+    let again = moderation::unban(&stage.hot, &act).await.unwrap().unwrap().record;
+    assert_eq!(again, lifted, "the same");
     moderation::appoint(&stage.hot, &act, Role::Moderator)
         .await
         .unwrap()

@@ -73,6 +73,10 @@ fn role(text: &str) -> Result<Role, String> {
 }
 
 impl OnUser {
+    pub(super) fn room(&self) -> &RoomName {
+        &self.name
+    }
+
     fn act(&self) -> Act<'_> {
         Act {
             actor: Actor::Administration,
@@ -90,8 +94,24 @@ impl OnUser {
 }
 
 impl UntilThen {
+    pub(super) fn room(&self) -> &RoomName {
+        self.on.room()
+    }
+
     fn term(&self) -> Term {
         self.until.map_or(Term::Forever, Term::Until)
+    }
+}
+
+impl Appointment {
+    pub(super) fn room(&self) -> &RoomName {
+        &self.name
+    }
+}
+
+impl Closing {
+    pub(super) fn room(&self) -> &RoomName {
+        &self.name
     }
 }
 

@@ -52,6 +52,19 @@ enum Command {
     Close(acts::Closing),
 }
 
+impl Options {
+    /// The room that it changes something about; `None` of what only looks.
+    pub(super) fn acts_on(&self) -> Option<&RoomName> {
+        match self.command.as_ref()? {
+            Command::List(_) | Command::Info(_) | Command::Members(_) => None,
+            Command::Kick(on) | Command::Unban(on) | Command::Unmute(on) => Some(on.room()),
+            Command::Ban(then) | Command::Mute(then) => Some(then.room()),
+            Command::Role(appointment) => Some(appointment.room()),
+            Command::Close(closing) => Some(closing.room()),
+        }
+    }
+}
+
 const WIDTH: usize = 70;
 
 pub(super) async fn run(hot: &Hot, options: Options) -> Result<(), Error> {

@@ -117,7 +117,7 @@ pub const GROUPS: &[Group] = &[
             switch(
                 "REALTIME_DURABLE_POLICY",
                 "true",
-                "A change of role, mute, ban or room is acknowledged once Postgres has it",
+                "A client's change of role, mute or ban is acknowledged once Postgres has it, or says that it has not",
             ),
             switch("REALTIME_PERSIST_MESSAGES", "false", "Keep messages in Postgres, too"),
             setting(

@@ -44,7 +44,7 @@ pub struct Backlog {
 }
 
 impl Backlog {
-    pub(super) fn of(outboxes: &[Outbox]) -> Self {
+    pub(in crate::domain) fn of(outboxes: &[Outbox]) -> Self {
         let age_ms = |outbox: &Outbox| Some(outbox.now_ms - outbox.oldest_ms?);
         let oldest_ms = outboxes.iter().filter_map(age_ms).max().unwrap_or(0);
         Self {
