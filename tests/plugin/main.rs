@@ -9,6 +9,7 @@ mod settings;
 mod start;
 #[path = "../support/mod.rs"]
 mod support;
+mod unit;
 
 use std::time::Duration;
 
