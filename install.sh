@@ -63,7 +63,8 @@ find_source() {
 }
 
 install_program() {
-  local from version
+  local from version had_target=
+  [ ! -e "$PLUGIN/target" ] || had_target=yes
   from=$(find_source)
   mkdir -p "$PLUGIN/bin"
   if [ ! "$from" -ef "$PLUGIN/bin/$NAME" ]; then
@@ -72,6 +73,8 @@ install_program() {
     chmod 755 "$PLUGIN/bin/.$NAME.new"
     mv -f "$PLUGIN/bin/.$NAME.new" "$PLUGIN/bin/$NAME"
   fi
+  # What this build alone has made: a gigabyte that nobody needs any more.
+  [ -n "$had_target" ] || rm -rf "$PLUGIN/target"
   version=$(version_of "$PLUGIN/bin/$NAME") || fail "$PLUGIN/bin/$NAME does not run on this machine (it came from $from)"
   [ "$version" = "$VERSION" ] || warn "the program is version $version, the plugin is $VERSION"
   printf '✓ %s %s in %s/bin\n' "$NAME" "$version" "$PLUGIN"

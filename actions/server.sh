@@ -9,7 +9,7 @@ source "$PLUGIN/actions/lib/process.sh"
 
 LOG_FILE=$LOGS/server.log
 LOG_BYTES=10485760 # beyond, a start begins a new one, and the last one is kept
-READY_TRIES=100    # of a quarter of a second: Redis may be starting, too
+READY_TRIES=60     # of a quarter of a second: Redis may be starting, too
 
 # Two starts, or a start and a stop, one behind the other, where the system can do that.
 one_at_a_time() {

@@ -1,5 +1,6 @@
 //! `nself plugin install` and `remove`: what they need, what they leave.
 
+use std::path::Path;
 use std::process::Stdio;
 
 use redis::AsyncCommands as _;
@@ -43,7 +44,7 @@ async fn an_install_says_what_is_missing() {
     // No program anywhere, and nothing that could build one.
     let bare = account.home().join("bare");
     std::fs::create_dir(&bare).unwrap();
-    for tool in ["bash", "sed", "dirname", "cat", "mkdir", "chmod", "cp", "rm"] {
+    for tool in ["bash", "sed", "dirname", "cat", "mkdir", "chmod", "cp", "mv", "rm"] {
         let found = std::env::split_paths(&std::env::var_os("PATH").unwrap())
             .map(|directory| directory.join(tool))
             .find(|path| path.exists());
@@ -52,7 +53,20 @@ async fn an_install_says_what_is_missing() {
     let none = account.install(&[("PATH", bare.to_str().unwrap())]);
     assert_eq!(none.status.code(), Some(1), "{}", text(&none));
     assert!(text(&none).contains("NSELF_REALTIME_BINARY="), "{}", text(&none));
-    assert!(account.action(crate::loader::Loader::Head, "init", &[]).status.code() == Some(1));
+    assert!(account.refused("init", &[]).contains("install.sh"));
+
+    // In the path is good enough for an action, and for an install.
+    let built = Path::new(env!("CARGO_BIN_EXE_nself-realtime")).parent().unwrap();
+    let path = format!("{}:{}", bare.display(), built.display());
+    let mut by_path = account.command("bash");
+    by_path
+        .arg(account.plugin().join("actions/init.sh"))
+        .arg("--help")
+        .env("PATH", &path);
+    let by_path = by_path.output().unwrap();
+    assert!(by_path.status.success(), "{}", text(&by_path));
+    let from_path = account.install(&[("PATH", &path)]);
+    assert!(from_path.status.success(), "{}", text(&from_path));
 
     let good = account.install(&[("NSELF_REALTIME_BINARY", env!("CARGO_BIN_EXE_nself-realtime"))]);
     assert!(good.status.success(), "{}", text(&good));

@@ -144,6 +144,29 @@ async fn a_start_that_fails_says_why() {
     assert!(account.server_pid().is_none());
 }
 
+#[tokio::test]
+async fn a_start_that_waits_for_redis_says_so_and_leaves_it_running() {
+    let redis = Redis::stopped();
+    let account = Account::installed(&dotenv(&redis, None).0);
+    let started = account.action(Loader::Head, "server", &["start"]);
+    assert!(started.status.success(), "{}", text(&started));
+    let said = text(&started);
+    assert!(said.contains("is not ready yet (/readyz says 503"), "{said}");
+    let pid = account.server_pid().unwrap();
+    let status = account.done("server", &["status"]);
+    assert!(
+        status.contains("RUNNING") && status.contains("Health (503)"),
+        "{status}"
+    );
+    redis.restart().await;
+    eventually("it is ready", async || {
+        account.done("server", &["status"]).contains("Health (200)")
+    })
+    .await;
+    assert_eq!(account.server_pid().unwrap(), pid);
+    account.done("server", &["stop"]);
+}
+
 /// Signals that wait for a process, as the kernel says.
 fn is_terminating(pid: &str) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();

@@ -2,9 +2,14 @@
 
 use crate::loader::Account;
 
+const LIBRARY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/actions/lib/plugin.sh");
+
 /// What the scripts make of the files and the environment, one variable a line.
 fn read(account: &Account, envs: &[(&str, &str)]) -> Vec<String> {
-    let library = concat!(env!("CARGO_MANIFEST_DIR"), "/actions/lib/plugin.sh");
+    read_by(LIBRARY, account, envs)
+}
+
+fn read_by(library: &str, account: &Account, envs: &[(&str, &str)]) -> Vec<String> {
     let output = account
         .command("bash")
         .args([
@@ -112,6 +117,18 @@ fn the_environment_wins_over_the_files_and_those_over_each_other_as_in_nself() {
         of(["given", "given", "staging", "prod", "secret", "given"]),
         "an empty one counts as not set"
     );
+}
+
+#[test]
+fn what_stands_in_the_plugin_s_directory_is_weaker_than_the_project() {
+    let account = Account::new("REALTIME_A=project");
+    let library = account.plugin().join("actions/lib");
+    std::fs::create_dir_all(&library).unwrap();
+    let library = library.join("plugin.sh");
+    std::fs::copy(LIBRARY, &library).unwrap();
+    std::fs::write(account.plugin().join(".env"), "REALTIME_A=plugin\nREALTIME_B=plugin").unwrap();
+    let said = read_by(library.to_str().unwrap(), &account, &[]);
+    assert_eq!(said, ["REALTIME_A=project", "REALTIME_B=plugin"]);
 }
 
 #[test]
