@@ -140,6 +140,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         gate,
         sink,
         registry: registry.clone(),
+        figures: http::Figures::default(),
         api_keys: ApiKeys::new(config.api_keys.iter().map(Secret::expose)),
         node: config.node_id.clone(),
         version: env!("CARGO_PKG_VERSION"),

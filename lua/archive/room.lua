@@ -19,6 +19,7 @@
 -- RETURNS {made: 0|1, entries written}
 --
 -- One script, because somebody may join while a room is brought back, and what is known by then is newer.
+-- @include rooms/_state
 
 local made = redis.call("EXISTS", KEYS[1]) == 0
 if made then
@@ -50,7 +51,7 @@ if written > 0 or is_taken then
 end
 -- A policy that says only who made the room goes with it.
 if ARGV[8] == "1" and made and redis.call("HLEN", KEYS[2]) == 1 and ARGV[10] ~= ""
-  and redis.call("HGET", KEYS[2], ARGV[10]) == '{"role":"admin"}' then
+  and is_makers(redis.call("HGET", KEYS[2], ARGV[10])) then
   redis.call("PEXPIRE", KEYS[2], ARGV[9])
 end
 return { made and 1 or 0, written }

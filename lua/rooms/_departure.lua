@@ -27,7 +27,7 @@ local function depart(keys, room, user, presence, reason, now_ms, terms, master)
     ends_ms = now_ms + terms.keep_ms
     redis.call("PEXPIRE", keys.room, terms.keep_ms)
     if redis.call("HLEN", keys.policy) == 1 and field[2]
-      and redis.call("HGET", keys.policy, field[2]) == '{"role":"admin"}' then
+      and is_makers(redis.call("HGET", keys.policy, field[2])) then
       redis.call("PEXPIRE", keys.policy, terms.keep_ms)
     end
   end

@@ -95,3 +95,8 @@ local function end_of_epoch(room_key, epoch)
     end
   end
 end
+
+-- Whether a policy's entry says no more than what making the room gave.
+local function is_makers(entry)
+  return entry == '{"role":"admin"}' or entry == '{"role":"member"}'
+end

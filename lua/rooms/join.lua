@@ -21,20 +21,21 @@
 -- ARGV[8] status
 -- ARGV[9] presence limit: users above which only counts are told
 -- ARGV[10] count_every_ms
--- ARGV[11] make it when missing: 0|1, or 2 where whoever makes it is its admin
+-- ARGV[11] make it when missing: 0|1, or 2 where whoever makes it is its admin, 3 its member
 -- ARGV[12] id, a UUID, for a room that is made
 -- ARGV[13] epoch for a room that is made
 -- ARGV[14] the epoch in which the connection was a member, or "": whoever was in the room is put back, and untold unless
 --   the room saw a leave
--- ARGV[15] type of the room, as the node knows it, or ""
--- ARGV[16] visibility, as the node knows it, or ""
--- ARGV[17] most members, as the node knows it, 0 for no bound
+-- ARGV[15] type of the room, as the node knows it or as it is made, or ""
+-- ARGV[16] visibility, likewise
+-- ARGV[17] most members, likewise, 0 for no bound
 -- ARGV[18] replication id of the master that runs this, or ""
 -- ARGV[19] the epoch that the client has heard before, or "" where it asks for nothing
 -- ARGV[20] the seq up to which it has heard
 -- ARGV[21] most messages that it is given
 -- ARGV[22] most bytes of them
 -- ARGV[23] most entries of the outbox, 0 where there is no archive
+-- ARGV[24] the room's name is an invitation of the user: 0|1
 -- RETURNS {"gone"|"missing"|"banned"|"forbidden"|"full"|"kicked"} or
 --   {"ok", first: 0|1, type, role, member count, epoch, seq, rev, now_ms, visibility, most members,
 --   "" or why what was missed cannot be told, frame...}
@@ -78,14 +79,18 @@ local lost = knows and not why_left
 local now_ms = clock_ms()
 local policy = redis.call("HGET", KEYS[4], ARGV[2])
 policy = policy and cjson.decode(policy) or {}
-local visibility = room[2] or "public"
-if visibility == "secret" and not policy.role and not lost then
+local visibility = room[2] or ARGV[16]
+-- What an earlier room of the name left of a policy says whose it is.
+local founds = missing and not lost and tonumber(ARGV[11]) > 1 and redis.call("EXISTS", KEYS[4]) == 0
+local is_named = ARGV[24] == "1"
+if visibility == "secret" and not policy.role and not is_named and not founds and not lost then
   return { "missing" }
 end
 if policy.ban and (policy.ban == 0 or policy.ban > now_ms) then
   return { "banned" }
 end
-if visibility ~= "public" and (not policy.role or ARGV[5] == "1") and not lost then
+local is_invited = is_named or founds or policy.role and ARGV[5] ~= "1"
+if visibility ~= "public" and not is_invited and not lost then
   return { "forbidden" }
 end
 local most = tonumber(room[3] or "0")
@@ -95,25 +100,20 @@ end
 
 if missing then
   redis.call("DEL", KEYS[8], KEYS[9])
-  local kind, limit = "channel", "0"
-  if lost then
-    kind, visibility, limit = ARGV[15], ARGV[16], ARGV[17]
-  end
+  local kind, limit = ARGV[15], ARGV[17]
   redis.call("HSET", KEYS[1], "name", ARGV[1], "id", ARGV[12], "type", kind, "visibility", visibility, "max", limit,
     "epoch", ARGV[13], "seq", "0", "rev", "0", "created", string.format("%.0f", now_ms), "master", ARGV[18])
   if ARGV[11] ~= "0" then
     redis.call("HSET", KEYS[1], "auto", "1")
   end
-  -- What an earlier room of the name left of a policy says whose it is.
-  local owns
-  if ARGV[11] == "2" and not lost and redis.call("EXISTS", KEYS[4]) == 0 then
+  if founds then
+    policy.role = ARGV[11] == "2" and "admin" or "member"
     redis.call("HSET", KEYS[1], "owner", ARGV[2])
-    redis.call("HSET", KEYS[4], ARGV[2], '{"role":"admin"}')
-    policy.role, owns = "admin", true
+    redis.call("HSET", KEYS[4], ARGV[2], '{"role":"' .. policy.role .. '"}')
   end
   record(outbox, "room_created", now_ms, {
     room = ARGV[1], id = ARGV[12], type = kind, visibility = visibility, max = tonumber(limit),
-    auto = ARGV[11] ~= "0" or nil, by = ARGV[2], owner = owns, policy = owns and policy or nil,
+    auto = ARGV[11] ~= "0" or nil, by = ARGV[2], owner = founds or nil, policy = founds and policy or nil,
     anew = lost or nil,
   })
   room = { kind, visibility, limit, ARGV[13], "0", "0", ARGV[11] ~= "0" }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use prometheus::Registry;
 
-use crate::config::{Config, Limits, PresenceAudience, RoomOwnership};
+use crate::config::{Config, Limits, PresenceAudience, Profile, RoomOwnership};
 use crate::domain::identity::TokenRules;
 use crate::domain::revocations::REVOCATIONS_MAX;
 use crate::hot::{self, HistoryTerms, Terms};
@@ -115,6 +115,7 @@ pub(super) fn hot_settings_in(config: &Config, registry: &Registry) -> Result<ho
             room_messages: (config.limits != Limits::Off).then_some(config.rate_room_messages),
             only_counted: config.limits == Limits::Shadow,
             makers_own: config.room_ownership == RoomOwnership::Creator,
+            nchat_names: config.profile == Some(Profile::Nchat),
             connection_rooms: counted(config, config.max_rooms as u64),
             revocation_keep: config.revocation_keep,
             revocations: REVOCATIONS_MAX,

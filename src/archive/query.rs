@@ -9,6 +9,7 @@
 //! and `device`; of a `gap` `payload.count`, `from`, `to` and `reason`. A gap because of an emptied Redis belongs to the new
 //! incarnation.
 
+mod counts;
 mod events;
 mod moment;
 mod sessions;
@@ -26,6 +27,7 @@ use tokio::sync::SemaphorePermit;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, IsolationLevel, NoTls, Transaction};
 
+pub use self::counts::EventCounts;
 pub use self::events::{Event, EventFilter, Follower, News};
 pub use self::moment::{BadMoment, parse_moment};
 pub use self::sessions::Session;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
+use super::progress::Progress;
 use super::{Error, say};
 use crate::archive::Archive;
 use crate::archive::verify::Head;
@@ -41,18 +42,18 @@ pub(super) async fn run(archive: &Archive, options: Options) -> Result<ExitCode,
     for path in &against {
         witnesses.extend(heads(path)?);
     }
+    let progress = Progress::start("Checking the audit trail");
     let verified = archive
         .verify(&witnesses, |finding| {
-            if json {
-                say!(
-                    "{}",
-                    serde_json::to_string(&finding).expect("numbers and texts are JSON")
-                );
+            let text = if json {
+                serde_json::to_string(&finding).expect("numbers and texts are JSON")
             } else {
-                say!("{finding}");
-            }
+                finding.to_string()
+            };
+            progress.aside(|| say!("{text}"));
         })
         .await?;
+    drop(progress);
     if json {
         say!(
             "{}",

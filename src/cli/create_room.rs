@@ -2,7 +2,9 @@
 
 use clap::Args;
 
-use super::{Error, say};
+use super::paint::tick;
+use super::rooms::as_json;
+use super::{Error, note, say};
 use crate::domain::rooms::{self, Created, NewRoom};
 use crate::hot::Hot;
 use crate::types::{RoomName, RoomType, UserId, Visibility};
@@ -23,6 +25,50 @@ pub(super) struct Options {
     /// The user who is its admin; nobody when not given, nor where the room exists
     #[arg(long, value_name = "USER")]
     owner: Option<UserId>,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// The same, as the existing plugin's action took it.
+#[derive(Debug, Args)]
+pub(super) struct Positional {
+    /// 1 to 255 bytes, no control characters
+    name: RoomName,
+    /// channel, dm, group or broadcast
+    #[arg(value_name = "TYPE", default_value = "channel", value_parser = kind)]
+    kind: RoomType,
+    /// public, private or secret
+    #[arg(default_value = "public", value_parser = visibility)]
+    visibility: Visibility,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl Positional {
+    pub fn room(&self) -> &RoomName {
+        &self.name
+    }
+}
+
+impl From<Positional> for Options {
+    fn from(options: Positional) -> Self {
+        let Positional {
+            name,
+            kind,
+            visibility,
+            json,
+        } = options;
+        Self {
+            name,
+            kind,
+            visibility,
+            max_members: None,
+            owner: None,
+            json,
+        }
+    }
 }
 
 fn kind(text: &str) -> Result<RoomType, String> {
@@ -41,6 +87,7 @@ pub(super) async fn run(hot: &Hot, options: Options) -> Result<RoomName, Error> 
         visibility,
         max_members,
         owner,
+        json,
     } = options;
     let room = NewRoom {
         name,
@@ -49,9 +96,25 @@ pub(super) async fn run(hot: &Hot, options: Options) -> Result<RoomName, Error> 
         max_members,
         owner,
     };
-    match rooms::create(hot, &room).await?.0 {
-        Created::New(room) => say!("✓ Room created: {} ({}, {})", room.name, room.kind, room.visibility),
-        Created::Existing(room) => say!("✓ Room exists: {} ({}, {})", room.name, room.kind, room.visibility),
+    let created = rooms::create(hot, &room).await?.0;
+    let is_new = matches!(created, Created::New(_));
+    let (Created::New(found) | Created::Existing(found)) = created;
+    if json {
+        let mut shown = as_json(&found);
+        shown["created"] = is_new.into();
+        say!("{shown}");
+    } else {
+        // The existing plugin said so of a room that was there, too, and showed that one.
+        say!(
+            "{} Room created: {} ({}, {})",
+            tick(),
+            found.name,
+            found.kind,
+            found.visibility
+        );
+    }
+    if !is_new {
+        note!("It was there before, and stays as it is");
     }
     Ok(room.name)
 }

@@ -5,9 +5,11 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
+use super::progress::Progress;
 use super::{Error, say};
-use crate::domain::doctor;
+use crate::domain::doctor::{self, Progress as Look};
 use crate::hot::Hot;
+use crate::hot::keys::PARTITIONS;
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
@@ -21,7 +23,13 @@ pub(super) struct Options {
 
 /// 0: nothing drifted; 1: something did, repaired or not.
 pub(super) async fn run(hot: &Hot, options: &Options) -> Result<ExitCode, Error> {
-    let found = doctor::examine(hot).await?;
+    let progress = Progress::of("Looking at the leases", PARTITIONS);
+    let found = doctor::examine_telling(hot, |look| match look {
+        Look::Partitions(done) => progress.reach(done),
+        Look::Steps(_) => progress.say("Looking at every key"),
+    });
+    let found = found.await?;
+    drop(progress);
     for drift in &found {
         if options.repair {
             doctor::repair(hot, drift).await?;

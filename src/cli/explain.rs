@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Error, say};
+use super::{Error, say, time};
 use crate::domain::explain::{self, Connection, Explained, Rule, State};
 use crate::hot::Hot;
 use crate::types::UserId;
@@ -158,9 +158,4 @@ fn as_json(user: &UserId, rule: Rule, explained: &Explained) -> Value {
         "connections": connections,
         "transitions": transitions,
     })
-}
-
-/// A time that no calendar holds is shown as the epoch.
-fn time(ms: i64) -> String {
-    format!("{:.3}", jiff::Timestamp::from_millisecond(ms).unwrap_or_default())
 }

@@ -1,12 +1,15 @@
-//! `init`: brings the schema up to date, and creates the rooms that everybody expects. Safe to repeat; touches nothing
-//! that lives.
+//! `init`: brings the schema up to date, creates the rooms that everybody expects, and ends what has run out, also where no
+//! gateway does. Safe to repeat; touches nothing that lives.
 
 use std::time::Duration;
 
 use super::acting::Acting;
+use super::paint::tick;
+use super::progress::Progress;
 use super::{Error, say};
 use crate::archive::Archive;
 use crate::config::Config;
+use crate::domain::endings;
 use crate::domain::rooms::{self, Created, NewRoom};
 use crate::hot::{self, Hot};
 use crate::types::{RoomName, RoomType, Visibility};
@@ -21,14 +24,19 @@ pub(super) async fn run(config: &Config, hot_settings: fn(&Config) -> hot::Setti
     migrate(&archive).await?;
     let acting = Acting::begin(config, hot_settings).await?;
     let rooms = create_rooms(&acting.hot).await?;
+    say!("Cleaning up stale data...");
+    endings::sweep(&acting.hot).await?;
     acting.end(&rooms).await;
-    say!("✓ Initialization complete");
+    say!("{} Initialization complete", tick());
     Ok(())
 }
 
 async fn migrate(archive: &Archive) -> Result<(), Error> {
     say!("Migrating the database...");
-    let Some(done) = archive.migrate(LOCK_WAIT).await? else {
+    let progress = Progress::start("Migrating");
+    let done = archive.migrate(LOCK_WAIT).await;
+    drop(progress);
+    let Some(done) = done? else {
         say!("  none is configured: the archive is off");
         return Ok(());
     };

@@ -4,17 +4,26 @@
 
 mod acting;
 mod audit;
+mod check_config;
+mod completions;
+mod connections;
 mod create_room;
 mod dev;
 mod doctor;
 mod events;
 mod explain;
 mod init;
+mod paint;
+mod presence;
+mod progress;
 mod purge;
 mod revoke;
 mod rooms;
 mod serve;
 mod sessions;
+mod stats;
+mod status;
+mod table;
 mod token;
 mod who;
 
@@ -32,6 +41,7 @@ use crate::config::{Config, ConfigError, Flags, Sources};
 use crate::domain::restore;
 use crate::hot::{self, Hot, HotError};
 use acting::Acting;
+use paint::{Tone, painted_aside};
 
 /// A Redis-centric, stateless Socket.IO gateway: presence, typing, rooms and messages.
 ///
@@ -81,6 +91,18 @@ enum Command {
     Audit(audit::Options),
     /// List the rooms, or look at and govern one of them
     Rooms(rooms::Options),
+    /// List who is connected, the latest first
+    Connections(connections::Options),
+    /// Show how users are: those who are named, or all who are here
+    Presence(presence::Options),
+    /// Show the cluster in figures
+    Stats(stats::Options),
+    /// Show how the cluster is; exit code 0 where Redis answers
+    Status(status::Options),
+    /// Show what would hold, and what deserves a warning; exit code 2 where something is wrong
+    CheckConfig(check_config::Options),
+    /// Print what a shell needs to complete this command line
+    Completions(completions::Options),
 }
 
 /// Why a command failed; what is printed after `Error: `.
@@ -165,6 +187,21 @@ pub fn run<E: Display, F: Future<Output = Result<(), E>>>(
                 // Whoever only looks changes nothing, and needs no database.
                 None => rooms::run(&connect(&flags, hot_settings)?, options).await,
             },
+            Command::Connections(options) => connections::run(&connect(&flags, hot_settings)?, options).await,
+            Command::Presence(options) => presence::run(&connect(&flags, hot_settings)?, options).await,
+            Command::Stats(options) => {
+                let (hot, archive) = both(&flags, hot_settings)?;
+                stats::run(&hot, &archive, &options).await
+            }
+            Command::Status(options) => {
+                let (hot, archive) = both(&flags, hot_settings)?;
+                status::run(&hot, &archive, &options).await
+            }
+            Command::CheckConfig(options) => return check_config::run(&flags, &options),
+            Command::Completions(options) => {
+                completions::run(&options);
+                Ok(())
+            }
         }
         .map(|()| ExitCode::SUCCESS)
     });
@@ -175,13 +212,20 @@ pub fn run<E: Display, F: Future<Output = Result<(), E>>>(
 }
 
 fn report(error: &Error) -> ExitCode {
-    note!("Error: {error}");
+    note!("{} {error}", painted_aside(Tone::Bad, "Error:"));
     error.exit_code()
 }
 
 fn connect(flags: &Flags, hot_settings: fn(&Config) -> hot::Settings) -> Result<Hot, Error> {
     let config = Config::load(flags)?;
     Ok(Hot::open(hot_settings(&config))?)
+}
+
+/// Redis, and Postgres where one is configured.
+fn both(flags: &Flags, hot_settings: fn(&Config) -> hot::Settings) -> Result<(Hot, Archive), Error> {
+    let config = Config::load(flags)?;
+    let hot = Hot::open(hot_settings(&config))?;
+    Ok((hot, Archive::new(config.database_url.as_ref())?))
 }
 
 /// The archive alone: its questions need no Redis.
@@ -197,6 +241,11 @@ const ARCHIVE_PATIENCE: Duration = Duration::from_secs(60);
 /// A date, or how long ago.
 fn moment(text: &str) -> Result<Timestamp, BadMoment> {
     parse_moment(text, Timestamp::now())
+}
+
+/// As every command writes times. One that no calendar holds is shown as the epoch.
+fn time(ms: i64) -> String {
+    format!("{:.3}", Timestamp::from_millisecond(ms).unwrap_or_default())
 }
 
 /// Prints a line of a command's result. A reader that went away (`| head`) is no error.

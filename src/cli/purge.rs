@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::json;
 
+use super::paint::tick;
+use super::progress::Progress;
 use super::{Error, say};
 use crate::archive::Archive;
 use crate::config::Config;
@@ -39,18 +41,20 @@ pub(super) async fn run(
     nobody_runs(&hot).await?;
     // Postgres first, which may refuse: then nothing is gone.
     let archive = Archive::new(config.database_url.as_ref())?;
+    let progress = Progress::start("Deleting");
     let is_dropped = archive.purge().await?;
     let keys = purge::purge(&hot).await?;
+    drop(progress);
     if options.json {
         say!("{}", json!({ "schemaDropped": is_dropped, "keysDeleted": keys }));
         return Ok(());
     }
     if is_dropped {
-        say!("✓ Postgres: tables, views and functions are dropped");
+        say!("{} Postgres: tables, views and functions are dropped", tick());
     } else {
         say!("  Postgres: none is configured");
     }
-    say!("✓ Redis: {keys} keys are deleted");
+    say!("{} Redis: {keys} keys are deleted", tick());
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use clap::Args;
 use serde_json::json;
 
+use super::paint::tick;
 use super::{Error, say};
 use crate::domain::revocations::{self, Added, REVOCATIONS_MAX, Subject};
 use crate::hot::Hot;
@@ -42,7 +43,7 @@ pub(super) async fn run(hot: &Hot, options: Options) -> Result<(), Error> {
     if options.json {
         say!("{}", json!({ kind: id, "revokedAt": format!("{at:.3}") }));
     } else {
-        say!("✓ Revoked: {kind} {id}, at {at:.3}");
+        say!("{} Revoked: {kind} {id}, at {at:.3}", tick());
     }
     Ok(())
 }

@@ -25,7 +25,7 @@ const SHORT_API_KEY_BYTES: usize = 16;
 /// Something that is allowed, and that an operator should know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
-    /// `Error` when clients are shut out by it, else `Warn`.
+    /// `Error` when clients are shut out by it, or anybody may be anybody; else `Warn`.
     pub level: LogLevel,
     /// What it is, and what to set.
     pub text: String,
@@ -186,6 +186,7 @@ impl Config {
 
             redis_url: redis_url?,
             unknown: sources.unknown(),
+            overrides: r.overrides(),
         };
         config.check(r);
         Some(config)
@@ -243,7 +244,14 @@ impl Config {
             });
         };
         let warn = LogLevel::Warn;
-        if !self.jwt.has_key() && !self.allow_anonymous {
+        if self.insecure_user_tokens {
+            say(
+                LogLevel::Error,
+                "REALTIME_INSECURE_USER_TOKENS is true: whoever reaches this gateway from this machine is believed to be \
+                 anybody, by the token user:<id>; for development alone",
+            );
+        }
+        if !self.jwt.has_key() && !self.allow_anonymous && !self.insecure_user_tokens {
             say(
                 LogLevel::Error,
                 "nobody can get in: there is no key to verify tokens with, and anonymous sockets are not allowed; \
@@ -290,6 +298,7 @@ impl Config {
             }
             Some(_) => {}
         }
+        self.overrides.iter().for_each(|text| say(warn, text));
         self.unknown.iter().for_each(|text| say(warn, text));
         warnings
     }

@@ -5,8 +5,10 @@
 
 mod jwt;
 mod load;
+mod profile;
 mod read;
 mod redis_url;
+mod shown;
 mod sources;
 mod stores;
 mod table;
@@ -19,6 +21,7 @@ use std::time::Duration;
 pub use self::jwt::JwtSettings;
 pub use self::load::Warning;
 pub use self::redis_url::{RedisServers, RedisUrl};
+pub use self::shown::Shown;
 pub use self::sources::{Flags, Sources, program_directories};
 pub use self::table::{GROUPS, Group, Setting, example, settings};
 pub use self::values::{
@@ -195,6 +198,8 @@ pub struct Config {
 
     /// Variables that look like settings and are none.
     unknown: Vec<String>,
+    /// What is set to something else than the profile would have it.
+    overrides: Vec<String>,
 }
 
 /// Everything that is wrong with the configuration. Secrets are not shown.

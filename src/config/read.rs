@@ -10,12 +10,15 @@ use url::Url;
 
 use super::sources::{Found, Origin, Sources};
 use super::table::{Setting, settings};
-use super::values::{NamePatterns, SecretUrl};
+use super::values::{NamePatterns, Profile, SecretUrl};
 use super::{ConfigError, Problem};
 use crate::types::Rate;
 
 /// A day, in ms: hardly any setting needs a longer time.
 pub(super) const DAY_MS: u64 = 86_400_000;
+
+/// The one setting that others depend on.
+const PROFILE: &str = "REALTIME_PROFILE";
 
 /// Longest part of a wrong value that is shown, in characters.
 const SHOWN: usize = 80;
@@ -23,17 +26,28 @@ const SHOWN: usize = 80;
 /// Reads settings one by one and remembers what was wrong.
 pub(super) struct Reader<'a> {
     sources: &'a Sources,
+    profile: Option<Profile>,
     problems: Vec<Problem>,
     read: BTreeSet<&'static str>,
+    overrides: Vec<String>,
 }
 
 impl<'a> Reader<'a> {
     pub fn new(sources: &'a Sources) -> Self {
+        // A wrong one is noted where the setting itself is read.
+        let profile = sources.find(PROFILE).and_then(|found| Profile::parse(found.text));
         Self {
             sources,
+            profile,
             problems: Vec::new(),
             read: BTreeSet::new(),
+            overrides: Vec::new(),
         }
+    }
+
+    /// What is set to something else than the profile would have it.
+    pub fn overrides(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.overrides)
     }
 
     /// All errors, or nothing.
@@ -90,6 +104,24 @@ impl<'a> Reader<'a> {
         self.problem(format_args!("{name}: got {got}, takes {takes}"));
     }
 
+    /// What holds where nothing is set: the profile's default, else the table's.
+    fn default(&self, row: &Setting) -> &'static str {
+        let profiles = self.profile.and_then(|profile| profile.default_of(row.name));
+        profiles.unwrap_or(row.default)
+    }
+
+    fn note_override(&mut self, row: &Setting, found: &Found<'_>) {
+        let Some(profile) = self.profile else { return };
+        if let Some(default) = profile.default_of(row.name).filter(|default| *default != found.text) {
+            self.overrides.push(format!(
+                "{} ({}) is set, so what {PROFILE}={} would make of it does not hold: {default}",
+                found.variable,
+                found.origin,
+                profile.as_str(),
+            ));
+        }
+    }
+
     /// A value that may be absent; the default text is parsed when there is one.
     pub fn optional<T>(
         &mut self,
@@ -99,13 +131,15 @@ impl<'a> Reader<'a> {
     ) -> Option<T> {
         let (row, found) = self.found(name);
         if let Some(found) = found {
+            self.note_override(row, &found);
             let value = parse(found.text);
             if value.is_some() {
                 return value;
             }
             self.wrong(row, &found, takes);
         }
-        (!row.default.is_empty()).then(|| parse(row.default)).flatten()
+        let default = self.default(row);
+        (!default.is_empty()).then(|| parse(default)).flatten()
     }
 
     /// A value that the default gives when nothing else does.

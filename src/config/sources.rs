@@ -70,7 +70,7 @@ fn argument(row: &'static Setting) -> Arg {
         .long(row.flag())
         .env(row.name)
         .hide_env_values(true)
-        .help(format!("{}{default}", row.help))
+        .help(format!("{}{}{default}", row.help, row.profiles()))
         .value_name("VALUE")
         .global(true)
         .hide_short_help(true);

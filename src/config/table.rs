@@ -4,6 +4,7 @@
 mod groups;
 
 pub use self::groups::GROUPS;
+use super::values::Profile;
 
 /// One setting.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +30,19 @@ impl Setting {
     pub fn flag(&self) -> String {
         let bare = self.name.strip_prefix("REALTIME_").unwrap_or(self.name);
         bare.to_ascii_lowercase().replace('_', "-")
+    }
+
+    /// What other defaults the profiles have, for the help: `(nchat: object)`; empty where they have none.
+    pub(super) fn profiles(&self) -> String {
+        let others = Profile::all().filter_map(|profile| Some((profile.as_str(), profile.default_of(self.name)?)));
+        let others: Vec<_> = others
+            .map(|(profile, default)| format!("{profile}: {default}"))
+            .collect();
+        if others.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", others.join("; "))
+        }
     }
 
     /// Every variable that is read for it.
@@ -95,7 +109,7 @@ pub fn example() -> String {
     for group in GROUPS {
         text.push_str(&format!("\n## {}\n", group.title));
         for row in group.settings {
-            text.push_str(&format!("# {}", row.help));
+            text.push_str(&format!("# {}{}", row.help, row.profiles()));
             let others: Vec<_> = row.variables().skip(1).collect();
             if !others.is_empty() {
                 text.push_str(&format!(" (else {})", others.join(", ")));

@@ -18,7 +18,11 @@ pub async fn find(hot: &Hot, id: &ConnectionId) -> Result<Option<Connection>, Ho
     hot::connections::find(hot, id).await
 }
 
-/// All pages in one, each connection once, the latest first; and whether there are more than the `most` that were read.
+/// Connections among which the latest are looked for, where fewer are wanted.
+const LOOKED_AT: usize = 100_000;
+
+/// The `most` latest connections, each once, the latest first; and whether there are more. In a cluster with more than 100,000
+/// they are the latest of as many.
 pub async fn latest(hot: &Hot, filter: &Filter, most: usize) -> Result<(Vec<Connection>, bool), HotError> {
     let (mut connections, mut met) = (Vec::new(), HashSet::new());
     let mut place = None;
@@ -27,12 +31,12 @@ pub async fn latest(hot: &Hot, filter: &Filter, most: usize) -> Result<(Vec<Conn
         let news = page.connections.into_iter();
         connections.extend(news.filter(|connection| met.insert(connection.lease.connection.clone())));
         place = page.next;
-        if place.is_none() || connections.len() > most {
+        if place.is_none() || connections.len() >= most.max(LOOKED_AT) {
             break;
         }
     }
-    let is_cut = connections.len() > most;
-    connections.truncate(most);
+    let is_cut = connections.len() > most || place.is_some();
     connections.sort_by_key(|connection| std::cmp::Reverse(connection.connected_ms));
+    connections.truncate(most);
     Ok((connections, is_cut))
 }

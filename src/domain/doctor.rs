@@ -64,12 +64,26 @@ impl fmt::Display for Drift {
 
 /// Everything that drifted: what is found twice, with [`PATIENCE`] between where anything is found at all.
 pub async fn examine(hot: &Hot) -> Result<BTreeSet<Drift>, HotError> {
-    let first = look(hot).await?;
+    examine_telling(hot, |_| {}).await
+}
+
+/// The same; tells of each partition that is done, and of each step of the scan behind them, how many there were so far.
+pub async fn examine_telling(hot: &Hot, tell: impl Fn(Progress)) -> Result<BTreeSet<Drift>, HotError> {
+    let first = look(hot, &tell).await?;
     if first.is_empty() {
         return Ok(first);
     }
     tokio::time::sleep(PATIENCE).await;
-    Ok(&first & &look(hot).await?)
+    Ok(&first & &look(hot, &tell).await?)
+}
+
+/// How far a look is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Partitions whose leases and ends were looked at.
+    Partitions(usize),
+    /// Steps of the scan over all keys.
+    Steps(usize),
 }
 
 /// The same of the leases and the ends of one partition alone, without a scan.
@@ -83,14 +97,17 @@ pub async fn examine_partition(hot: &Hot, partition: Partition) -> Result<BTreeS
     Ok(&first & &look_at(hot, partition, &nodes).await?)
 }
 
-async fn look(hot: &Hot) -> Result<BTreeSet<Drift>, HotError> {
+async fn look(hot: &Hot, tell: &impl Fn(Progress)) -> Result<BTreeSet<Drift>, HotError> {
     let nodes = doctor::nodes(hot).await?;
     let mut found = BTreeSet::new();
     for partition in Partition::all() {
         found.extend(look_at(hot, partition, &nodes).await?);
+        tell(Progress::Partitions(partition.index() + 1));
     }
-    let mut place = Some(doctor::Place::default());
+    let (mut place, mut steps) = (Some(doctor::Place::default()), 0);
     while let Some(here) = place {
+        tell(Progress::Steps(steps));
+        steps += 1;
         let (next, pieces) = doctor::scan(hot, here).await?;
         let (mut leases, mut rooms) = (Vec::new(), BTreeSet::new());
         for piece in pieces {

@@ -10,6 +10,7 @@ pub mod journal;
 pub mod limits;
 pub mod messages;
 pub mod moderation;
+pub mod names;
 pub mod offset;
 pub mod presence;
 pub mod restore;

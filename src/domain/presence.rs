@@ -1,5 +1,6 @@
 //! Presence: who is here, how, and who may know. Not here: how it is said on the wire.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,6 +82,57 @@ pub async fn tell_room(hot: &Hot, room: &RoomName, users: &[(UserId, Arc<Presenc
 /// What others see of each user, and the rooms each is in; in the order asked.
 pub async fn look_up(hot: &Hot, users: &[UserId]) -> Result<Vec<(Presence, Vec<RoomName>)>, HotError> {
     hot::presence::read_all(hot, users).await
+}
+
+/// How a user is, and by how many connections.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Whom it is about.
+    pub user: UserId,
+    /// Those in grace, too.
+    pub connections: u64,
+    /// What others see.
+    pub presence: Presence,
+}
+
+/// How users are, in the order asked.
+pub async fn see(hot: &Hot, users: &[UserId]) -> Result<Vec<Seen>, HotError> {
+    let counts = hot::connections::count_each(hot, users).await?;
+    let presences = look_up(hot, users).await?;
+    let seen = users.iter().zip(counts).zip(presences);
+    Ok(seen
+        .map(|((user, connections), (presence, _))| Seen {
+            user: user.clone(),
+            connections,
+            presence,
+        })
+        .collect())
+}
+
+/// Users among whom the first by id are looked for, where fewer are wanted.
+const LOOKED_AT: usize = 100_000;
+
+/// The first `most` users with a connection, by id, without anonymous ones; and whether there are more. In a cluster with more
+/// than 100,000 they are the first of as many.
+pub async fn whoever_is_here(hot: &Hot, most: usize) -> Result<(Vec<Seen>, bool), HotError> {
+    let (mut users, mut place) = (BTreeSet::new(), None);
+    loop {
+        let (found, next) = hot::connections::users(hot, place.as_ref()).await?;
+        users.extend(found.into_iter().filter(|user| !user.is_anonymous()));
+        place = next;
+        if place.is_none() || users.len() >= most.max(LOOKED_AT) {
+            break;
+        }
+    }
+    let is_cut = users.len() > most || place.is_some();
+    let users: Vec<UserId> = users.into_iter().take(most).collect();
+    let mut seen = Vec::with_capacity(users.len());
+    for batch in users.chunks(hot::connections::PAGE_MAX) {
+        seen.extend(see(hot, batch).await?);
+    }
+    // Whoever went meanwhile is not here.
+    seen.retain(|user| user.connections > 0);
+    Ok((seen, is_cut))
 }
 
 /// Keeps the connection's record true: its transport now, and its latency where that is known.

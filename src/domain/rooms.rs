@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::names::{self, Standing};
 use crate::hot::keys::Lease;
 use crate::hot::outbox::Record;
 use crate::hot::presence::Enter;
@@ -84,13 +85,17 @@ pub struct JoinOptions<'a> {
     pub since: Option<&'a Since>,
 }
 
-/// Joins: the user's half first, then the room's, so that whatever happens in between is cleaned by the sweep.
+/// Joins, if the room's name does not rule that out: the user's half first, then the room's, so that whatever happens in between is cleaned by the sweep.
 pub async fn join(
     hot: &Hot,
     lease: &Lease,
     room: &RoomName,
     options: JoinOptions<'_>,
 ) -> Result<Result<Joined, JoinRefusal>, HotError> {
+    let door = names::door(hot.terms().nchat_names, room, &lease.user);
+    if door.standing == Standing::Barred {
+        return Ok(Err(JoinRefusal::Forbidden));
+    }
     let presence = match hot::presence::enter(hot, lease, room).await? {
         Enter::Entered(presence) => presence,
         Enter::TooManyRooms => return Ok(Err(JoinRefusal::TooManyRooms)),
@@ -106,13 +111,16 @@ pub async fn join(
         lease,
         room,
         presence: &presence,
-        autocreate,
+        autocreate: door.making.filter(|_| autocreate),
+        is_named: door.standing == Standing::Named,
         known,
         members,
         since,
     };
     let refusal = match hot::rooms::join(hot, &request).await? {
         Join::Joined(joined) => return Ok(Ok(joined)),
+        // Whoever may not make it is told the same, whether it is there or not.
+        Join::Missing if door.making.is_none() => JoinRefusal::Forbidden,
         Join::Missing => JoinRefusal::NotFound,
         Join::Banned => JoinRefusal::Banned,
         Join::Forbidden => JoinRefusal::Forbidden,

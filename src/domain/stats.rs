@@ -36,7 +36,6 @@ pub struct Cluster {
 
 /// Looks at the cluster. Fails where Redis does not answer.
 pub async fn cluster(hot: &Hot) -> Result<Cluster, HotError> {
-    let redis = hot.check().await?;
     let (live, in_grace) = hot::doctor::census(hot).await?;
     let nodes = nodes::roster(hot).await?;
     let writer = archive::writer(hot).await?;
@@ -49,6 +48,8 @@ pub async fn cluster(hot: &Hot) -> Result<Cluster, HotError> {
     };
     let questions: Vec<Question> = Partition::all().map(question).collect();
     let outboxes = archive::look(hot, &questions).await?;
+    // Last: by now somebody has dialled.
+    let redis = hot.check().await?;
     Ok(Cluster {
         redis,
         live,

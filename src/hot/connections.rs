@@ -2,13 +2,14 @@
 //! (`presence`), whether they are whole (`doctor`).
 
 mod place;
+mod walk;
 
-use std::collections::HashSet;
 use std::sync::LazyLock;
 
-use redis::{Cmd, Pipeline, Value};
+use redis::{Pipeline, Value};
 
 pub use self::place::{BadPlace, Place};
+use self::walk::{sets, walk};
 use super::keys::{Lease, Partition};
 use super::reply::Reply;
 use super::script::{self, Script, script};
@@ -21,8 +22,6 @@ pub(super) const SCRIPTS: &[&LazyLock<Script>] = &[&READ];
 
 /// Most connections of one page.
 pub const PAGE_MAX: usize = 1_000;
-/// Buckets of a set that one command looks at. A place is one of a look with this number.
-const LOOK: usize = 1_000;
 
 /// What holds a connection up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,138 +108,39 @@ pub async fn find(hot: &Hot, id: &ConnectionId) -> Result<Option<Connection>, Ho
     Ok(read(hot, lease.into_iter().collect()).await?.pop())
 }
 
+/// One page of users with a connection, some of them perhaps several times, anonymous ones too; and the next page's place.
+pub async fn users(hot: &Hot, place: Option<&Place>) -> Result<(Vec<UserId>, Option<Place>), HotError> {
+    let (leases, next) = walk(hot, &sets(hot, None), place, PAGE_MAX).await?;
+    Ok((leases.into_iter().map(|lease| lease.user).collect(), next))
+}
+
+/// How many connections each user has, those in grace too; in the order asked.
+pub async fn count_each(hot: &Hot, users: &[UserId]) -> Result<Vec<u64>, HotError> {
+    let mut counts = Pipeline::with_capacity(users.len());
+    for user in users {
+        counts.cmd("HLEN").arg(hot.keys().user_connections(user));
+    }
+    let counts = send(hot, &counts).await?;
+    counts
+        .into_iter()
+        .map(|count| redis::from_redis_value(count).map_err(|error| fail(error.into())))
+        .collect()
+}
+
 fn fail(error: redis::RedisError) -> HotError {
     HotError::of("list connections", error)
 }
 
 async fn send(hot: &Hot, pipeline: &Pipeline) -> Result<Vec<Value>, HotError> {
+    if pipeline.is_empty() {
+        return Ok(Vec::new());
+    }
     let mut connection = hot.link().connection().await.map_err(fail)?;
     let values = connection.send_pipeline(pipeline).await.map_err(fail)?;
     values
         .into_iter()
         .map(|value| value.extract_error().map_err(fail))
         .collect()
-}
-
-/// A key that holds leases: of one kind in one partition.
-struct Set {
-    key: String,
-    is_sorted: bool,
-}
-
-impl Set {
-    fn count(&self) -> Cmd {
-        let mut command = redis::cmd(if self.is_sorted { "ZCARD" } else { "SCARD" });
-        command.arg(&self.key);
-        command
-    }
-
-    fn look(&self, scan: u64) -> Cmd {
-        let mut command = redis::cmd(if self.is_sorted { "ZSCAN" } else { "SSCAN" });
-        command.arg(&self.key).arg(scan).arg("COUNT").arg(LOOK);
-        command
-    }
-
-    /// The cursor of the next look, and the leases that this one found, by name.
-    fn found(&self, reply: Value) -> Result<(u64, Vec<String>), HotError> {
-        let (scan, members): (u64, Vec<String>) = redis::from_redis_value(reply).map_err(|error| fail(error.into()))?;
-        let mut leases: Vec<String> = members
-            .into_iter()
-            .step_by(if self.is_sorted { 2 } else { 1 })
-            .collect();
-        leases.sort_unstable();
-        leases.dedup();
-        Ok((scan, leases))
-    }
-}
-
-/// What is walked through: the node's own sets, or all leases. Grace before leases: what comes back meanwhile is met again,
-/// and what lives is met in any case.
-fn sets(hot: &Hot, node: Option<&NodeId>) -> Vec<Set> {
-    let keys = hot.keys();
-    let of = |partition| match node {
-        Some(node) => vec![Set {
-            key: keys.node_leases(partition, node),
-            is_sorted: false,
-        }],
-        None => vec![keys.grace(partition), keys.leases(partition)]
-            .into_iter()
-            .map(|key| Set { key, is_sorted: true })
-            .collect(),
-    };
-    Partition::all().flat_map(of).collect()
-}
-
-/// Leases from a place on, and the place behind them.
-async fn walk(
-    hot: &Hot,
-    sets: &[Set],
-    place: Option<&Place>,
-    limit: usize,
-) -> Result<(Vec<Lease>, Option<Place>), HotError> {
-    let mut place = place.cloned().unwrap_or_default();
-    let mut counts = Pipeline::new();
-    let rest = sets.get(place.set..).unwrap_or_default();
-    if rest.is_empty() {
-        return Ok((Vec::new(), None));
-    }
-    for set in rest {
-        counts.add_command(set.count());
-    }
-    let counts = send(hot, &counts).await?;
-    let counts = counts.iter().enumerate().map(|(index, count)| match count {
-        Value::Int(count) => (place.set + index, usize::try_from(*count).unwrap_or(usize::MAX)),
-        _ => (place.set + index, 0),
-    });
-    let filled: Vec<(usize, usize)> = counts.filter(|(_, count)| *count > 0).collect();
-    let (mut leases, mut met) = (Vec::new(), HashSet::new());
-    let mut ahead = &filled[..];
-    while let Some(&(first, _)) = ahead.first() {
-        if first != place.set {
-            place = Place::at(first);
-        }
-        if leases.len() == limit {
-            return Ok((leases, Some(place)));
-        }
-        let wanted = limit - leases.len();
-        let mut expected = 0;
-        let batch = ahead.iter().take_while(|(_, count)| {
-            let is_taken = expected < wanted;
-            expected = expected.saturating_add(*count);
-            is_taken
-        });
-        let batch: Vec<usize> = batch.map(|(index, _)| *index).collect();
-        let mut looks = Pipeline::with_capacity(batch.len());
-        for (position, index) in batch.iter().enumerate() {
-            looks.add_command(sets[*index].look(if position == 0 { place.scan } else { 0 }));
-        }
-        for (index, reply) in batch.into_iter().zip(send(hot, &looks).await?) {
-            if index != place.set {
-                place = Place::at(index);
-            }
-            let (scan, found) = sets[index].found(reply)?;
-            for name in found {
-                if place.after.as_ref().is_some_and(|after| name <= *after) {
-                    continue;
-                }
-                if leases.len() == limit {
-                    return Ok((leases, Some(place)));
-                }
-                place.after = Some(name.clone());
-                leases.extend(Lease::decode(&name).filter(|_| met.insert(name)));
-            }
-            if scan != 0 {
-                // The sets behind it have to wait for the rest of this one.
-                place = Place {
-                    scan,
-                    ..Place::at(index)
-                };
-                break;
-            }
-            ahead = &ahead[1..];
-        }
-    }
-    Ok((leases, None))
 }
 
 /// Those of one user, by name: a user has so few that one look finds all.

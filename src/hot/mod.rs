@@ -68,6 +68,8 @@ pub struct Terms {
     pub only_counted: bool,
     /// Whoever makes a room by joining is its admin.
     pub makers_own: bool,
+    /// Rooms are made, and entered, as nchat names them.
+    pub nchat_names: bool,
     /// Most rooms of one connection.
     pub connection_rooms: u64,
     /// How long a revocation is remembered.

@@ -135,6 +135,8 @@ pub struct NodeEntry {
     pub connections: Option<u64>,
     /// Of the program.
     pub version: Option<String>,
+    /// `serving`, or how far it is with going away.
+    pub phase: Option<String>,
 }
 
 /// What [`beat`] is told by a node.
@@ -142,6 +144,7 @@ pub struct NodeEntry {
 struct About {
     connections: Option<u64>,
     version: Option<String>,
+    phase: Option<String>,
 }
 
 /// Every node that lives, or that nobody has buried yet, by name.
@@ -173,6 +176,7 @@ pub async fn roster(hot: &Hot) -> Result<Vec<NodeEntry>, HotError> {
             node,
             lease: u64::try_from(left_ms).ok().map(Duration::from_millis),
             connections: about.as_ref().and_then(|about| about.connections),
+            phase: about.as_ref().and_then(|about| about.phase.clone()),
             version: about.and_then(|about| about.version),
         })
     };

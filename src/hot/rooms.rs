@@ -118,14 +118,31 @@ pub struct Known {
     pub max_members: Option<u32>,
 }
 
+/// What a room is that a join makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Making {
+    pub kind: RoomType,
+    pub visibility: Visibility,
+}
+
+impl Making {
+    /// What a name that says nothing makes.
+    pub const CHANNEL: Self = Self {
+        kind: RoomType::Channel,
+        visibility: Visibility::Public,
+    };
+}
+
 /// A join, as the domain asks for it.
 #[derive(Debug)]
 pub struct JoinRequest<'a> {
     pub lease: &'a Lease,
     pub room: &'a RoomName,
     pub presence: &'a Presence,
-    /// Make the room when it is missing.
-    pub autocreate: bool,
+    /// Make the room when it is missing; `None`: it is missing then.
+    pub autocreate: Option<Making>,
+    /// The room's name is an invitation of the user.
+    pub is_named: bool,
     /// What the node knows of a membership that is registered anew; where Redis has lost the room, it is put back.
     pub known: Option<&'a Known>,
     /// How many members to return with it; 0 for none.
@@ -186,6 +203,8 @@ pub enum Join {
 /// Second half of a join, in the room's partition, with the first page of members in the same round trip.
 pub async fn join(hot: &Hot, request: &JoinRequest<'_>) -> Result<Join, HotError> {
     let (keys, room, lease) = (hot.keys(), request.room, request.lease);
+    let made = request.known.map(|known| (known.kind, known.visibility));
+    let made = made.or(request.autocreate.map(|making| (making.kind, making.visibility)));
     let call = JOIN
         .call()
         .key(keys.room(room))
@@ -207,23 +226,26 @@ pub async fn join(hot: &Hot, request: &JoinRequest<'_>) -> Result<Join, HotError
         .arg(request.presence.status.as_str())
         .number(hot.terms().presence_limit)
         .number(millis(COUNT_EVERY))
-        .number(match (request.autocreate, hot.terms().makers_own) {
-            (false, _) => 0,
-            (true, false) => 1,
-            (true, true) => 2,
+        .number(match request.autocreate {
+            None => 0,
+            Some(_) if hot.terms().makers_own => 2,
+            // Nobody else could let in whoever made it.
+            Some(making) if making.visibility != Visibility::Public && !request.is_named => 3,
+            Some(_) => 1,
         })
         .arg(uuid())
         .arg(new_epoch())
         .arg(request.known.map_or("", |known| &known.epoch))
-        .arg(request.known.map_or("", |known| known.kind.as_str()))
-        .arg(request.known.map_or("", |known| known.visibility.as_str()))
+        .arg(made.map_or("", |(kind, _)| kind.as_str()))
+        .arg(made.map_or("", |(_, visibility)| visibility.as_str()))
         .number(request.known.and_then(|known| known.max_members).unwrap_or(0))
         .master()
         .arg(request.since.map_or("", |since| &since.epoch))
         .number(request.since.map_or(0, |since| since.seq))
         .number(REPLAY_MAX)
         .number(REPLAY_MAX_BYTES)
-        .outbox(hot, Partition::of_room(room));
+        .outbox(hot, Partition::of_room(room))
+        .flag(request.is_named);
     let mut calls = vec![call];
     if request.members > 0 {
         calls.push(members_call(hot, room, None, request.members, None).reading());

@@ -46,7 +46,7 @@ pub struct Figures {
     pub active_rooms: u64,
 }
 
-/// Counts. Takes as long as a look at all keys takes: about a second for each million of them.
+/// Counts. Redis spends about a microsecond on each key that it has, and ten on each user who is connected.
 pub async fn figures(hot: &Hot) -> Result<Figures, HotError> {
     let mut look = Look::default();
     for pool in hot.pools().await? {

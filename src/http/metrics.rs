@@ -1,19 +1,47 @@
-//! `/metrics`: Prometheus' text format, and the engine's counters in it. Not here: what the other layers count, each
-//! registers its own.
+//! `/metrics`: Prometheus' text format for whoever asks for that, and the engine's counters in it. Not here: what the other
+//! layers count, each registers its own; the figures of the cluster, which everybody else gets (`figures`).
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::State as Extract;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Encoder, IntCounter, IntCounterVec, IntGaugeVec, Opts, TextEncoder};
 
 use super::State;
+use super::figures::figures;
 use crate::engine::{CloseReason, Counters, Totals};
 
-pub(super) async fn metrics(Extract(state): Extract<Arc<State>>) -> Response {
+/// The types of Prometheus' text format; whoever asks for none of them gets the existing plugin's JSON.
+const TEXTS: [&str; 2] = ["text/plain", "application/openmetrics-text"];
+
+pub(super) async fn metrics(Extract(state): Extract<Arc<State>>, headers: HeaderMap) -> Response {
+    let answer = if wants_text(&headers) {
+        text(&state)
+    } else {
+        Json(figures(&state).await).into_response()
+    };
+    ([(header::VARY, "accept")], answer).into_response()
+}
+
+/// Whether one of the types is named, and not refused by a weight of zero.
+fn wants_text(headers: &HeaderMap) -> bool {
+    let accepted = headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    accepted.flat_map(|value| value.split(',')).any(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let kind = parts.next().unwrap_or_default();
+        let weight = parts.find_map(|part| part.strip_prefix("q=")?.trim().parse::<f32>().ok());
+        TEXTS.iter().any(|text| kind.eq_ignore_ascii_case(text)) && weight != Some(0.0)
+    })
+}
+
+fn text(state: &State) -> Response {
     let encoder = TextEncoder::new();
     let mut text = Vec::new();
     match encoder.encode(&state.registry.gather(), &mut text) {
@@ -140,6 +168,32 @@ mod tests {
     use prometheus::Registry;
 
     use super::*;
+
+    #[test]
+    fn only_who_names_the_text_gets_it() {
+        let wants = |accept: &[&str]| {
+            let accept = accept.iter().map(|value| (header::ACCEPT, value.parse().unwrap()));
+            wants_text(&accept.collect())
+        };
+        let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
+        for text in [
+            &[prometheus][..],
+            &["Text/Plain"],
+            &["application/json, text/plain"],
+            &["a/b", "text/plain"],
+        ] {
+            assert!(wants(text), "{text:?}");
+        }
+        for json in [
+            &[][..],
+            &["*/*"],
+            &["application/json"],
+            &["text/html,*/*;q=0.8"],
+            &["text/plain;q=0"],
+        ] {
+            assert!(!wants(json), "{json:?}");
+        }
+    }
 
     #[test]
     fn totals_are_shown_by_transport_and_reason() {

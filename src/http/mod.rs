@@ -3,10 +3,14 @@
 //! Every route answers within two seconds, whatever Redis and Postgres do: probes must not hang.
 
 mod api;
+mod figures;
 mod health;
+mod kept;
 mod metrics;
+mod process;
 
 pub use self::api::ApiKeys;
+pub use self::figures::Figures;
 pub use self::metrics::EngineCollector;
 
 use std::convert::Infallible;
@@ -45,8 +49,10 @@ pub struct State {
     pub gate: Gate,
     /// What waits for Postgres; `None` without a database.
     pub sink: Option<Sink>,
-    /// What `/metrics` prints.
+    /// What `/metrics` prints for Prometheus.
     pub registry: Registry,
+    /// What it prints for everybody else.
+    pub figures: Figures,
     /// Who may ask `/api`.
     pub api_keys: ApiKeys,
     /// This node.

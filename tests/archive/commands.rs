@@ -54,7 +54,10 @@ async fn init_brings_the_schema_before_the_rooms_and_may_be_repeated() {
         schema.starts_with("Migrating the database...\n  V1 tables\n  V2 takeover\n"),
         "{first}"
     );
-    assert_eq!(rooms, "  general\n  announcements\n✓ Initialization complete\n");
+    assert_eq!(
+        rooms,
+        "  general\n  announcements\nCleaning up stale data...\n✓ Initialization complete\n"
+    );
     assert!(migrate(&database).await.unwrap().applied.is_empty());
 
     // Where no gateway runs, the command itself has written it down.

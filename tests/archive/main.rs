@@ -5,6 +5,7 @@ mod commands;
 mod complaints;
 mod days;
 mod durable;
+mod figures;
 mod functions;
 mod history;
 mod once;

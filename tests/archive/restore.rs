@@ -145,7 +145,7 @@ async fn a_command_brings_back_what_is_closed_where_no_node_runs() {
     let said = String::from_utf8(output.stdout).expect("UTF-8");
     assert_eq!(
         said,
-        "✓ Room exists: lobby (group, private)\n",
+        "✓ Room created: lobby (group, private)\n",
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );

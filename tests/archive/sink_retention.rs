@@ -165,6 +165,21 @@ async fn finished_connections_and_rooms_that_ran_out_go() {
         )
         .await;
     world.add(1, "leave", leave("governed", "bob", old)).await;
+    // A direct room that whoever made it is a member of, by that alone; and one whose only entry is somebody's invitation.
+    for (room, owner) in [("direct", Some(true)), ("invited", None)] {
+        let mut made = json!({"room": room, "type": "dm", "visibility": "private", "auto": true, "by": "ann"});
+        if owner.is_some() {
+            made["owner"] = true.into();
+            made["policy"] = json!({"role": "member"});
+        }
+        world.add(1, "room_created", made).await;
+        world.add(1, "join", join(room, "bob")).await;
+        if owner.is_none() {
+            let invited = json!({"room": room, "user": "cleo", "policy": {"role": "member"}});
+            world.add(1, "role", invited).await;
+        }
+        world.add(1, "leave", leave(room, "bob", old)).await;
+    }
     world.drain(&mut pump).await;
 
     tidy(&mut pump, false).await;
@@ -176,7 +191,7 @@ async fn finished_connections_and_rooms_that_ran_out_go() {
     let active = "SELECT count(*) FROM realtime_rooms WHERE is_active";
     assert_eq!(
         value(&world.client, active).await,
-        2,
+        4,
         "somebody may have joined, and waits in an outbox"
     );
     tidy(&mut pump, true).await;
@@ -191,6 +206,7 @@ async fn finished_connections_and_rooms_that_ran_out_go() {
         [
             json!({"name": "governed", "user_id": "ann", "is_joined": false}),
             json!({"name": "governed", "user_id": "mallory", "is_joined": false}),
+            json!({"name": "invited", "user_id": "cleo", "is_joined": false}),
         ],
         "who only owned a room by making it is forgotten with it"
     );

@@ -1,6 +1,7 @@
 //! Settings: precedence of their sources, strictness, what is said about wrong ones, and `.env.example`.
 
 mod pages;
+mod profiles;
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -10,6 +10,7 @@ mod client_module;
 mod complaints;
 mod complaints_of_messages;
 mod defects;
+mod figures;
 mod key_sets;
 mod limits;
 mod lost_messages;

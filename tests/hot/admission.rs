@@ -4,7 +4,7 @@ use nself_realtime::domain::endings;
 use nself_realtime::domain::rooms::{self as domain, JoinRefusal, MembersRefusal};
 use nself_realtime::hot::messages::{self, Send, SendRequest};
 use nself_realtime::hot::presence;
-use nself_realtime::hot::rooms::{self, Join, JoinRequest};
+use nself_realtime::hot::rooms::{self, Join, JoinRequest, Making};
 use nself_realtime::hot::typing::{self, Mark, Typing};
 use nself_realtime::types::{Role, RoomType, Visibility};
 
@@ -174,7 +174,8 @@ async fn an_ended_connection_cannot_join_late() {
         lease: &alice,
         room: &lobby,
         presence: &seen,
-        autocreate: true,
+        autocreate: Some(Making::CHANNEL),
+        is_named: false,
         known: None,
         members: 0,
         since: None,

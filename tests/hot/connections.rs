@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use nself_realtime::domain::connections::{self, Connection, Filter, Place, State};
-use nself_realtime::domain::endings;
+use nself_realtime::domain::{endings, presence as domain};
 use nself_realtime::hot::keys::Lease;
 use nself_realtime::hot::presence::{self, Facts};
-use nself_realtime::types::ConnectionId;
+use nself_realtime::types::{ConnectionId, Status};
 
 use crate::stage::{GRACE, ODD_NAMES, Stage, lease, node, now_ms, partition, user};
 use crate::support::redis_fleet::{RedisCluster, RedisSentinel};
@@ -264,6 +264,35 @@ async fn a_place_of_another_question_does_no_harm() {
     let nowhere: Place = "OTk5LjcuYQ".parse().unwrap();
     let page = connections::page(&stage.hot, &all(), Some(&nowhere), 5).await.unwrap();
     assert!(page.connections.is_empty() && page.next.is_none());
+}
+
+#[tokio::test]
+async fn whoever_is_here_is_told_once_with_all_connections() {
+    let stage = Stage::new().await;
+    for (name, number) in [("alice", 1), ("alice", 2), ("bob", 1), ("anon:x", 1)] {
+        stage.connect(&lease(name, number)).await;
+    }
+    for name in ODD_NAMES {
+        stage.connect(&lease(name, 1)).await;
+    }
+    presence::lose(&stage.hot, &lease("bob", 1), GRACE, "gone")
+        .await
+        .unwrap();
+    let (seen, is_cut) = domain::whoever_is_here(&stage.hot, 100).await.unwrap();
+    assert_eq!((seen.len(), is_cut), (2 + ODD_NAMES.len(), false));
+    assert!(seen.is_sorted_by(|one, next| one.user < next.user));
+    let of = |id: &str| seen.iter().find(|seen| seen.user == user(id)).unwrap();
+    assert_eq!((of("alice").connections, of("bob").connections), (2, 1));
+    let (seen, is_cut) = domain::whoever_is_here(&stage.hot, 3).await.unwrap();
+    assert_eq!((seen.len(), is_cut), (3, true));
+
+    let seen = domain::see(&stage.hot, &[user("nobody"), user("alice")]).await.unwrap();
+    let told: Vec<_> = seen
+        .iter()
+        .map(|seen| (seen.connections, seen.presence.status))
+        .collect();
+    assert_eq!(told, [(0, Status::Offline), (2, Status::Online)]);
+    assert_eq!(domain::see(&stage.hot, &[]).await.unwrap(), []);
 }
 
 #[tokio::test]

@@ -31,6 +31,7 @@ mod lives_world;
 mod messages;
 mod model;
 mod moderation;
+mod names;
 mod nodes;
 mod outbox;
 mod presence;

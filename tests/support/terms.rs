@@ -17,6 +17,7 @@ pub fn terms() -> Terms {
         room_messages: None,
         only_counted: false,
         makers_own: true,
+        nchat_names: false,
         connection_rooms: 100,
         revocation_keep: Duration::from_secs(3_600),
         revocations: 100,

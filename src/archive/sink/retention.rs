@@ -54,14 +54,16 @@ DELETE FROM realtime_connections WHERE id = ANY (ARRAY(
 /// Of a room that ran out, only who has a role, a mute or a ban is remembered; and not whoever owned it by making it, where
 /// that is all.
 const RAN_OUT: &str = "
-WITH ended AS (
-    UPDATE realtime_rooms SET is_active = FALSE, metadata = coalesce(metadata, '{}') - 'owner'
-    WHERE id = ANY (ARRAY(
-        SELECT id FROM realtime_rooms
-        WHERE is_active AND auto_created AND expires_at < now() - INTERVAL '1 minute' LIMIT $1))
-    RETURNING id
+WITH ended AS MATERIALIZED (
+    SELECT id, metadata ->> 'owner' AS owner FROM realtime_rooms
+    WHERE is_active AND auto_created AND expires_at < now() - INTERVAL '1 minute' LIMIT $1
+), closed AS (
+    UPDATE realtime_rooms AS r SET is_active = FALSE, metadata = coalesce(r.metadata, '{}') - 'owner'
+    FROM ended WHERE r.id = ended.id
 ), kept AS (
-    SELECT m.room_id, count(*) AS entries, bool_and(m.policy = '{\"role\": \"admin\"}') AS is_owner
+    SELECT m.room_id, count(*) AS entries,
+        bool_and(m.user_id = ended.owner
+            AND m.policy IN ('{\"role\": \"admin\"}', '{\"role\": \"member\"}')) AS is_owner
     FROM realtime_room_members AS m JOIN ended ON ended.id = m.room_id
     WHERE m.policy IS NOT NULL GROUP BY m.room_id
 )

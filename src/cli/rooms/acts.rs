@@ -1,8 +1,9 @@
-//! `rooms kick`, `ban`, `unban`, `mute`, `unmute`, `role`, `close`: what the administration does, above every rank.
+//! `rooms kick`, `ban`, `unban`, `mute`, `unmute`, `role`, `close`, by these and other names: what the administration does, above every rank.
 
 use clap::Args;
 use serde_json::json;
 
+use super::super::paint::tick;
 use super::super::{Error, say};
 use super::no_such_room;
 use crate::domain::moderation::{self, Act, Actor, POLICY_MAX, REASON_MAX_BYTES, Receipt, Refusal, Term};
@@ -39,7 +40,7 @@ pub(super) struct Appointment {
     /// The user's id
     user: UserId,
     /// admin, moderator, member or guest
-    #[arg(value_parser = role)]
+    #[arg(value_parser = role, default_value = "member")]
     role: Role,
     /// One JSON object
     #[arg(long)]
@@ -156,7 +157,7 @@ pub(super) async fn appoint(hot: &Hot, options: &Appointment) -> Result<(), Erro
     if *json {
         say!("{}", json!({ "userId": user.as_str(), "role": role.as_str() }));
     } else {
-        say!("✓ {user} is {role} in {name}");
+        say!("{} {user} is {role} in {name}", tick());
     }
     Ok(())
 }
@@ -179,7 +180,7 @@ fn show(done: &str, receipt: &Receipt, json: bool) {
         say!("{}", json!({ "nodes": nodes }));
         return;
     }
-    say!("✓ {done}");
+    say!("{} {done}", tick());
     for reach in &receipt.reach {
         say!("  {:<40} {:>8} sockets", reach.node.as_str(), reach.sockets);
     }

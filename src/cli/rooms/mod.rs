@@ -1,4 +1,5 @@
-//! `rooms`: lists the rooms, as a table or as JSON lines; below it, what the administration sees and does in one of them.
+//! `rooms`: lists the rooms, as a table or as JSON lines; below it, what the administration sees and does in one of them. The
+//! second words are those of the existing plugin's actions.
 
 mod acts;
 mod look;
@@ -6,8 +7,9 @@ mod look;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{Error, say};
-use crate::domain::rooms::{self, Room};
+use super::table::Table;
+use super::{Error, create_room, note, say};
+use crate::domain::rooms::{self, LIST_MAX, Room};
 use crate::hot::Hot;
 use crate::types::RoomName;
 
@@ -30,13 +32,16 @@ struct List {
 /// What is asked of the rooms.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List the rooms; the default
+    /// List the rooms, with how many users are in each
     List(List),
+    /// Create a room
+    Create(create_room::Positional),
     /// Show a room, and whom it remembers a role, a ban or a mute of
     Info(look::Options),
     /// List who is in a room
     Members(look::Options),
     /// Send a user out of a room
+    #[command(visible_alias = "remove-member")]
     Kick(acts::OnUser),
     /// Send a user out of a room, and keep the user out
     Ban(acts::UntilThen),
@@ -47,8 +52,10 @@ enum Command {
     /// Let a muted user be heard again
     Unmute(acts::OnUser),
     /// Give a user a role; any is an invitation
+    #[command(visible_alias = "add-member")]
     Role(acts::Appointment),
     /// Send everybody out of a room, and end it
+    #[command(visible_alias = "delete")]
     Close(acts::Closing),
 }
 
@@ -57,6 +64,7 @@ impl Options {
     pub(super) fn acts_on(&self) -> Option<&RoomName> {
         match self.command.as_ref()? {
             Command::List(_) | Command::Info(_) | Command::Members(_) => None,
+            Command::Create(options) => Some(options.room()),
             Command::Kick(on) | Command::Unban(on) | Command::Unmute(on) => Some(on.room()),
             Command::Ban(then) | Command::Mute(then) => Some(then.room()),
             Command::Role(appointment) => Some(appointment.room()),
@@ -68,8 +76,12 @@ impl Options {
 const WIDTH: usize = 70;
 
 pub(super) async fn run(hot: &Hot, options: Options) -> Result<(), Error> {
-    match options.command.unwrap_or(Command::List(options.list)) {
-        Command::List(list) => listing(hot, list.json).await,
+    let Some(command) = options.command else {
+        return listing(hot, options.list.json, false).await;
+    };
+    match command {
+        Command::List(list) => listing(hot, list.json, true).await,
+        Command::Create(options) => create_room::run(hot, options.into()).await.map(drop),
         Command::Info(options) => look::info(hot, &options).await,
         Command::Members(options) => look::members(hot, &options).await,
         Command::Kick(options) => acts::kick(hot, &options).await,
@@ -82,41 +94,39 @@ pub(super) async fn run(hot: &Hot, options: Options) -> Result<(), Error> {
     }
 }
 
-async fn listing(hot: &Hot, json: bool) -> Result<(), Error> {
-    let mut rooms = rooms::list(hot).await?;
-    rooms.sort_by(|a, b| a.name.cmp(&b.name));
+async fn listing(hot: &Hot, json: bool, counts: bool) -> Result<(), Error> {
+    let rooms = rooms::list(hot).await?;
     if json {
         rooms.iter().for_each(|room| say!("{}", as_json(room)));
     } else {
-        table(&rooms);
+        tell(&rooms, counts);
+    }
+    if rooms.len() == LIST_MAX {
+        note!("There may be more: at most {LIST_MAX} are listed");
     }
     Ok(())
 }
 
-fn table(rooms: &[Room]) {
-    say!("\nActive Rooms");
-    say!("{}", "=".repeat(WIDTH));
-    say!(
-        "{:<20}{:<12}{:<13}{:<12}MEMBERS",
-        "NAME",
-        "TYPE",
-        "VISIBILITY",
-        "CREATED"
-    );
-    say!("{}", "-".repeat(WIDTH));
+/// The existing plugin's columns, and, where it is asked for, how many users are in each.
+fn tell(rooms: &[Room], counts: bool) {
+    let mut heading = format!("{:<20}{:<12}{:<13}CREATED", "NAME", "TYPE", "VISIBILITY");
+    if counts {
+        heading.push_str("     MEMBERS");
+    }
+    let table = Table::open("Active Rooms", WIDTH, &heading);
     for room in rooms {
         let (kind, visibility) = (room.kind.as_str(), room.visibility.as_str());
         let created = created(room).strftime("%Y-%m-%d").to_string();
-        say!(
-            "{:<20} {kind:<12} {visibility:<12} {created} {:>8}",
-            room.name.as_str(),
-            room.members
-        );
+        let mut row = format!("{:<20} {kind:<12} {visibility:<12} {created}", room.name.as_str());
+        if counts {
+            row.push_str(&format!(" {:>8}", room.members));
+        }
+        say!("{row}");
     }
-    say!("{}", "=".repeat(WIDTH));
+    table.close();
 }
 
-fn as_json(room: &Room) -> serde_json::Value {
+pub(super) fn as_json(room: &Room) -> serde_json::Value {
     json!({
         "name": room.name.as_str(),
         "type": room.kind.as_str(),

@@ -10,7 +10,7 @@ pub const GROUPS: &[Group] = &[
             setting(
                 "REALTIME_PROFILE",
                 "",
-                "Other defaults for several settings at once: nchat; empty = those that stand here",
+                "Whose defaults hold: nchat (below; and dm: and user: rooms are private, channelId is a room), empty = those that stand here",
             ),
             setting("REALTIME_HOST", "0.0.0.0", "Address to listen on"),
             setting("REALTIME_PORT", "3101", "Port to listen on; 0 lets the system choose").also(&["PORT"]),
@@ -176,7 +176,7 @@ pub const GROUPS: &[Group] = &[
             switch(
                 "REALTIME_INSECURE_USER_TOKENS",
                 "false",
-                "Believe the token user:<id> without any proof; for development, on a loopback REALTIME_HOST only",
+                "Believe the token user:<id> of this machine's programs without any proof; for development, on a loopback REALTIME_HOST only",
             ),
             switch(
                 "REALTIME_ALLOW_ANONYMOUS",
@@ -320,7 +320,7 @@ pub const GROUPS: &[Group] = &[
             setting(
                 "REALTIME_CUSTOM_STATUS_SHAPE",
                 "flat",
-                "How a custom status is written: flat or object (nchat)",
+                "How a custom status is written: flat or object",
             ),
             switch("REALTIME_ENABLE_TYPING", "true", "Tell who types"),
             setting("REALTIME_TYPING_TIMEOUT", "3000", "Life of a typing mark, ms"),

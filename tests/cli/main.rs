@@ -1,7 +1,10 @@
 //! Commands: what they print, on which stream, and with which code they end.
 
-#[path = "support/mod.rs"]
+#[path = "../support/mod.rs"]
 mod support;
+
+mod configuration;
+mod looks;
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -97,7 +100,11 @@ async fn rooms_are_created_once_and_listed() {
         assert!(output.status.success(), "{}", stderr(&output));
         String::from_utf8(output.stdout).unwrap()
     };
-    assert!(run(&["init"]).ends_with("✓ Initialization complete\n"));
+    assert_eq!(
+        run(&["init"]),
+        "Migrating the database...\n  none is configured: the archive is off\nCreating default rooms...\n  general\n  \
+         announcements\nCleaning up stale data...\n✓ Initialization complete\n"
+    );
     assert!(
         run(&["init"]).ends_with("✓ Initialization complete\n"),
         "it can be repeated"
@@ -115,20 +122,24 @@ async fn rooms_are_created_once_and_listed() {
     assert_eq!(created, "✓ Room created: team x (group, private)\n");
     let again = run(&["create-room", "team x"]);
     assert_eq!(
-        again, "✓ Room exists: team x (group, private)\n",
+        again, "✓ Room created: team x (group, private)\n",
         "what is there stays as it is"
     );
+    let again: Value = serde_json::from_str(&run(&["create-room", "team x", "--json"])).unwrap();
+    assert_eq!((&again["type"], &again["created"]), (&"group".into(), &false.into()));
 
-    let table = run(&["rooms"]);
-    let lines: Vec<_> = table.lines().collect();
-    assert_eq!(lines[1], "Active Rooms");
-    assert!(
-        lines[3].starts_with("NAME                TYPE        VISIBILITY   CREATED"),
-        "{table}"
-    );
-    assert!(
-        lines[7].starts_with("team x               group        private      2"),
-        "{table}"
+    let (double, single) = ("=".repeat(70), "-".repeat(70));
+    let today = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
+    let table = run(&["rooms"]).replace(&today, "2026-01-30");
+    assert_eq!(
+        table,
+        format!(
+            "\nActive Rooms\n{double}\n\
+             NAME                TYPE        VISIBILITY   CREATED\n{single}\n\
+             announcements        channel      public       2026-01-30\n\
+             general              channel      public       2026-01-30\n\
+             team x               group        private      2026-01-30\n{double}\n"
+        )
     );
 
     let json = run(&["rooms", "--json"]);
@@ -181,7 +192,33 @@ async fn a_room_is_governed_by_commands() {
     assert_eq!(done(&["rooms", "kick", "den", "bob"]), "✓ bob is kicked from den\n");
     assert_eq!(done(&["rooms", "members", "den"]), "");
     assert_eq!(done(&["rooms", "list", "--json"]), done(&["rooms", "--json"]));
-    assert_eq!(done(&["rooms", "list"]), done(&["rooms"]));
+    let list = done(&["rooms", "list"]);
+    assert!(list.contains("VISIBILITY   CREATED     MEMBERS\n"), "{list}");
+    assert!(list.lines().nth(5).unwrap().ends_with("        0"), "{list}");
+    // The words of the existing plugin's action.
+    assert_eq!(
+        done(&["rooms", "add-member", "den", "cleo"]),
+        "✓ cleo is member in den\n"
+    );
+    assert_eq!(
+        done(&["rooms", "add-member", "den", "cleo", "moderator"]),
+        "✓ cleo is moderator in den\n"
+    );
+    assert_eq!(
+        done(&["rooms", "remove-member", "den", "cleo"]),
+        "✓ cleo is kicked from den\n"
+    );
+    assert_eq!(
+        done(&["rooms", "create", "attic"]),
+        "✓ Room created: attic (channel, public)\n"
+    );
+    let cellar: Value =
+        serde_json::from_str(&done(&["rooms", "create", "cellar", "group", "secret", "--json"])).unwrap();
+    assert_eq!(
+        (&cellar["name"], &cellar["visibility"], &cellar["created"]),
+        (&"cellar".into(), &"secret".into(), &true.into())
+    );
+    assert_eq!(done(&["rooms", "delete", "cellar"]), "✓ cellar is closed\n");
     assert_eq!(done(&["rooms", "close", "den"]), "✓ den is closed\n");
 
     for args in [
@@ -200,6 +237,8 @@ async fn a_room_is_governed_by_commands() {
         &["ban", "den", "bob", "--until", "soon"][..],
         &["ban", "den", "bob", "--until", "2001-01-01T00:00:00Z"],
         &["role", "den", "bob", "owner"],
+        &["create", "hall", "palace"],
+        &["create", "hall", "channel", "hidden"],
         &["kick", "den"],
     ] {
         let output = run(&[&["rooms"], args].concat());
