@@ -14,16 +14,19 @@ source "$(dirname "${BASH_SOURCE[0]}")/actions/lib/plugin.sh"
 
 VERSION=$(sed -n 's/^  "version": "\(.*\)",$/\1/p' "$PLUGIN/plugin.json")
 
-check_settings() {
-  load_settings
+demand_redis() {
   [ -n "${REALTIME_REDIS_URL:-}${REDIS_URL:-}${REDIS_HOST:-}" ] ||
     fail "REALTIME_REDIS_URL is not set, and nothing works without Redis; put it into $PROJECT/.env, then install again"
-  [ -n "${REALTIME_JWT_SECRET:-}${REALTIME_JWT_JWKS_URL:-}${REALTIME_JWT_JWKS_FILE:-}" ] ||
-    warn "REALTIME_JWT_SECRET is not set: nobody can get in"
-  [ -n "${REALTIME_CORS_ORIGIN:-}" ] ||
-    warn "REALTIME_CORS_ORIGIN is not set: browsers are accepted from the gateway's own origin only"
-  [ -n "${REALTIME_DATABASE_URL:-}${DATABASE_URL:-}${POSTGRES_HOST:-}" ] ||
-    warn "no database is set (REALTIME_DATABASE_URL, DATABASE_URL or POSTGRES_*): the archive is off"
+}
+
+# The program itself knows what its settings lack.
+judge_settings() {
+  local said
+  if said=$(realtime check-config 2>&1); then
+    sed -n '/^Serious: /p; /^Warning: /p' <<<"$said" >&2
+  else
+    warn "with these settings the server does not start: ${said#Error: }"
+  fi
 }
 
 # The version that a program says it has; fails where it does not run.
@@ -80,10 +83,13 @@ install_program() {
   printf '✓ %s %s in %s/bin\n' "$NAME" "$version" "$PLUGIN"
 }
 
-check_settings
+load_settings
+demand_redis
 mkdir -p "$DATA" "$LOGS" "$CACHE"
 install_program
 chmod +x "$PLUGIN"/actions/*.sh "$PLUGIN/uninstall.sh" "$PLUGIN/ts/dist/$NAME"
+find_program
+judge_settings
 
 address
 port=${REPLY#* }

@@ -74,6 +74,18 @@ async fn an_install_says_what_is_missing() {
         assert!(text(&good).contains(warned), "{}", text(&good));
     }
     assert!(text(&good).contains("ws://localhost:3101"), "{}", text(&good));
+    account.configure(&format!("REALTIME_REDIS_URL={}\nREALTIME_PORT=x\n", redis.url()));
+    let wrong = account.install(&[("NSELF_REALTIME_BINARY", env!("CARGO_BIN_EXE_nself-realtime"))]);
+    assert!(
+        wrong.status.success(),
+        "settings can still be put right: {}",
+        text(&wrong)
+    );
+    assert!(
+        text(&wrong).contains("does not start") && text(&wrong).contains("REALTIME_PORT"),
+        "{}",
+        text(&wrong)
+    );
     for directory in ["data", "logs", "cache"] {
         assert!(
             account
