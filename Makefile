@@ -22,7 +22,7 @@ dev: ## Build, and run two gateways with a Redis and a Postgres of their own; AR
 	@$(CARGO) run --locked -- dev $(ARGS)
 
 test: ## Run all tests, on real servers and with real clients
-	@scripts/need rust redis postgres clients module browser promtool deploy
+	@scripts/need rust redis postgres clients module browser promtool deploy pnpm systemd
 	npm test --silent --prefix clients/js
 	$(CARGO) test --locked
 	CARGO="$(CARGO)" scripts/test-topologies
@@ -49,7 +49,7 @@ lint: ## Hold the style: format, lints, documentation, licences, scripts
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
 	scripts/check-dependencies
-	shellcheck .ci/run $$(find scripts actions -type f 2>/dev/null | xargs -r grep -lE '^#!.*(ba)?sh')
+	shellcheck .ci/run install.sh uninstall.sh $$(find scripts actions deploy ts/dist -type f 2>/dev/null | xargs -r grep -lE '^#!.*(ba)?sh')
 	scripts/check-lua
 	scripts/check-nginx
 	npm run --silent --prefix clients/js check

@@ -7,6 +7,7 @@
 pub mod chain;
 pub mod messages;
 mod metrics;
+mod purge;
 pub mod query;
 pub mod restore;
 mod schema;
@@ -23,6 +24,7 @@ use bb8_postgres::PostgresConnectionManager;
 use tokio::sync::{Mutex, Semaphore};
 use tokio_postgres::NoTls;
 
+pub use self::purge::PurgeError;
 pub use self::schema::{MIGRATION_LOCK, MigrateError, Migrated};
 use self::trouble::Trouble;
 use crate::config::SecretUrl;
@@ -132,6 +134,17 @@ impl Archive {
         // What was known is no longer so.
         *self.last.lock().await = None;
         Ok(Some(done))
+    }
+
+    /// Drops the schema with all that is in it; false without a database.
+    pub async fn purge(&self) -> Result<bool, PurgeError> {
+        let Some(url) = &self.url else {
+            return Ok(false);
+        };
+        purge::purge(url).await?;
+        // What was known is no longer so.
+        *self.last.lock().await = None;
+        Ok(true)
     }
 
     /// Returns when there is a Postgres with the schema, or none is configured; meanwhile the log says what is missing.

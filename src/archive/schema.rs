@@ -13,7 +13,7 @@ mod embedded {
 }
 
 /// Which migrations a database has. Not the migrator's own name for it, which others in the same database may use.
-const HISTORY: &str = "realtime_schema_history";
+pub(super) const HISTORY: &str = "realtime_schema_history";
 /// The advisory lock that whoever migrates holds.
 pub const MIGRATION_LOCK: i64 = 0x6e73_656c_665f_7274;
 /// How long a migration waits for a connection.

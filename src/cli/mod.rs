@@ -18,6 +18,7 @@ mod init;
 mod paint;
 mod presence;
 mod progress;
+mod purge;
 mod revoke;
 mod rooms;
 mod serve;
@@ -37,7 +38,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::archive::query::{BadMoment, QueryError, parse_moment};
-use crate::archive::{Archive, ArchiveError, MigrateError};
+use crate::archive::{Archive, ArchiveError, MigrateError, PurgeError};
 use crate::config::{Config, ConfigError, Flags, Sources};
 use crate::domain::restore;
 use crate::hot::{self, Hot, HotError};
@@ -72,6 +73,8 @@ enum Command {
     Token(token::Options),
     /// Bring the database's schema up to date, and create the default rooms
     Init,
+    /// Delete everything that is in Postgres and Redis, for good
+    Purge(purge::Options),
     /// Create a room
     CreateRoom(create_room::Options),
     /// Ask the gateway on this machine whether it lives; exit code 1 where it does not
@@ -122,6 +125,8 @@ enum Error {
     #[error(transparent)]
     Migrate(#[from] MigrateError),
     #[error(transparent)]
+    Purge(#[from] PurgeError),
+    #[error(transparent)]
     Restore(#[from] restore::Failure),
     #[error("{0}")]
     Usage(String),
@@ -139,6 +144,7 @@ impl Error {
             Self::Hot(_)
             | Self::Archive(_)
             | Self::Migrate(_)
+            | Self::Purge(_)
             | Self::Query(_)
             | Self::Restore(_)
             | Self::Failed(_)
@@ -163,6 +169,7 @@ pub fn run<E: Display, F: Future<Output = Result<(), E>>>(
             Command::Dev(options) => dev::run(&flags, &options).await,
             Command::Token(options) => token::run(&flags, &options),
             Command::Init => init::run(&Config::load(&flags)?, hot_settings).await,
+            Command::Purge(options) => purge::run(&Config::load(&flags)?, hot_settings, &options).await,
             Command::CreateRoom(options) => {
                 let acting = Acting::begin(&Config::load(&flags)?, hot_settings).await?;
                 let room = create_room::run(&acting.hot, options).await?;

@@ -288,6 +288,13 @@ impl Keys {
         format!("{}:{{*}}:*", glob_escaped(&self.prefix))
     }
 
+    /// Whether a key may have been made here: by its prefix and its hash tag.
+    pub fn is_ours(&self, key: &str) -> bool {
+        let tag = key.strip_prefix(&*self.prefix).and_then(|rest| rest.strip_prefix(":{"));
+        tag.and_then(|rest| rest.split_once("}:"))
+            .is_some_and(|(tag, _)| tag == "nodes" || tag.parse().is_ok_and(|tag| TAGS.contains(&tag)))
+    }
+
     /// The noun and the id of a key that has both.
     fn parts_of<'a>(&self, key: &'a str) -> Option<(&'a str, &'a str)> {
         let (_, rest) = key.strip_prefix(&*self.prefix)?.split_once("}:")?;
@@ -482,6 +489,24 @@ mod tests {
         };
         assert_eq!(Lease::decode(&lease.encode()), Some(lease));
         assert_eq!(Lease::decode("no separators"), None);
+    }
+
+    #[test]
+    fn keys_of_others_are_not_ours() {
+        let keys = Keys::new("rt");
+        let room = RoomName::parse("a}:b").expect("valid");
+        for ours in [keys.room(&room), keys.nodes(), keys.outbox(Partition(7))] {
+            assert!(keys.is_ours(&ours), "{ours}");
+        }
+        for other in [
+            "rt:{463}:room:x",
+            "rt:{app}:room:x",
+            "rt2:{464}:room:x",
+            "rt:room",
+            "rt:{464}",
+        ] {
+            assert!(!keys.is_ours(other), "{other}");
+        }
     }
 
     #[test]

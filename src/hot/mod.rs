@@ -20,6 +20,7 @@ pub mod moderation;
 pub mod nodes;
 pub mod outbox;
 pub mod presence;
+pub mod purge;
 mod reply;
 pub mod restore;
 pub mod revocations;

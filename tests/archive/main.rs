@@ -12,6 +12,7 @@ mod functions;
 mod ghosts;
 mod history;
 mod once;
+mod purge;
 mod queries;
 mod queries_commands;
 mod queries_http;
