@@ -1,10 +1,13 @@
-//! What is written of the settings elsewhere: `docs/settings.md`, `docs/limits.md`, and `.env.example`.
+//! What is written of the settings elsewhere, `docs/settings.md`, `docs/limits.md` and `.env.example`; and of the codes,
+//! `docs/errors.md`.
 //! `UPDATE=1 cargo test --test config` writes anew what is written out from the table.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use nself_realtime::config::{Config, GROUPS, example, settings};
+use nself_realtime::engine::CloseReason;
+use nself_realtime::gateway::protocol::ErrorCode;
 
 use crate::REDIS;
 
@@ -66,4 +69,23 @@ fn the_example_names_every_setting_and_its_default() {
     assert_eq!(std::fs::read_to_string(&path).unwrap(), example());
     let pairs = lines.into_iter().filter(|(name, _)| name != "REALTIME_REDIS_URL");
     Config::from_pairs(pairs.chain([(REDIS.0.to_owned(), REDIS.1.to_owned())])).unwrap();
+}
+
+/// The first cells of a table, below a heading of the page.
+fn first_cells(page: &str, heading: &str) -> Vec<String> {
+    let (_, section) = page.split_once(&format!("\n## {heading}\n")).expect("the heading");
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let rows = section
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    rows.map(|(cell, _)| cell.to_owned()).collect()
+}
+
+#[test]
+fn the_page_of_errors_has_every_code_and_every_reason() {
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/errors.md")).unwrap();
+    let codes: Vec<_> = ErrorCode::ALL.iter().map(|code| code.as_str()).collect();
+    assert_eq!(first_cells(&page, "Codes"), codes);
+    let reasons: Vec<_> = CloseReason::ALL.iter().map(|reason| reason.as_str()).collect();
+    assert_eq!(first_cells(&page, "Why a socket was closed"), reasons);
 }

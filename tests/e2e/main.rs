@@ -14,6 +14,7 @@ mod complaints;
 mod complaints_of_messages;
 mod dashboard;
 mod defects;
+mod documents;
 mod drain;
 mod drain_command;
 mod drain_deadline;
