@@ -155,7 +155,8 @@ async fn the_page_of_the_administration_has_every_route() {
         .lines()
         .filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
     let mut listed: Vec<String> = rows.map(|(route, _)| route.to_owned()).collect();
-    (described.sort(), listed.sort());
+    described.sort();
+    listed.sort();
     assert_eq!(listed, described);
 }
 
