@@ -26,7 +26,7 @@ if is_closed(outbox) then
   return RESTORING
 end
 local made, now_ms = redis.call("EXISTS", KEYS[1]) == 0, clock_ms()
-local id = ""
+local id
 if made then
   redis.call("DEL", KEYS[2], KEYS[3])
   redis.call("HSET", KEYS[1], "name", ARGV[1], "id", ARGV[2], "type", ARGV[3], "visibility", ARGV[4], "max", ARGV[5],
@@ -48,4 +48,5 @@ else
   end
 end
 local field = redis.call("HMGET", KEYS[1], "type", "visibility", "max", "created")
-return { made and 1 or 0, field[1], field[2], field[3], field[4], id }
+-- A repeat waits for what it repeats.
+return { made and 1 or 0, field[1], field[2], field[3], field[4], id or newest_in(outbox) }

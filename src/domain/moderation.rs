@@ -61,6 +61,12 @@ pub async fn appoint(hot: &Hot, act: &Act<'_>, role: Role) -> Result<Result<Rece
     Ok(hot::moderation::appoint(hot, act, role).await?.map(receipt))
 }
 
+/// Lets the administration invite the user, who keeps the role that there is; which one that is.
+pub async fn invite(hot: &Hot, act: &Act<'_>) -> Result<Result<(Role, Receipt), Refusal>, HotError> {
+    let invited = hot::moderation::invite(hot, act).await?;
+    Ok(invited.map(|(role, done)| (role, receipt(done))))
+}
+
 /// Ends a room: everybody is sent out, and nothing of it is left. `None`: there is none.
 pub async fn close(hot: &Hot, room: &RoomName) -> Result<Option<Receipt>, HotError> {
     Ok(hot::moderation::close(hot, room).await?.map(receipt))

@@ -181,8 +181,8 @@ pub async fn heal(
     hot::healing::heal(hot, room, known, former, outage).await
 }
 
-/// How far each of these rooms is; `None` of those that are no more.
-pub async fn positions(hot: &Hot, rooms: &[RoomName]) -> Result<Vec<Option<Heard>>, HotError> {
+/// How far each of these rooms is, and what it is; `None` of those that are no more.
+pub async fn positions(hot: &Hot, rooms: &[RoomName]) -> Result<Vec<Option<(Heard, Known)>>, HotError> {
     hot::healing::positions(hot, rooms).await
 }
 

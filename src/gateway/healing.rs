@@ -79,11 +79,12 @@ impl Shard {
     async fn compare(self: &Rc<Self>, rooms: &[RoomName]) -> Result<(), HotError> {
         let positions = rooms::positions(&self.hot, rooms).await?;
         let is_behind = |(room, position): &(&RoomName, Heard)| self.rooms.borrow().is_behind(room, position);
-        let positions = rooms.iter().zip(positions);
-        let ahead: Vec<_> = positions
-            .filter_map(|(room, position)| Some((room, position?)))
-            .filter(is_behind)
-            .collect();
+        let mut ahead = Vec::new();
+        for (room, position) in rooms.iter().zip(positions) {
+            let Some((heard, known)) = position else { continue };
+            self.rooms.borrow_mut().learn(room, &known);
+            ahead.extend(Some((room, heard)).filter(is_behind));
+        }
         if ahead.is_empty() {
             return Ok(());
         }

@@ -228,6 +228,17 @@ impl Room {
         self.heard.as_ref().is_some_and(|heard| heard.epoch != epoch)
     }
 
+    /// What the room is, in its epoch, is what its members' node would put back of it.
+    pub fn learn(&mut self, known: &Known) {
+        for member in self.members.values_mut() {
+            if let State::Live(position) = &mut member.state
+                && position.known.epoch == known.epoch
+            {
+                position.known.clone_from(known);
+            }
+        }
+    }
+
     /// The client is no longer here.
     pub fn remove(&mut self, client: &Client) {
         if let Some(member) = self.members.remove(&client.key) {

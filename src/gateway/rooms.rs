@@ -85,6 +85,13 @@ impl Rooms {
         heard.is_some_and(|heard| heard.epoch != position.epoch || heard.seq < position.seq || heard.rev < position.rev)
     }
 
+    /// What the room is, in its epoch: it may have been changed.
+    pub fn learn(&mut self, name: &RoomName, known: &Known) {
+        if let Some(room) = self.rooms.get_mut(name) {
+            room.learn(known);
+        }
+    }
+
     /// A join begins. Each call is followed by one [`Rooms::end_join`].
     pub fn begin_join(&mut self, name: &RoomName, client: &Rc<Client>) {
         let room = self.rooms.entry(name.clone()).or_default();

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::frame::{self, BusEvent};
 use super::reply::{Reply, UnexpectedReply};
+use super::rooms::Known;
 use super::script::{self, Script, script};
 use super::{Hot, HotError, millis};
-use crate::types::{RoomName, UserId};
+use crate::types::{RoomName, RoomType, UserId, Visibility};
 
 script!(HEAL = "rooms/heal");
 script!(POSITION = "rooms/position");
@@ -97,8 +98,8 @@ pub async fn heal(
     })
 }
 
-/// How far each of these rooms is; `None` of those that are no more.
-pub async fn positions(hot: &Hot, rooms: &[RoomName]) -> Result<Vec<Option<Heard>>, HotError> {
+/// How far each of these rooms is, and what it is; `None` of those that are no more.
+pub async fn positions(hot: &Hot, rooms: &[RoomName]) -> Result<Vec<Option<(Heard, Known)>>, HotError> {
     let call = |room| POSITION.call().key(hot.keys().room(room));
     let replies = script::run_all(hot, rooms.iter().map(call).collect()).await?;
     let position = |reply: Result<Reply, HotError>| {
@@ -106,7 +107,16 @@ pub async fn positions(hot: &Hot, rooms: &[RoomName]) -> Result<Vec<Option<Heard
         if reply.is_empty() {
             return Ok(None);
         }
-        POSITION.read(|| reply.heard().map(Some))
+        POSITION.read(|| {
+            let heard = reply.heard()?;
+            let known = Known {
+                epoch: heard.epoch.clone(),
+                kind: RoomType::parse(&reply.text()?).unwrap_or(RoomType::Channel),
+                visibility: Visibility::parse(&reply.text()?).unwrap_or(Visibility::Secret),
+                max_members: Some(reply.integer()?).filter(|most| *most > 0),
+            };
+            Ok(Some((heard, known)))
+        })
     };
     replies.into_iter().map(position).collect()
 }

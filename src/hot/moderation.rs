@@ -13,10 +13,11 @@ script!(EXPEL = "moderation/expel");
 script!(UNBAN = "moderation/unban");
 script!(MUTE = "moderation/mute");
 script!(APPOINT = "moderation/appoint");
+script!(INVITE = "moderation/invite");
 script!(READ = "moderation/read");
 script!(CLOSE = "moderation/close");
 
-pub(super) const SCRIPTS: &[&LazyLock<Script>] = &[&EXPEL, &UNBAN, &MUTE, &APPOINT, &READ, &CLOSE];
+pub(super) const SCRIPTS: &[&LazyLock<Script>] = &[&EXPEL, &UNBAN, &MUTE, &APPOINT, &INVITE, &READ, &CLOSE];
 
 /// Users of whom one room remembers a role, a ban or a mute; beyond, one has to be lifted first.
 pub const POLICY_MAX: u32 = 100_000;
@@ -198,6 +199,34 @@ pub async fn appoint(hot: &Hot, act: &Act<'_>, role: Role) -> Result<Outcome, Ho
         .run(hot)
         .await?;
     outcome(&APPOINT, reply, room)
+}
+
+/// Lets the administration invite the user, who keeps the role that there is; which one that is.
+pub async fn invite(hot: &Hot, act: &Act<'_>) -> Result<Result<(Role, Done), Refusal>, HotError> {
+    let (keys, room) = (hot.keys(), act.room);
+    let mut reply = INVITE
+        .call()
+        .key(keys.room(room))
+        .key(keys.room_policy(room))
+        .arg(act.user.as_str())
+        .number(POLICY_MAX)
+        .outbox(hot, act.partition())
+        .arg(room.as_str())
+        .arg(act.why())
+        .run(hot)
+        .await?;
+    INVITE.read(|| {
+        Ok(match &*reply.text()? {
+            "ok" => {
+                let record = reply.record(act.partition())?;
+                let role = Role::parse(&reply.text()?).unwrap_or(Role::Member);
+                let connections = Vec::new();
+                Ok((role, Done { connections, record }))
+            }
+            "full" => Err(Refusal::Full),
+            _ => Err(Refusal::Missing),
+        })
+    })
 }
 
 /// What a room remembers of a user.

@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use crate::support::api::{API_KEY, ask};
 use crate::support::cluster::Cluster;
 use crate::support::eventually;
 use crate::support::raw::{Raw, room};
@@ -135,4 +136,37 @@ async fn an_emptied_redis_has_everybody_back_quietly() {
             .count();
         assert_eq!(said, 0, "{event} was said, though nobody left");
     }
+}
+
+/// Without a database there is nobody else who could know.
+#[tokio::test]
+async fn a_room_that_was_changed_comes_back_as_it_was_changed_to() {
+    let settings = [
+        ("REALTIME_NODE_BEAT", "500"),
+        ("REALTIME_NODE_LEASE", "2000"),
+        ("REALTIME_PRESENCE_HEARTBEAT", "500"),
+        ("REALTIME_API_KEYS", API_KEY),
+    ];
+    let cluster = Cluster::start(1, &settings).await;
+    let (node, room) = (&cluster.nodes[0], room());
+    let ann = Raw::member(node, "ann", &room).await;
+    let change = json!({"visibility": "secret", "maxMembers": 7});
+    ask(node, "PATCH", &format!("/api/rooms/{room}"), change).await.done();
+    // Told with a heartbeat, each of which has this script once; the second one begins behind the change.
+    let asked = "realtime_script_duration_seconds_count";
+    let label = "script=\"rooms/position\"";
+    let before = node.metric(asked, label).await.unwrap_or_default();
+    eventually("two heartbeats are over", async || {
+        node.metric(asked, label).await.unwrap_or_default() >= before + 2.0
+    })
+    .await;
+    cluster.redis.tell(&redis::cmd("FLUSHALL")).await;
+    ann.heard("room:reset", |reset| reset["roomName"] == room).await;
+    let shown = ask(node, "GET", &format!("/api/rooms/{room}"), Value::Null)
+        .await
+        .done();
+    assert_eq!(
+        (&shown["visibility"], &shown["maxMembers"]),
+        (&json!("secret"), &json!(7))
+    );
 }

@@ -334,6 +334,8 @@ async fn call_moderation(stage: &Stage, room: &RoomName, forget: impl AsyncFn())
     forget().await;
     moderation::appoint(hot, &act, Role::Guest).await.unwrap().unwrap();
     forget().await;
+    moderation::invite(hot, &act).await.unwrap().unwrap();
+    forget().await;
     assert_eq!(moderation::read(hot, room, 10).await.unwrap().0, 1);
     forget().await;
     assert!(

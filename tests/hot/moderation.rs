@@ -195,6 +195,33 @@ async fn an_invitation_outlasts_a_ban() {
 }
 
 #[tokio::test]
+async fn an_invitation_takes_no_office_away() {
+    let stage = Stage::new().await;
+    let den = stage.make_room("den", RoomType::Group, Visibility::Secret, None).await;
+    for (id, had, has) in [
+        ("ada", Some(Role::Admin), Role::Admin),
+        ("gus", Some(Role::Guest), Role::Guest),
+        ("bob", None, Role::Member),
+    ] {
+        if let Some(role) = had {
+            appoint(&stage, &den, id, role).await;
+        }
+        let id = user(id);
+        let act = by_administration(&den, &id);
+        for _ in 0..2 {
+            let (role, _) = moderation::invite(&stage.hot, &act).await.unwrap().unwrap();
+            assert_eq!(role, has, "{id}");
+        }
+    }
+    let (bob, nowhere) = (lease("bob", 1), RoomName::parse("nowhere").unwrap());
+    stage.connect(&bob).await;
+    stage.join(&bob, &den).await;
+    let bob = user("bob");
+    let refused = moderation::invite(&stage.hot, &by_administration(&nowhere, &bob)).await;
+    assert_eq!(refused.unwrap().unwrap_err(), Refusal::Missing);
+}
+
+#[tokio::test]
 async fn a_mute_is_heard_nothing_of_and_takes_marks_back() {
     let stage = Stage::new().await;
     let lobby = stage.room("lobby").await;

@@ -419,6 +419,15 @@ async fn a_room_is_changed_in_what_is_said_and_lasts() {
             (RoomType::Channel, Visibility::Secret, None, 1, None)
         );
     }
+    let positions = domain::positions(&stage.hot, std::slice::from_ref(&made))
+        .await
+        .unwrap();
+    let (_, known) = positions[0].as_ref().expect("it is there");
+    assert_eq!(
+        known.visibility,
+        Visibility::Secret,
+        "nodes hear of it with their heartbeats"
+    );
     let bound = |most| rooms::Settings {
         max_members: Some(most),
         ..rooms::Settings::default()

@@ -39,9 +39,9 @@ pub(super) struct Appointment {
     name: RoomName,
     /// The user's id
     user: UserId,
-    /// admin, moderator, member or guest
-    #[arg(value_parser = role, default_value = "member")]
-    role: Role,
+    /// admin, moderator, member or guest; without one it is an invitation, and whoever has a role keeps it
+    #[arg(value_parser = role)]
+    role: Option<Role>,
     /// One JSON object
     #[arg(long)]
     json: bool,
@@ -152,8 +152,11 @@ pub(super) async fn appoint(hot: &Hot, options: &Appointment) -> Result<(), Erro
         user,
         reason: None,
     };
-    let appointed = moderation::appoint(hot, &act, *role).await?;
-    appointed.map_err(|refusal| refused(name, refusal))?;
+    let appointed = match *role {
+        Some(role) => moderation::appoint(hot, &act, role).await?.map(|_| role),
+        None => moderation::invite(hot, &act).await?.map(|(role, _)| role),
+    };
+    let role = appointed.map_err(|refusal| refused(name, refusal))?;
     if *json {
         say!("{}", json!({ "userId": user.as_str(), "role": role.as_str() }));
     } else {

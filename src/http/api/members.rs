@@ -11,7 +11,7 @@ use super::body::{Json, Maybe, Named, OnUser, reason};
 use super::problem::Problems;
 use super::schema::{Done, date};
 use super::{Parameters, Problem, State};
-use crate::domain::moderation::{self, Act, Actor};
+use crate::domain::moderation::{self, Act, Actor, Receipt};
 use crate::domain::rooms;
 use crate::types::{Role, RoomName, UserId};
 
@@ -131,7 +131,7 @@ pub(super) struct Given {
 
 /// Invites a user
 ///
-/// Gives the role `member`, which lets into a private or secret room; any other role that the user has goes.
+/// Who has no role gets the one of a member, which lets into a private or secret room; who has one keeps it, and it is the answer.
 #[utoipa::path(put, path = "/rooms/{name}/members/{user}", operation_id = "inviteMember", tag = "members", request_body = Option<Why>,
     params(("name" = super::schema::Room, Path), ("user" = super::schema::User, Path)),
     responses((status = 200, body = Given), Problems))]
@@ -140,7 +140,9 @@ pub(super) async fn invite(
     on: OnUser,
     Maybe(why): Maybe<Why>,
 ) -> Result<axum::Json<Given>, Problem> {
-    appoint(&state, &on, Rank::Member, why.reason.as_deref()).await
+    let why = checked(why.reason.as_deref())?;
+    let (role, receipt) = moderation::invite(&state.hot, &on.act(why.as_deref())).await??;
+    Ok(given(&state, &on, Rank::of(role), &receipt).await)
 }
 
 /// Gives a user a role
@@ -160,12 +162,15 @@ pub(super) async fn give_role(
 async fn appoint(state: &State, on: &OnUser, rank: Rank, why: Option<&str>) -> Result<axum::Json<Given>, Problem> {
     let why = checked(why)?;
     let appointed = moderation::appoint(&state.hot, &on.act(why.as_deref()), rank.role()).await?;
-    let receipt = appointed?;
-    Ok(axum::Json(Given {
+    Ok(given(state, on, rank, &appointed?).await)
+}
+
+async fn given(state: &State, on: &OnUser, role: Rank, receipt: &Receipt) -> axum::Json<Given> {
+    axum::Json(Given {
         user_id: on.1.to_string(),
-        role: rank,
+        role,
         durable: state.lacks_postgres(receipt.record.as_ref()).await,
-    }))
+    })
 }
 
 /// Sends a user out of a room

@@ -10,7 +10,7 @@ use crate::archive::sink::record::Record;
 use crate::types::{RoomType, Visibility};
 
 /// A room that is mentioned, and was never told of, is there: it is shown as private, since nobody said public. A lasting room
-/// stays what it is where a join made one of its name: Redis had lost it, and gets it back.
+/// stays what it is where a join made one of its name, or a node put back what it knew of it: Redis had lost it, and gets it back.
 pub(in crate::archive::sink) const ROOMS: &str = "
 MERGE INTO realtime_rooms AS r
 USING (
@@ -22,8 +22,8 @@ USING (
         AS n (name, is_made, id, type, visibility, max_members, owner, created_at, auto, active, sets_expiry, expires_at,
             is_changed)
     LEFT JOIN realtime_rooms AS o ON o.name = n.name
-    CROSS JOIN LATERAL (SELECT coalesce(n.auto AND o.is_active AND NOT o.auto_created
-        AND NOT coalesce(o.metadata ? 'assumed', FALSE), FALSE)) AS k (is_kept)
+    CROSS JOIN LATERAL (SELECT coalesce(o.is_active AND NOT o.auto_created AND NOT coalesce(o.metadata ? 'assumed', FALSE)
+        AND (n.auto OR n.is_made AND n.created_at IS NULL), FALSE)) AS k (is_kept)
 ) AS u
 ON r.name = u.name
 WHEN MATCHED AND (u.is_made OR u.is_changed

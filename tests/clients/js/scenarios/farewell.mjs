@@ -27,7 +27,7 @@ async function revoke(...args) {
 
 /** How many sessions the nodes have closed because of their tokens. */
 async function ended() {
-  const metrics = await Promise.all(NODES.map(async (node) => (await fetch(`${node}/metrics`)).text()));
+  const metrics = await Promise.all(NODES.map(async (node) => (await fetch(`${node}/metrics`, { headers: { accept: 'text/plain' } })).text()));
   const count = (text) => Number(/^realtime_closes_total\{reason="token_expired"\} (\d+)$/m.exec(text)[1]);
   return metrics.map(count).reduce((sum, one) => sum + one, 0);
 }
