@@ -38,7 +38,7 @@ pub(super) fn start(
 ) -> AbortOnDropHandle<()> {
     let (shards, plan) = (asks.to_vec(), plan(config));
     if (plan.wait, plan.window) != (config.drain_wait, config.drain_window) {
-        let (wait_ms, window_ms) = (plan.wait.as_millis(), plan.window.as_millis());
+        let (wait_ms, window_ms) = (plan.wait.as_millis() as u64, plan.window.as_millis() as u64);
         tracing::warn!(
             wait_ms,
             window_ms,

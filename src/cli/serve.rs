@@ -1,6 +1,7 @@
 //! `serve`: runs one gateway until SIGTERM or SIGINT. Not here: what a gateway consists of (`app`).
 
 use std::fmt::Display;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -21,7 +22,12 @@ pub(super) async fn run<E: Display, F: Future<Output = Result<(), E>>>(
         .map_err(|error| Error::Failed(error.to_string()))
 }
 
-/// A token that the first SIGTERM or SIGINT cancels. The second one ends the process at once: somebody is impatient.
+/// Signals that come so soon after the first one are the same one: a terminal, or a supervisor, tells a whole group of processes,
+/// and npm, being one of them, passes it on besides.
+const SAME: Duration = Duration::from_secs(2);
+
+/// A token that the first SIGTERM or SIGINT cancels. A later SIGINT ends the process at once: somebody is impatient. A later SIGTERM
+/// does not: it is a program that says it, and that has other means.
 pub(super) fn stop_signals() -> Result<CancellationToken, Error> {
     let listen = |kind| signal(kind).map_err(|error| Error::Io("cannot listen for signals", error));
     let mut terminate = listen(SignalKind::terminate())?;
@@ -29,19 +35,20 @@ pub(super) fn stop_signals() -> Result<CancellationToken, Error> {
     let stop = CancellationToken::new();
     let cancel = stop.clone();
     tokio::spawn(async move {
-        for again in [false, true] {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            if again {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        cancel.cancel();
+        let stopping = Instant::now();
+        while interrupt.recv().await.is_some() {
+            if stopping.elapsed() >= SAME {
                 #[allow(
                     clippy::exit,
                     reason = "the person who asks twice does not want to wait for anything"
                 )]
                 std::process::exit(1);
             }
-            cancel.cancel();
         }
     });
     Ok(stop)

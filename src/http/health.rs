@@ -49,12 +49,13 @@ pub async fn unready(state: &State) -> Option<(&'static str, String)> {
     is_closed.then(|| ("restoring", "what Redis had lost is being brought back".to_owned()))
 }
 
-/// How the node and what it depends on are. Only Redis makes it unhealthy.
+/// How the node and what it depends on are. Only Redis makes it unhealthy: that it does not run scripts, or that the bus over it
+/// brings nothing.
 pub(super) async fn health(Extract(state): Extract<Arc<State>>) -> Answer {
     let (redis, postgres, connections) =
         tokio::join!(redis_latency(&state), state.archive.check(), connections(&state));
     let bus = state.bus.is_up();
-    let (code, status) = match (redis, bus && state.gate.is_open(), postgres) {
+    let (code, status) = match (redis.filter(|_| bus), state.gate.is_open(), postgres) {
         (None, ..) => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy"),
         (Some(_), true, PostgresHealth::Off | PostgresHealth::Up) => (StatusCode::OK, "healthy"),
         (Some(_), ..) => (StatusCode::OK, "degraded"),

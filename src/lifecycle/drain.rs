@@ -77,7 +77,7 @@ impl Steps {
         let told = self.look();
         tracing::info!(
             connections = told,
-            window_ms = plan.window.as_millis(),
+            window_ms = plan.window.as_millis() as u64,
             "draining: everybody is sent away"
         );
         tokio::join!((self.send_away)(plan.window), self.empty_by(began + plan.window));
@@ -85,7 +85,7 @@ impl Steps {
         tracing::info!(
             connections = told,
             left = self.look(),
-            took_ms = began.elapsed().as_millis(),
+            took_ms = began.elapsed().as_millis() as u64,
             "drained"
         );
         self.watch().await;

@@ -57,7 +57,7 @@ async fn complaint_03_a_bus_that_brings_nothing_is_seen_and_loses_nothing() {
     assert!(took < Duration::from_secs(6), "promised after three seconds: {took:?}");
     let (status, health) = deaf.get("/health", "*/*").await.expect("it answers");
     let health: Value = serde_json::from_str(&health).expect("JSON");
-    assert_eq!((status, &health["status"]), (200, &json!("degraded")), "{health}");
+    assert_eq!((status, &health["status"]), (503, &json!("unhealthy")), "{health}");
     assert_eq!(health["dependencies"]["redis"]["status"], "connected", "{health}");
     ann.done("room:members", json!({"roomName": room})).await;
     assert_eq!(well.get("/readyz", "*/*").await.expect("it answers").0, 200);

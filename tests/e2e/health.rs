@@ -69,7 +69,7 @@ async fn a_bus_that_is_cut_for_good_makes_the_node_unready_in_time() {
     }
     ada.done("room:members", json!({"roomName": room})).await;
     let (status, health) = read(&node, "/health").await;
-    assert_eq!((status, &health["status"]), (200, &json!("degraded")));
+    assert_eq!((status, &health["status"]), (503, &json!("unhealthy")));
     assert_eq!(health["dependencies"]["bus"]["status"], "disconnected", "{health}");
     valve.open();
     node.becomes("/readyz", 200).await;

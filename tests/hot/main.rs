@@ -25,6 +25,7 @@ mod explain;
 mod flush;
 mod healing;
 mod history;
+mod invitations;
 mod limits;
 mod link;
 mod lives;
