@@ -162,3 +162,28 @@ async fn npm_and_npx_pass_arguments_environment_signals_and_exit_codes() {
     let status = process.wait(LIMIT).await.expect("npm ends");
     assert_eq!(status.code(), Some(0), "a drained gateway is no failure");
 }
+
+/// Ctrl-C reaches every process of a terminal's group, and npm passes it on besides: that is one wish, and no impatience.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_whole_group_that_is_told_to_stop_stops_once() {
+    use std::os::unix::process::CommandExt as _;
+
+    let (redis, postgres) = tokio::join!(Redis::start(), Postgres::shared());
+    let database = postgres.database().await;
+    let account = Account::installed(&dotenv(&redis, None).0);
+    let port = free_port();
+    write_env(&account, &redis, &database, port);
+    for word in ["INT", "TERM"] {
+        let mut command = in_ts(&account, Path::new("npm"), &["start"]);
+        command
+            .env("WHOSE", port.to_string())
+            .process_group(0)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let process = Process::spawn("npm start", &mut command);
+        gateway(port).await;
+        signal(&format!("-{}", process.pid()), word);
+        let status = process.wait(LIMIT).await.expect("npm ends");
+        assert_eq!(status.code(), Some(0), "SIG{word}: nobody was cut off");
+    }
+}
