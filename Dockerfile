@@ -6,7 +6,7 @@
 # Needs BuildKit, which Docker has had as its default since 23.0.
 
 ARG RUST_VERSION=1.94
-# Anything with the same glibc as the builder, or a newer one, will do; nothing in it is called.
+# Debian, or what derives from it, with the same glibc as the builder or a newer one.
 ARG RUNTIME=debian:bookworm-slim
 
 FROM rust:${RUST_VERSION}-slim-bookworm AS build
@@ -25,6 +25,8 @@ FROM ${RUNTIME}
 LABEL org.opencontainers.image.title="nself-realtime" \
       org.opencontainers.image.description="A Redis-centric, stateless Socket.IO gateway" \
       org.opencontainers.image.source="https://github.com/nself-org/nself-realtime"
+# The nself loader puts a health check of its own in place of the one below, and asks by wget.
+RUN apt-get update && apt-get install --yes --no-install-recommends wget && rm -rf /var/lib/apt/lists/*
 # For a key set at an https:// URL.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY LICENSE /usr/share/licenses/nself-realtime/LICENSE
