@@ -75,6 +75,9 @@ pub(super) enum State {
 pub(super) struct Kept {
     pub order: Order,
     pub parcel: Parcel,
+    /// The same may come through other rooms: whether the client heard it there is asked when it is sent, since a join that
+    /// fails, or begins behind it, sends nothing.
+    pub token: Option<Arc<str>>,
     /// It sends the client out of the room.
     pub expels: bool,
 }
@@ -184,13 +187,14 @@ impl Member {
     }
 
     /// Keeps something for the end of the join, within the bound; beyond, the join fails.
-    pub fn keep(&mut self, order: &Order, parcel: &Parcel, expels: bool) {
+    pub fn keep(&mut self, order: &Order, parcel: &Parcel, token: Option<&Arc<str>>, expels: bool) {
         if let State::Joining(kept) = &mut self.state
             && kept.len() < JOINING_PARCELS_MAX
         {
             kept.push(Kept {
                 order: order.clone(),
                 parcel: parcel.clone(),
+                token: token.cloned(),
                 expels,
             });
         }
@@ -248,9 +252,9 @@ impl Room {
                 }
                 State::Live(_) => {
                     member.state = State::Joining(Vec::new());
-                    member.keep(order, parcel, true);
+                    member.keep(order, parcel, None, true);
                 }
-                State::Joining(_) => member.keep(order, parcel, true),
+                State::Joining(_) => member.keep(order, parcel, None, true),
             }
         }
         for client in &expelled {
@@ -277,9 +281,9 @@ impl Room {
                 }
                 State::Live(_) => {
                     member.state = State::Joining(Vec::new());
-                    member.keep(&order, &parcel, true);
+                    member.keep(&order, &parcel, None, true);
                 }
-                State::Joining(_) => member.keep(&order, &parcel, true),
+                State::Joining(_) => member.keep(&order, &parcel, None, true),
             }
         }
         for client in &expelled {

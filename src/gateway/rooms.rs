@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::client::Client;
 use super::fanout::{Delivery, Order};
+use super::heard_once::{HeardOnce, Hearers};
 use super::parcel::Parcel;
 use super::room::{Behind, JOINING_PARCELS_MAX, Kept, Member, Room, State};
 use crate::domain::offset;
@@ -36,6 +37,7 @@ pub struct Rooms {
     waiting: VecDeque<(Instant, RoomName)>,
     /// The same, of those that have been asked for.
     late: VecDeque<(Instant, RoomName)>,
+    heard_once: HeardOnce,
 }
 
 /// What waited for the bus for too long.
@@ -138,8 +140,17 @@ impl Rooms {
         if let Some(ack) = ack {
             client.socket.send(ack);
         }
-        for Kept { order, parcel, expels } in kept {
-            self.send_late(name, client, &order, &parcel);
+        for Kept {
+            order,
+            parcel,
+            token,
+            expels,
+        } in kept
+        {
+            let mut hears = |token| self.heard_once.of(token).is_first(client.key);
+            if token.as_ref().is_none_or(&mut hears) {
+                self.send_late(name, client, &order, &parcel);
+            }
             if expels {
                 self.remove_member(name, client);
                 return Completed::Expelled;
@@ -367,18 +378,21 @@ impl Rooms {
         shown.map(|(key, _)| *key).collect()
     }
 
-    /// Hands something to everybody in the room whom `hears` allows; how many that were.
+    /// Hands something to everybody in the room whom `hears` allows, and who did not hear it by its token in another; how many
+    /// that were.
     pub fn deliver(
         &mut self,
         name: &RoomName,
         order: &Order,
         parcel: &Parcel,
+        token: Option<&Arc<str>>,
         mut hears: impl FnMut(&Client) -> bool,
     ) -> usize {
         let in_order = self.lagging.is_empty();
         let Some(room) = self.rooms.get_mut(name) else { return 0 };
         let mut delivered = 0;
         let mut own = Vec::new();
+        let mut hearers = token.map(|token| self.heard_once.of(token));
         for member in room.members.values_mut() {
             // Whoever is asked whether it hears is told.
             let is_past = matches!(&member.state, State::Live(position) if !position.is_before(order));
@@ -387,12 +401,16 @@ impl Rooms {
             }
             match &mut member.state {
                 State::Live(_) => {
+                    let is_first = |hearers: &mut Hearers<'_>| hearers.is_first(member.client.key);
+                    if !hearers.as_mut().is_none_or(is_first) {
+                        continue;
+                    }
                     if !parcel.send(&member.client, in_order) {
                         own.push(Rc::clone(&member.client));
                     }
                     delivered += 1;
                 }
-                State::Joining(_) => member.keep(order, parcel, false),
+                State::Joining(_) => member.keep(order, parcel, token, false),
             }
         }
         room.hear(order);
