@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use ahash::{AHashMap, AHashSet};
 use tokio::sync::oneshot;
 
+use super::backlog::Backlog;
 use super::client::Client;
 use super::fanout::{Delivery, Order};
 use super::heard_once::{HeardOnce, Hearers};
@@ -312,7 +313,7 @@ impl Rooms {
             self.lagging.remove(name);
             return None;
         };
-        room.healing = Some(VecDeque::new());
+        room.healing = Some(Backlog::default());
         self.lagging.insert(name.clone());
         Some(heard)
     }
@@ -328,10 +329,11 @@ impl Rooms {
         Some((room.heard.clone()?, room.former.clone()))
     }
 
-    /// What was kept, while the room is being healed, and stands before a message.
-    pub fn take_kept_before(&mut self, name: &RoomName, before: u64) -> Vec<Arc<Delivery>> {
-        let room = self.rooms.get_mut(name);
-        room.map(|room| room.take_kept_before(before)).unwrap_or_default()
+    /// What was kept, while the room is being healed, and stands before a message without a number of its own: in order, each
+    /// with the `seq` behind which it stands.
+    pub fn take_kept_before(&mut self, name: &RoomName, before: u64) -> VecDeque<(u64, Arc<Delivery>)> {
+        let kept = self.rooms.get_mut(name).and_then(|room| room.healing.as_mut());
+        kept.map(|kept| kept.take_before(before)).unwrap_or_default()
     }
 
     /// Healing is over: the room is this far, and this came meanwhile.
@@ -344,7 +346,7 @@ impl Rooms {
             room.go_on_from(heard);
         }
         room.release_heard();
-        room.healing.take().unwrap_or_default()
+        room.healing.take().unwrap_or_default().into_deliveries()
     }
 
     /// The room is in an epoch, and nothing was lost; whether that is another than before.

@@ -223,7 +223,8 @@ impl Shard {
             let turn = self.rooms.borrow_mut().turn_of(room, order, delivery);
             match turn {
                 Turn::Now => {}
-                Turn::Known | Turn::Kept => return,
+                Turn::Known => return,
+                Turn::Kept { is_lossy } => return self.node.metrics.lost_deliveries.inc_by(u64::from(is_lossy)),
                 Turn::Gap => return self.heal(room, Duration::ZERO),
             }
         }
