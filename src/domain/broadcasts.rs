@@ -25,6 +25,9 @@ const KEEP: Duration = Duration::from_secs(120);
 /// The same of one without, of which a node alone knows a second try.
 const KEEP_NAMELESS: Duration = Duration::from_secs(10);
 
+/// Sockets of one event that are told apart, in all of its rooms together.
+const NAMED_MAX: usize = 10_000;
+
 /// What goes to Redis in one go: so many calls, …
 const CALLS_MAX: usize = 512;
 /// … and so many bytes.
@@ -66,7 +69,8 @@ impl Broadcast {
 #[error("not told in all rooms")]
 pub struct Untold;
 
-/// Tells each event in its turn; how many sockets of the cluster each goes to.
+/// Tells each event in its turn; how many sockets of the cluster each goes to. An upper bound where one of several rooms has more
+/// than its share of 10,000: its sockets are counted as if they were in no other.
 pub async fn emit(hot: &Hot, broadcasts: &[Broadcast]) -> Vec<Result<u64, Untold>> {
     let mut outcomes = Vec::with_capacity(broadcasts.len());
     let mut rest = broadcasts;
@@ -95,18 +99,17 @@ enum Before {
 /// What is told in one go.
 async fn emit_some(hot: &Hot, broadcasts: &[Broadcast]) -> Vec<Result<u64, Untold>> {
     let tokens: Vec<String> = broadcasts.iter().map(Broadcast::token).collect();
-    let mut befores = Vec::with_capacity(broadcasts.len());
+    let befores = befores(hot, broadcasts, &tokens).await;
     let mut emissions = Vec::new();
-    for (broadcast, token) in broadcasts.iter().zip(&tokens) {
-        let before = before(hot, broadcast, token).await;
+    for ((broadcast, token), before) in broadcasts.iter().zip(&tokens).zip(&befores) {
         if matches!(before, Before::Untold) {
             emissions.extend(emissions_of(broadcast, token));
         }
-        befores.push(before);
     }
     let mut told = tell(hot, &emissions).await.into_iter();
     let mut outcomes = Vec::with_capacity(broadcasts.len());
-    for ((broadcast, token), before) in broadcasts.iter().zip(&tokens).zip(befores) {
+    let mut found = Vec::new();
+    for (index, (broadcast, before)) in broadcasts.iter().zip(befores).enumerate() {
         outcomes.push(match before {
             Before::Told(count) => Ok(count),
             Before::Unknown => Err(Untold),
@@ -114,37 +117,61 @@ async fn emit_some(hot: &Hot, broadcasts: &[Broadcast]) -> Vec<Result<u64, Untol
                 // Each event takes those of its own rooms, also behind one that failed.
                 let rooms: Vec<_> = told.by_ref().take(broadcast.rooms.len()).collect();
                 match rooms.into_iter().collect::<Option<Vec<Emitted>>>() {
-                    Some(rooms) => settle(hot, broadcast, token, sockets(&rooms)).await,
+                    Some(rooms) => {
+                        found.extend(broadcast.id.as_ref().map(|_| index));
+                        Ok(sockets(&rooms))
+                    }
                     None => Err(Untold),
                 }
             }
         });
     }
+    settle(hot, &tokens, &found, &mut outcomes).await;
     outcomes
 }
 
-async fn before(hot: &Hot, broadcast: &Broadcast, token: &str) -> Before {
-    if broadcast.id.is_none() {
-        return Before::Untold;
-    }
-    match broadcasts::recall(hot, token, None, KEEP).await {
-        Ok(Some(count)) => Before::Told(count),
-        Ok(None) => Before::Untold,
-        Err(error) => {
-            tracing::debug!(%error, "whether an event was told is not known");
-            Before::Unknown
-        }
+async fn befores(hot: &Hot, broadcasts: &[Broadcast], tokens: &[String]) -> Vec<Before> {
+    let with_id = broadcasts
+        .iter()
+        .zip(tokens)
+        .filter(|(broadcast, _)| broadcast.id.is_some());
+    let asked: Vec<_> = with_id.map(|(_, token)| (&**token, None)).collect();
+    let mut known = recall(hot, &asked).await.into_iter();
+    let before = |broadcast: &Broadcast| match broadcast.id.as_ref().map(|_| known.next()) {
+        None | Some(Some(Ok(None))) => Before::Untold,
+        Some(Some(Ok(Some(count)))) => Before::Told(count),
+        Some(Some(Err(Untold)) | None) => Before::Unknown,
+    };
+    broadcasts.iter().map(before).collect()
+}
+
+/// One outcome for each.
+async fn recall(hot: &Hot, events: &[(&str, Option<u64>)]) -> Vec<Result<Option<u64>, Untold>> {
+    let unknown = |error: HotError| {
+        tracing::warn!(%error, "what an event came to is not known");
+        Untold
+    };
+    match broadcasts::recall(hot, events, KEEP).await {
+        Ok(known) => known.into_iter().map(|known| known.map_err(unknown)).collect(),
+        Err(error) => vec![Err(unknown(error)); events.len()],
     }
 }
 
 fn emissions_of<'a>(broadcast: &'a Broadcast, token: &'a str) -> impl Iterator<Item = Emission<'a>> {
     let is_of_many = broadcast.rooms.len() > 1;
+    // In one room alone each socket is once.
+    let named_max = if is_of_many {
+        NAMED_MAX / broadcast.rooms.len()
+    } else {
+        0
+    };
     let keep = if broadcast.id.is_some() { KEEP } else { KEEP_NAMELESS };
     broadcast.rooms.iter().map(move |room| Emission {
         room,
         token,
         keep,
         is_of_many,
+        named_max: named_max as u64,
         event: &broadcast.event,
         payload: &broadcast.payload,
     })
@@ -165,24 +192,21 @@ async fn tell(hot: &Hot, emissions: &[Emission<'_>]) -> Vec<Option<Emitted>> {
     }
 }
 
-/// Where the event has an id: the first answer that anybody got is everybody's.
-async fn settle(hot: &Hot, broadcast: &Broadcast, token: &str, sockets: u64) -> Result<u64, Untold> {
-    if broadcast.id.is_none() {
-        return Ok(sockets);
+/// Of those that have an id: the first answer that anybody got is everybody's.
+async fn settle(hot: &Hot, tokens: &[String], found: &[usize], outcomes: &mut [Result<u64, Untold>]) {
+    let said: Vec<_> = found
+        .iter()
+        .map(|&index| (&*tokens[index], outcomes[index].ok()))
+        .collect();
+    for (&index, known) in found.iter().zip(recall(hot, &said).await) {
+        outcomes[index] = known.and_then(|known| known.ok_or(Untold));
     }
-    let known = broadcasts::recall(hot, token, Some(sockets), KEEP).await;
-    known.map(|known| known.unwrap_or(sockets)).map_err(|error| {
-        tracing::warn!(%error, "what an event came to is not kept");
-        Untold
-    })
 }
 
-/// Each once, in however many of the rooms it is.
+/// Each once, in however many of the rooms it is; but those of a room that does not name them count with all others.
 fn sockets(rooms: &[Emitted]) -> u64 {
-    if let [room] = rooms {
-        return room.connections;
-    }
-    let leases = rooms.iter().flat_map(|room| &room.leases);
-    let connections: HashSet<&ConnectionId> = leases.map(|lease| &lease.connection).collect();
-    connections.len() as u64
+    let leases = rooms.iter().filter_map(|room| room.leases.as_ref()).flatten();
+    let named: HashSet<&ConnectionId> = leases.map(|lease| &lease.connection).collect();
+    let unnamed = rooms.iter().filter(|room| room.leases.is_none());
+    named.len() as u64 + unnamed.map(|room| room.connections).sum::<u64>()
 }

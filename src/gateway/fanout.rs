@@ -62,7 +62,7 @@ pub enum Delivery {
         /// Who is sent out of the room: hears it as the last thing.
         expelled: Option<UserId>,
         /// The same comes through other rooms, too: each client hears it once.
-        token: Option<String>,
+        token: Option<Arc<str>>,
         parcel: Parcel,
         news: Option<News>,
     },
@@ -278,7 +278,7 @@ impl Encoder {
                 event,
                 payload,
             } => {
-                once = token;
+                once = token.map(Arc::from);
                 let parcel = Parcel::new(outgoing::emitted(&event, &payload), None);
                 (Order::Behind { epoch, seq, rev }, None, parcel, None)
             }

@@ -139,10 +139,14 @@ impl Shard {
             Healed::Missed { heard, events, users } => {
                 let encoder = self.node.encoder();
                 let has_turned = self.rooms.borrow_mut().turn_epoch(room, &heard.epoch);
+                let last = events.iter().filter_map(seq_of).max().unwrap_or_default();
+                // Nothing is kept between here and the end of the events: nobody else has a turn.
+                let mut kept = self.rooms.borrow_mut().take_kept_before(room, last);
                 for event in events {
-                    if let BusEvent::Message(message) = &event {
-                        let kept = self.rooms.borrow_mut().take_kept_before(room, message.seq);
-                        kept.iter().for_each(|delivery| self.deliver_now(delivery));
+                    if let Some(next) = seq_of(&event) {
+                        while let Some((_, delivery)) = kept.pop_front_if(|(seq, _)| *seq < next) {
+                            self.deliver_now(&delivery);
+                        }
                     }
                     if let Some(delivery @ Delivery::Room { .. }) = encoder.room_delivery(room.clone(), event, None) {
                         self.deliver_now(&delivery);
@@ -233,5 +237,12 @@ impl Shard {
                 Err(error) => tracing::debug!(error = %error, "a presence is told when it changes"),
             }
         });
+    }
+}
+
+fn seq_of(event: &BusEvent) -> Option<u64> {
+    match event {
+        BusEvent::Message(message) => Some(message.seq),
+        _ => None,
     }
 }

@@ -2,6 +2,7 @@
 //! it. Everything here lives on a shard, one thread, except what `node` and `fanout` share. Not here: rules, Redis.
 
 mod activity;
+mod backlog;
 mod client;
 mod expulsion;
 pub mod fanout;

@@ -210,7 +210,7 @@ pub fn messages(messages: &[Message]) -> String {
 /// An event that the gateway has no part in; `payload` is JSON.
 pub fn emitted(event: &str, payload: &str) -> Frame {
     let name = format!("[{},", quoted(event));
-    Frame::event_parts(&[name.as_bytes(), payload.as_bytes(), b"]"])
+    Frame::event_parts(&[name.as_bytes(), payload.as_bytes(), b"]"]).labelled(label_of(event))
 }
 
 /// `typing:event`: who types now, with the start of each, Unix ms.

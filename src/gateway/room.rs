@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use ahash::AHashMap;
 use tokio::sync::oneshot;
 
+use super::backlog::Backlog;
 use super::client::Client;
 use super::fanout::{Delivery, Order};
 use super::metrics::UntilAck;
@@ -19,8 +20,6 @@ use crate::types::UserId;
 
 /// What a client may miss while its join is under way; beyond, the join fails and is tried again.
 pub(super) const JOINING_PARCELS_MAX: usize = 1_000;
-/// Events that are kept while a room is being healed.
-const HEALING_EVENTS_MAX: usize = 1_000;
 /// Former epochs of a room that are remembered; Redis remembers as many.
 const FORMER_MAX: usize = 8;
 
@@ -35,7 +34,7 @@ pub(super) struct Room {
     /// Epochs that led to the one in which it was heard, oldest first: a failover may lose the latest of them.
     pub former: Vec<String>,
     /// While what was missed is being read: what comes meanwhile.
-    pub healing: Option<VecDeque<Arc<Delivery>>>,
+    pub healing: Option<Backlog>,
     waiting: VecDeque<Waiting>,
 }
 
@@ -47,7 +46,10 @@ pub enum Turn {
     /// It came before.
     Known,
     /// It waits until what was missed has been read.
-    Kept,
+    Kept {
+        /// For its place another had to go, which nobody can read again.
+        is_lossy: bool,
+    },
     /// Something before it is missing.
     Gap,
 }
@@ -75,6 +77,9 @@ pub(super) enum State {
 pub(super) struct Kept {
     pub order: Order,
     pub parcel: Parcel,
+    /// The same may come through other rooms: whether the client heard it there is asked when it is sent, since a join that
+    /// fails, or begins behind it, sends nothing.
+    pub token: Option<Arc<str>>,
     /// It sends the client out of the room.
     pub expels: bool,
 }
@@ -184,13 +189,14 @@ impl Member {
     }
 
     /// Keeps something for the end of the join, within the bound; beyond, the join fails.
-    pub fn keep(&mut self, order: &Order, parcel: &Parcel, expels: bool) {
+    pub fn keep(&mut self, order: &Order, parcel: &Parcel, token: Option<&Arc<str>>, expels: bool) {
         if let State::Joining(kept) = &mut self.state
             && kept.len() < JOINING_PARCELS_MAX
         {
             kept.push(Kept {
                 order: order.clone(),
                 parcel: parcel.clone(),
+                token: token.cloned(),
                 expels,
             });
         }
@@ -259,9 +265,9 @@ impl Room {
                 }
                 State::Live(_) => {
                     member.state = State::Joining(Vec::new());
-                    member.keep(order, parcel, true);
+                    member.keep(order, parcel, None, true);
                 }
-                State::Joining(_) => member.keep(order, parcel, true),
+                State::Joining(_) => member.keep(order, parcel, None, true),
             }
         }
         for client in &expelled {
@@ -288,9 +294,9 @@ impl Room {
                 }
                 State::Live(_) => {
                     member.state = State::Joining(Vec::new());
-                    member.keep(&order, &parcel, true);
+                    member.keep(&order, &parcel, None, true);
                 }
-                State::Joining(_) => member.keep(&order, &parcel, true),
+                State::Joining(_) => member.keep(&order, &parcel, None, true),
             }
         }
         for client in &expelled {
@@ -305,29 +311,14 @@ impl Room {
             return Turn::Now;
         }
         if let Some(kept) = &mut self.healing {
-            // Beyond the bound the oldest is let go: whoever reads the room again finds it there.
-            if kept.len() == HEALING_EVENTS_MAX {
-                kept.pop_front();
-            }
-            kept.push_back(Arc::clone(delivery));
-            return Turn::Kept;
+            let is_lossy = kept.push(Arc::clone(delivery));
+            return Turn::Kept { is_lossy };
         }
         let turn = self.place_of(order);
         if turn == Turn::Gap {
-            self.healing = Some(VecDeque::from([Arc::clone(delivery)]));
+            self.healing.insert(Backlog::default()).push(Arc::clone(delivery));
         }
         turn
-    }
-
-    /// What was kept, and has its place before a message without a number of its own.
-    pub fn take_kept_before(&mut self, before: u64) -> Vec<Arc<Delivery>> {
-        let is_before = |delivery: &Arc<Delivery>| matches!(&**delivery, Delivery::Room { order: Order::Behind { seq, .. }, .. } if *seq < before);
-        let Some(kept) = &mut self.healing else {
-            return Vec::new();
-        };
-        let (taken, rest): (VecDeque<_>, VecDeque<_>) = std::mem::take(kept).into_iter().partition(is_before);
-        *kept = rest;
-        taken.into()
     }
 
     fn place_of(&self, order: &Order) -> Turn {

@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 use ahash::{AHashMap, AHashSet};
 use tokio::sync::oneshot;
 
+use super::backlog::Backlog;
 use super::client::Client;
 use super::fanout::{Delivery, Order};
+use super::heard_once::{HeardOnce, Hearers};
 use super::parcel::Parcel;
 use super::room::{Behind, JOINING_PARCELS_MAX, Kept, Member, Room, State};
 use crate::domain::offset;
@@ -36,6 +38,7 @@ pub struct Rooms {
     waiting: VecDeque<(Instant, RoomName)>,
     /// The same, of those that have been asked for.
     late: VecDeque<(Instant, RoomName)>,
+    heard_once: HeardOnce,
 }
 
 /// What waited for the bus for too long.
@@ -145,8 +148,17 @@ impl Rooms {
         if let Some(ack) = ack {
             client.socket.send(ack);
         }
-        for Kept { order, parcel, expels } in kept {
-            self.send_late(name, client, &order, &parcel);
+        for Kept {
+            order,
+            parcel,
+            token,
+            expels,
+        } in kept
+        {
+            let mut hears = |token| self.heard_once.of(token).is_first(client.key);
+            if token.as_ref().is_none_or(&mut hears) {
+                self.send_late(name, client, &order, &parcel);
+            }
             if expels {
                 self.remove_member(name, client);
                 return Completed::Expelled;
@@ -308,7 +320,7 @@ impl Rooms {
             self.lagging.remove(name);
             return None;
         };
-        room.healing = Some(VecDeque::new());
+        room.healing = Some(Backlog::default());
         self.lagging.insert(name.clone());
         Some(heard)
     }
@@ -324,10 +336,11 @@ impl Rooms {
         Some((room.heard.clone()?, room.former.clone()))
     }
 
-    /// What was kept, while the room is being healed, and stands before a message.
-    pub fn take_kept_before(&mut self, name: &RoomName, before: u64) -> Vec<Arc<Delivery>> {
-        let room = self.rooms.get_mut(name);
-        room.map(|room| room.take_kept_before(before)).unwrap_or_default()
+    /// What was kept, while the room is being healed, and stands before a message without a number of its own: in order, each
+    /// with the `seq` behind which it stands.
+    pub fn take_kept_before(&mut self, name: &RoomName, before: u64) -> VecDeque<(u64, Arc<Delivery>)> {
+        let kept = self.rooms.get_mut(name).and_then(|room| room.healing.as_mut());
+        kept.map(|kept| kept.take_before(before)).unwrap_or_default()
     }
 
     /// Healing is over: the room is this far, and this came meanwhile.
@@ -340,7 +353,7 @@ impl Rooms {
             room.go_on_from(heard);
         }
         room.release_heard();
-        room.healing.take().unwrap_or_default()
+        room.healing.take().unwrap_or_default().into_deliveries()
     }
 
     /// The room is in an epoch, and nothing was lost; whether that is another than before.
@@ -374,18 +387,21 @@ impl Rooms {
         shown.map(|(key, _)| *key).collect()
     }
 
-    /// Hands something to everybody in the room whom `hears` allows; how many that were.
+    /// Hands something to everybody in the room whom `hears` allows, and who did not hear it by its token in another; how many
+    /// that were.
     pub fn deliver(
         &mut self,
         name: &RoomName,
         order: &Order,
         parcel: &Parcel,
+        token: Option<&Arc<str>>,
         mut hears: impl FnMut(&Client) -> bool,
     ) -> usize {
         let in_order = self.lagging.is_empty();
         let Some(room) = self.rooms.get_mut(name) else { return 0 };
         let mut delivered = 0;
         let mut own = Vec::new();
+        let mut hearers = token.map(|token| self.heard_once.of(token));
         for member in room.members.values_mut() {
             // Whoever is asked whether it hears is told.
             let is_past = matches!(&member.state, State::Live(position) if !position.is_before(order));
@@ -394,12 +410,16 @@ impl Rooms {
             }
             match &mut member.state {
                 State::Live(_) => {
+                    let is_first = |hearers: &mut Hearers<'_>| hearers.is_first(member.client.key);
+                    if !hearers.as_mut().is_none_or(is_first) {
+                        continue;
+                    }
                     if !parcel.send(&member.client, in_order) {
                         own.push(Rc::clone(&member.client));
                     }
                     delivered += 1;
                 }
-                State::Joining(_) => member.keep(order, parcel, false),
+                State::Joining(_) => member.keep(order, parcel, token, false),
             }
         }
         room.hear(order);

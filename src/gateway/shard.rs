@@ -16,7 +16,6 @@ use tokio::time::interval;
 use super::activity::Untold;
 use super::client::Client;
 use super::fanout::{Delivery, Inbox, News, Order};
-use super::heard_once::HeardOnce;
 use super::limits::Book;
 use super::listeners::Listeners;
 use super::node::Node;
@@ -59,7 +58,6 @@ pub struct Shard {
     pub(super) clients: RefCell<Vec<AHashMap<u64, Rc<Client>>>>,
     pub(super) users: RefCell<AHashMap<UserId, Listeners>>,
     pub(super) told: RefCell<Told>,
-    heard_once: RefCell<HeardOnce>,
     pub(super) untold: RefCell<Untold>,
     pub(super) limits: Book,
     pub(super) marks: Marks,
@@ -87,7 +85,6 @@ impl Shard {
             clients: RefCell::new((0..PARTITIONS).map(|_| AHashMap::new()).collect()),
             users: RefCell::default(),
             told: RefCell::default(),
-            heard_once: RefCell::default(),
             untold: RefCell::default(),
             limits: Book::default(),
             marks: Marks::default(),
@@ -226,7 +223,8 @@ impl Shard {
             let turn = self.rooms.borrow_mut().turn_of(room, order, delivery);
             match turn {
                 Turn::Now => {}
-                Turn::Known | Turn::Kept => return,
+                Turn::Known => return,
+                Turn::Kept { is_lossy } => return self.node.metrics.lost_deliveries.inc_by(u64::from(is_lossy)),
                 Turn::Gap => return self.heal(room, Duration::ZERO),
             }
         }
@@ -254,10 +252,10 @@ impl Shard {
                     .as_ref()
                     .map_or(0, |user| self.expel(room, order, user, parcel));
                 let hears = |client: &Client| except.as_ref() != Some(&client.user);
-                let delivered = match token {
-                    None => self.rooms.borrow_mut().deliver(room, order, parcel, hears),
-                    Some(token) => self.deliver_once(room, order, parcel, token),
-                };
+                let delivered = self
+                    .rooms
+                    .borrow_mut()
+                    .deliver(room, order, parcel, token.as_ref(), hears);
                 let told = |news| self.tell_room(room, news, hears);
                 sent_out + delivered + news.as_ref().map_or(0, told)
             }
@@ -293,13 +291,6 @@ impl Shard {
         self.node.metrics.deliveries.inc_by(delivered as u64);
     }
 
-    /// Delivers what comes through several rooms, in the first of them in which a client is.
-    fn deliver_once(&self, room: &RoomName, order: &Order, parcel: &Parcel, token: &str) -> usize {
-        let mut heard = self.heard_once.borrow_mut();
-        let hears = |client: &Client| heard.is_first(token, client.key);
-        self.rooms.borrow_mut().deliver(room, order, parcel, hears)
-    }
-
     /// Sends away those of these connections that are here, for good: their clients do not come back by themselves.
     fn dismiss(&self, connections: &[ConnectionId]) -> usize {
         let clients = self.clients.borrow();
@@ -319,7 +310,9 @@ impl Shard {
         let mut told = self.told.borrow_mut();
         let hears = |client: &Client| is_to_hear(client) && told.is_news(&news.user, news.presence.version, client.key);
         let parcel = Parcel::new(news.frame.clone(), Some(news.key));
-        self.rooms.borrow_mut().deliver(room, &Order::None, &parcel, hears)
+        self.rooms
+            .borrow_mut()
+            .deliver(room, &Order::None, &parcel, None, hears)
     }
 
     fn keep_time(self: &Rc<Self>) {

@@ -25,6 +25,8 @@ pub struct Emission<'a> {
     pub keep: Duration,
     /// The same event goes to other rooms, too.
     pub is_of_many: bool,
+    /// Most connections that are named; of a room with more there is only their number.
+    pub named_max: u64,
     /// Without control characters.
     pub event: &'a str,
     /// JSON.
@@ -38,19 +40,24 @@ pub struct Emitted {
     pub is_new: bool,
     /// Connections in the room.
     pub connections: u64,
-    /// Which they are, where the event is of many rooms.
-    pub leases: Vec<Lease>,
+    /// Which they are; `None`: more than are named.
+    pub leases: Option<Vec<Lease>>,
 }
 
 /// Tells each room its event, in the order given; a room that there is not, or that was told before, is told nothing. Calls
 /// whose connection broke are made once more: whoever was told knows it.
 pub async fn emit(hot: &Hot, emissions: &[Emission<'_>]) -> Result<Vec<Result<Emitted, HotError>>, HotError> {
     let calls = || emissions.iter().map(|emission| emit_call(hot, emission)).collect();
-    let replies = match script::run_all(hot, calls()).await {
+    let replies = run_insisting(hot, calls).await?;
+    Ok(replies.into_iter().map(|reply| emitted(reply?)).collect())
+}
+
+/// Once more where the connection broke: nothing here is done twice.
+async fn run_insisting(hot: &Hot, calls: impl Fn() -> Vec<Call>) -> Result<Vec<Result<Reply, HotError>>, HotError> {
+    match script::run_all(hot, calls()).await {
         Err(error) if error.is_broken_off() => script::run_all(hot, calls()).await,
         other => other,
-    };
-    Ok(replies?.into_iter().map(|reply| emitted(reply?)).collect())
+    }
 }
 
 fn emit_call(hot: &Hot, emission: &Emission<'_>) -> Call {
@@ -66,11 +73,13 @@ fn emit_call(hot: &Hot, emission: &Emission<'_>) -> Call {
         .arg(if emission.is_of_many { emission.token } else { "-" })
         .arg(format!("{}\n{}", emission.event, emission.payload))
         .number(hot.terms().outbox)
+        .number(emission.named_max)
 }
 
 fn emitted(mut reply: Reply) -> Result<Emitted, HotError> {
     EMIT.read(|| {
         let (is_new, connections) = (reply.flag()?, reply.integer()?);
+        let are_named = connections == 0 || !reply.is_empty();
         let mut leases = Vec::new();
         while !reply.is_empty() {
             // What a newer version calls its members is none that this one can count.
@@ -79,20 +88,29 @@ fn emitted(mut reply: Reply) -> Result<Emitted, HotError> {
         Ok(Emitted {
             is_new,
             connections,
-            leases,
+            leases: are_named.then_some(leases),
         })
     })
 }
 
-/// How many connections the event of this token went to, as far as anybody has said; `count` says it, unless that was done.
-pub async fn recall(hot: &Hot, token: &str, count: Option<u64>, keep: Duration) -> Result<Option<u64>, HotError> {
-    let mut reply = RECALL
-        .call()
-        .key(hot.keys().emitted(token))
-        .arg(count.map(|count| count.to_string()).unwrap_or_default())
-        .number(millis(keep))
-        .run(hot)
-        .await?;
+/// How many connections the event of each token went to, as far as anybody has said; a count says it, unless that was done.
+pub async fn recall(
+    hot: &Hot,
+    events: &[(&str, Option<u64>)],
+    keep: Duration,
+) -> Result<Vec<Result<Option<u64>, HotError>>, HotError> {
+    let call = |(token, count): &(&str, Option<u64>)| {
+        RECALL
+            .call()
+            .key(hot.keys().emitted(token))
+            .arg(count.map(|count| count.to_string()).unwrap_or_default())
+            .number(millis(keep))
+    };
+    let replies = run_insisting(hot, || events.iter().map(call).collect()).await?;
+    Ok(replies.into_iter().map(|reply| recalled(reply?)).collect())
+}
+
+fn recalled(mut reply: Reply) -> Result<Option<u64>, HotError> {
     RECALL.read(|| {
         if reply.is_empty() {
             Ok(None)

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::api::{API_KEY, ask, ask_at};
 use crate::support::cluster::Cluster;
+use crate::support::eventually;
 use crate::support::heard::Heard;
 use crate::support::node::Node;
 use crate::support::raw::{Raw, room, unique};
@@ -201,4 +202,50 @@ async fn whoever_changes_rooms_meanwhile_hears_it_once() {
         ada.marker(room, &[&ada]).await;
     }
     assert_eq!(ada.all("x:y", |_| true).len(), 100);
+}
+
+/// A join that is refused, or that begins behind it, takes nothing away from whoever hears it in another room. She asks so
+/// often that she is joining almost all the while.
+#[tokio::test]
+async fn whoever_is_joining_one_of_the_rooms_hears_it_in_the_other() {
+    const JOINS: usize = 20;
+    const OTHERS: usize = 8;
+    const ROUNDS: usize = 50;
+    let settings = [("REALTIME_API_KEYS", API_KEY), ("REALTIME_LIMITS", "off")];
+    let cluster = Cluster::start(1, &settings).await;
+    let node = &cluster.nodes[0];
+    cluster.create_room("secret", "group", "private");
+    let lobby = room();
+    let open = room();
+    let ada = Raw::member(node, "ada", &lobby).await;
+    // On every shard the bus brings what is said in these rooms.
+    let mut others = Vec::new();
+    for n in 0..OTHERS {
+        others.push(Raw::member(node, &format!("bob{n}"), &open).await);
+    }
+    for round in 0..ROUNDS {
+        let name = if round % 2 == 0 { "secret" } else { &open };
+        let one = json!({"roomName": name});
+        let mut asked = Vec::new();
+        for _ in 0..JOINS {
+            asked.push(ada.pose("room:join", std::slice::from_ref(&one)));
+            if name == open {
+                ada.pose("room:leave", std::slice::from_ref(&one));
+            }
+        }
+        let event = json!({"eventType": "x:y", "rooms": [name, lobby], "payload": {"round": round}});
+        ask(node, "POST", "/api/broadcast", event).await.done();
+        for id in asked {
+            assert_eq!(ada.answer(id).await["success"], name == open);
+        }
+        ada.marker(&lobby, &[&ada]).await;
+        let heard = ada.all("x:y", |payload| payload["round"] == round);
+        assert_eq!(heard.len(), 1, "round {round}, in {name}");
+    }
+    let sent = (ROUNDS + OTHERS * ROUNDS / 2) as f64;
+    eventually("what was sent is counted by its label", async || {
+        let counted = node.metric("realtime_events_sent_total", "event=\"broadcast\"").await;
+        counted == Some(sent)
+    })
+    .await;
 }

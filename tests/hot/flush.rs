@@ -137,6 +137,7 @@ pub async fn call_every_script(stage: &Stage, forgetful: bool) {
         token: "t",
         keep: GRACE,
         is_of_many: false,
+        named_max: 0,
         event: "x:y",
         payload: "{}",
     };
@@ -147,7 +148,8 @@ pub async fn call_every_script(stage: &Stage, forgetful: bool) {
             .is_new
     );
     forget().await;
-    assert_eq!(broadcasts::recall(hot, "t", Some(1), GRACE).await.unwrap(), Some(1));
+    let recalled = broadcasts::recall(hot, &[("t", Some(1))], GRACE).await.unwrap();
+    assert_eq!(*recalled[0].as_ref().unwrap(), Some(1));
     forget().await;
     connections::dismiss(hot, slice::from_ref(&alice.connection))
         .await

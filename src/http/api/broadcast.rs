@@ -73,7 +73,7 @@ pub(super) struct BatchEvent {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Told {
-    /// Sockets of the whole cluster.
+    /// Sockets of the whole cluster, each once; an upper bound where one of several rooms is large.
     recipient_count: u64,
 }
 
