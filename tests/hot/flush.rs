@@ -149,7 +149,7 @@ pub async fn call_every_script(stage: &Stage, forgetful: bool) {
     forget().await;
     assert_eq!(broadcasts::recall(hot, "t", Some(1), GRACE).await.unwrap(), Some(1));
     forget().await;
-    connections::dismiss(hot, slice::from_ref(&alice.connection))
+    connections::dismiss(hot, &[alice.connection.to_string()])
         .await
         .unwrap();
     forget().await;
