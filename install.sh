@@ -4,7 +4,7 @@
 #
 # Where the program comes from, the first that there is:
 #   NSELF_REALTIME_BINARY   a file that was built elsewhere
-#   bin/nself-realtime      that the package came with
+#   bin/nself-realtime      that the package came with, or that an earlier run has put there for these very sources
 #   target/release/         that was built here
 #   cargo                   builds it
 #   nself-realtime          in the path
@@ -45,6 +45,35 @@ build() {
   printf '%s\n' "$target/release/$NAME"
 }
 
+# What an install notes beside the program that it has put there: of which sources it was, and which program.
+MARK=$PLUGIN/bin/.$NAME.installed
+SOURCES=(src lua sql Cargo.toml Cargo.lock)
+
+# A sum over everything that the program is built of; fails where a tool for it is missing.
+sum_of_sources() (
+  cd "$PLUGIN" && find "${SOURCES[@]}" -type f -exec cksum {} + | LC_ALL=C sort | cksum
+) 2>/dev/null
+
+# Whether bin/ has what the package came with, or what an install has put there for these sources: not what one of before an
+# update has left.
+is_current() {
+  [ -x "$PLUGIN/bin/$NAME" ] || return 1
+  [ -e "$MARK" ] || return 0
+  local sources program sum
+  { read -r sources && read -r program; } <"$MARK" || return 1
+  sum=$(cksum <"$PLUGIN/bin/$NAME") || return 1
+  [ "$sum" = "$program" ] || return 0
+  sum=$(sum_of_sources) && [ "$sum" = "$sources" ]
+}
+
+# Whether what was built here is no older than what it was built of.
+is_built() {
+  [ -x "$PLUGIN/target/release/$NAME" ] || return 1
+  local newer
+  newer=$(cd "$PLUGIN" && find "${SOURCES[@]}" -type f -newer "target/release/$NAME" 2>/dev/null) || return 1
+  [ -z "$newer" ]
+}
+
 # Prints the file that becomes the plugin's program.
 find_source() {
   if [ -n "${NSELF_REALTIME_BINARY:-}" ]; then
@@ -52,12 +81,18 @@ find_source() {
       fail "NSELF_REALTIME_BINARY is no program: $NSELF_REALTIME_BINARY"
     fi
     printf '%s\n' "$NSELF_REALTIME_BINARY"
-  elif [ -x "$PLUGIN/bin/$NAME" ]; then
+  elif is_current; then
     printf '%s\n' "$PLUGIN/bin/$NAME"
-  elif [ -x "$PLUGIN/target/release/$NAME" ]; then
+  elif is_built; then
     printf '%s\n' "$PLUGIN/target/release/$NAME"
   elif command -v cargo >/dev/null 2>&1; then
     build
+  elif [ -x "$PLUGIN/target/release/$NAME" ]; then
+    warn "what was built in $PLUGIN/target is older than its sources, and there is no cargo to build it anew"
+    printf '%s\n' "$PLUGIN/target/release/$NAME"
+  elif [ -x "$PLUGIN/bin/$NAME" ]; then
+    warn "the program in $PLUGIN/bin is of an earlier install, and there is no cargo to build the present one"
+    printf '%s\n' "$PLUGIN/bin/$NAME"
   else
     command -v "$NAME" || fail "there is no program, and no cargo to build it; either of:
   install Rust (https://rustup.rs) and run: bash $PLUGIN/install.sh
@@ -71,10 +106,12 @@ install_program() {
   from=$(find_source)
   mkdir -p "$PLUGIN/bin"
   if [ ! "$from" -ef "$PLUGIN/bin/$NAME" ]; then
+    rm -f "$MARK"
     # Under another name first: one that runs cannot be written over.
     cp -f "$from" "$PLUGIN/bin/.$NAME.new"
     chmod 755 "$PLUGIN/bin/.$NAME.new"
     mv -f "$PLUGIN/bin/.$NAME.new" "$PLUGIN/bin/$NAME"
+    { sum_of_sources || echo unknown; cksum <"$PLUGIN/bin/$NAME" || echo unknown; } >"$MARK" 2>/dev/null
   fi
   # What this build alone has made: a gigabyte that nobody needs any more.
   [ -n "$had_target" ] || rm -rf "$PLUGIN/target"

@@ -5,7 +5,7 @@ use nself_realtime::gateway::Encoder;
 use nself_realtime::hot::frame::{self, BusEvent, FRAME_MAX_BYTES};
 use nself_realtime::hot::presence;
 use nself_realtime::hot::revocations::Subject;
-use nself_realtime::types::{ConnectionId, Presence, RoomName, UserId};
+use nself_realtime::types::{Presence, RoomName, UserId};
 use serde_json::json;
 
 /// An event that was read, written anew, is read as the same; it keeps no more than came; and what the gateway makes of it
@@ -155,10 +155,7 @@ fn write(event: &BusEvent) -> String {
             let token = token.as_deref().unwrap_or("-");
             format!("e {epoch} {seq} {rev} {token}\n{event}\n{payload}")
         }
-        BusEvent::Dismissed(connections) => {
-            let ids: Vec<&str> = connections.iter().map(ConnectionId::as_str).collect();
-            format!("d\n{}", ids.join("\n"))
-        }
+        BusEvent::Dismissed(ids) => format!("d\n{}", ids.join("\n")),
         BusEvent::Closed { epoch, rev, at_ms } => format!("x {epoch} {rev} {at_ms}"),
     }
 }

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::paint::tick;
 use super::{Error, note, say};
-use crate::domain::drain::{self, Living, NotAsked};
+use crate::domain::drain::{self, NodeEntry, NotAsked};
 use crate::hot::Hot;
 use crate::types::NodeId;
 
@@ -17,6 +17,10 @@ use crate::types::NodeId;
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// A node that has not begun by then does not know how: it is of an earlier version, or its Redis is another.
 const BEGINS_WITHIN: Duration = Duration::from_secs(30);
+/// Between two requests to one that has not begun: a Redis that was emptied, or a master that failed, may have lost one.
+const ASK_EVERY: Duration = Duration::from_secs(3);
+/// Of a node whose drain is over, and which has sockets yet: its next beats may tell that they have gone.
+const STUCK_AFTER: Duration = Duration::from_secs(10);
 /// Redis may be away for so long meanwhile.
 const SILENCE: Duration = Duration::from_secs(30);
 /// The longest wait and window that can be configured, together, and some more.
@@ -47,17 +51,14 @@ impl From<NotAsked> for Error {
 pub(super) async fn run(hot: &Hot, options: Options) -> Result<(), Error> {
     let asked = drain::ask(hot, options.node.as_ref()).await?;
     let node = &asked.node;
+    let sent_away = asked.connections.unwrap_or(0);
     if options.no_wait {
         match options.json {
             true => say!(
                 "{}",
-                json!({ "node": node.as_str(), "asked": true, "connections": asked.connections })
+                json!({ "node": node.as_str(), "asked": true, "connections": sent_away })
             ),
-            false => say!(
-                "{} Asked: {node} drains; it has {} connections",
-                tick(),
-                asked.connections
-            ),
+            false => say!("{} Asked: {node} drains; it has {sent_away} connections", tick()),
         }
         return Ok(());
     }
@@ -65,7 +66,6 @@ pub(super) async fn run(hot: &Hot, options: Options) -> Result<(), Error> {
     let outcome = wait(hot, &asked, &bar).await;
     bar.finish_and_clear();
     let end = outcome?;
-    let sent_away = asked.connections;
     match (options.json, end) {
         (true, end) => {
             let is_stopped = end == End::Stopped;
@@ -89,12 +89,13 @@ pub(super) async fn run(hot: &Hot, options: Options) -> Result<(), Error> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     Empty,
-    /// It is no more.
+    /// That process is no more; another of its name may be.
     Stopped,
 }
 
-async fn wait(hot: &Hot, asked: &Living, bar: &ProgressBar) -> Result<End, Error> {
+async fn wait(hot: &Hot, asked: &NodeEntry, bar: &ProgressBar) -> Result<End, Error> {
     let (started, mut heard, mut has_begun) = (Instant::now(), Instant::now(), false);
+    let (mut said, mut over) = (Instant::now(), None);
     loop {
         sleep(LOOK_EVERY).await;
         let living = match drain::living(hot).await {
@@ -103,34 +104,42 @@ async fn wait(hot: &Hot, asked: &Living, bar: &ProgressBar) -> Result<End, Error
             Err(_) => continue,
         };
         heard = Instant::now();
-        let Some(now) = living.into_iter().find(|living| living.node == asked.node) else {
+        let now = living.into_iter().find(|living| living.node == asked.node);
+        let Some(now) = now.filter(|now| !drain::is_successor(now, asked, has_begun)) else {
             return Ok(End::Stopped);
         };
-        if now.is_drained() {
-            return Ok(End::Empty);
+        let left = now.connections.unwrap_or(0);
+        if drain::is_over(&now) {
+            if left == 0 {
+                return Ok(End::Empty);
+            }
+            if over.get_or_insert_with(Instant::now).elapsed() > STUCK_AFTER {
+                return Err(Error::Failed(format!(
+                    "{} has drained, and still has {left} connections; they end with it",
+                    asked.node
+                )));
+            }
         }
-        has_begun |= now.has_begun();
-        bar.set_message(now.phase.clone());
-        bar.set_position(asked.connections.saturating_sub(now.connections));
-        if !has_begun {
-            // A Redis that was emptied, or a master that failed, may have lost the request.
-            drain::ask(hot, Some(&asked.node)).await?;
-        }
+        has_begun |= drain::has_begun(&now);
+        bar.set_message(now.phase.unwrap_or_default());
+        bar.set_position(asked.connections.unwrap_or(0).saturating_sub(left));
         if !has_begun && started.elapsed() > BEGINS_WITHIN {
             return Err(Error::Failed(format!("{} was asked, and does not begin", asked.node)));
         }
+        if !has_begun && said.elapsed() > ASK_EVERY {
+            said = Instant::now();
+            // Of the one that was asked at first: what comes after it under its name is to stay.
+            drain::ask_again(hot, asked).await?;
+        }
         if started.elapsed() > LONGEST {
-            return Err(Error::Failed(format!(
-                "{} still has {} connections",
-                asked.node, now.connections
-            )));
+            return Err(Error::Failed(format!("{} still has {left} connections", asked.node)));
         }
     }
 }
 
 /// Shown on a terminal alone.
-fn bar(asked: &Living) -> ProgressBar {
-    let bar = ProgressBar::new(asked.connections);
+fn bar(asked: &NodeEntry) -> ProgressBar {
+    let bar = ProgressBar::new(asked.connections.unwrap_or(0));
     let template = "{prefix} {msg:9} [{bar:30}] {pos}/{len} sent away, {elapsed}";
     match ProgressStyle::with_template(template) {
         Ok(style) => bar.set_style(style.progress_chars("=> ")),

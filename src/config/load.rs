@@ -214,6 +214,17 @@ impl Config {
                 self.host
             ));
         }
+        if self.insecure_user_tokens && self.cors_origin.iter().any(|origin| origin == "*") {
+            r.problem(
+                "REALTIME_INSECURE_USER_TOKENS: is true, and REALTIME_CORS_ORIGIN is *: any web page that is opened on this machine \
+                 could be anybody; name the origins",
+            );
+        }
+        if self.insecure_user_tokens && r.part("NODE_ENV") == Some("production") {
+            r.problem(
+                "REALTIME_INSECURE_USER_TOKENS: is true, and NODE_ENV is production; it is for development alone",
+            );
+        }
         for (name, path) in [
             ("REALTIME_METRICS_PATH", &self.metrics_path),
             ("REALTIME_HEALTH_PATH", &self.health_path),

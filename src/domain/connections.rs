@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use crate::hot::keys::Lease;
 use crate::hot::{self, Hot, HotError};
 use crate::types::{ConnectionId, NodeId, UserId};
 
-pub use crate::hot::connections::{BadPlace, Connection, Filter, PAGE_MAX, Page, Place, State};
+pub use crate::hot::connections::{BadPlace, Connection, Filter, PAGE_MAX, Page, Place, State, answer};
 
 /// One page of at most `limit` (up to [`PAGE_MAX`]) connections; fewer, or none, is no sign that it is the last.
 pub async fn page(hot: &Hot, filter: &Filter, place: Option<&Place>, limit: usize) -> Result<Page, HotError> {
@@ -66,34 +67,52 @@ pub async fn dismiss_user(hot: &Hot, user: &UserId) -> Result<Dismissed, HotErro
     dismiss(hot, user, held).await
 }
 
-/// Sends away the one socket that has this id, or whose connection has it.
+/// Sends away the one socket that has this id, or whose connection has it. Without control characters.
 pub async fn dismiss_one(hot: &Hot, id: &str) -> Result<Dismissed, HotError> {
-    let Some(connection) = by_either_id(hot, id).await? else {
-        return Ok(Dismissed::default());
-    };
-    let user = connection.lease.user.clone();
-    dismiss(hot, &user, vec![connection]).await
-}
-
-/// The id of a connection leads to it; that of a socket is looked for among all.
-async fn by_either_id(hot: &Hot, id: &str) -> Result<Option<Connection>, HotError> {
     if let Ok(id) = ConnectionId::parse(id)
         && let Some(found) = find(hot, &id).await?
     {
-        return Ok(Some(found).filter(|found| found.state == State::Live));
+        let live = Vec::from_iter(Some(found).filter(|found| found.state == State::Live));
+        return match live.first().map(|found| found.lease.user.clone()) {
+            Some(user) => dismiss(hot, &user, live).await,
+            None => Ok(Dismissed::default()),
+        };
     }
-    let mut place = None;
-    loop {
-        let page = hot::connections::page(hot, &Filter::default(), place.as_ref(), PAGE_MAX).await?;
-        let is_meant = |one: &Connection| one.socket == id && one.state == State::Live;
-        if let Some(found) = page.connections.into_iter().find(is_meant) {
-            return Ok(Some(found));
+    // Nothing leads from a socket's id to its connection but the node that has it: everybody hears the id as it is, and that
+    // node answers. What an earlier question was answered is not meant.
+    hot::connections::answered(hot, id).await?;
+    let word = [id.to_owned()];
+    let deadline = Instant::now() + PATIENCE;
+    let mut say_at = Instant::now();
+    while Instant::now() < deadline {
+        if Instant::now() >= say_at {
+            hot::connections::dismiss(hot, &word).await?;
+            say_at = Instant::now() + SAY_EVERY;
         }
-        place = page.next;
-        if place.is_none() {
-            return Ok(None);
+        sleep(LOOK_EVERY).await;
+        if let Some(lease) = hot::connections::answered(hot, id).await? {
+            return see_off(hot, lease).await;
         }
     }
+    Ok(Dismissed::default())
+}
+
+/// Waits until the lease of a socket that was sent away has gone.
+async fn see_off(hot: &Hot, lease: Lease) -> Result<Dismissed, HotError> {
+    let deadline = Instant::now() + PATIENCE;
+    let is_held = async || {
+        let held = find(hot, &lease.connection).await?;
+        Ok::<_, HotError>(held.is_some_and(|held| held.state == State::Live))
+    };
+    let mut remains = is_held().await?;
+    while remains && Instant::now() < deadline {
+        sleep(LOOK_EVERY).await;
+        remains = is_held().await?;
+    }
+    Ok(Dismissed {
+        remaining: remains.into(),
+        nodes: BTreeMap::from([(lease.node, 1)]),
+    })
 }
 
 async fn held(hot: &Hot, user: &UserId) -> Result<Vec<Connection>, HotError> {
@@ -106,24 +125,79 @@ async fn held(hot: &Hot, user: &UserId) -> Result<Vec<Connection>, HotError> {
     Ok(held)
 }
 
+/// Whether it is the same client still: one whose lease Redis had lost is registered anew meanwhile, as a further life.
+fn is_same(one: &Connection, other: &Connection) -> bool {
+    one.lease.connection.pid() == other.lease.connection.pid() || (one.socket == other.socket && !one.socket.is_empty())
+}
+
 /// Tells the nodes, again and again, until the connections have gone or patience is over.
 async fn dismiss(hot: &Hot, user: &UserId, connections: Vec<Connection>) -> Result<Dismissed, HotError> {
     let mut dismissed = Dismissed::default();
     for connection in &connections {
         *dismissed.nodes.entry(connection.lease.node.clone()).or_default() += 1;
     }
-    let mut left: Vec<ConnectionId> = connections.into_iter().map(|one| one.lease.connection).collect();
+    let mut left = connections;
     let deadline = Instant::now() + PATIENCE;
     let mut say_at = Instant::now();
     while !left.is_empty() && Instant::now() < deadline {
         if Instant::now() >= say_at {
-            hot::connections::dismiss(hot, &left).await?;
+            hot::connections::dismiss(hot, &ids(&left)).await?;
             say_at = Instant::now() + SAY_EVERY;
         }
         sleep(LOOK_EVERY).await;
-        let held = held(hot, user).await?;
-        left.retain(|id| held.iter().any(|one| one.lease.connection == *id));
+        let mut held = held(hot, user).await?;
+        held.retain(|now| left.iter().any(|one| is_same(one, now)));
+        left = held;
     }
     dismissed.remaining = left.len() as u64;
     Ok(dismissed)
+}
+
+/// By either id: the socket's stays the same when it is registered anew, and a node of an earlier version does not know it.
+fn ids(connections: &[Connection]) -> Vec<String> {
+    let mut ids = Vec::with_capacity(2 * connections.len());
+    for connection in connections {
+        ids.push(connection.lease.connection.to_string());
+        ids.extend(Some(connection.socket.clone()).filter(|socket| !socket.is_empty()));
+    }
+    ids
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connection(id: &str, socket: &str) -> Connection {
+        Connection {
+            lease: Lease {
+                connection: ConnectionId::parse(id).expect("an id"),
+                node: NodeId::parse("n").expect("an id"),
+                user: UserId::parse("u").expect("an id"),
+            },
+            state: State::Live,
+            end_ms: 0,
+            rooms: 0,
+            connected_ms: 0,
+            socket: socket.to_owned(),
+            transport: String::new(),
+            ip: String::new(),
+            agent: String::new(),
+            device: String::new(),
+            session: String::new(),
+            latency_ms: None,
+            lost: String::new(),
+        }
+    }
+
+    #[test]
+    fn one_that_is_registered_anew_meanwhile_has_not_gone() {
+        let listed = connection("pid.1", "socket");
+        assert!(is_same(&listed, &connection("pid.2", "socket")));
+        assert!(is_same(&listed, &connection("pid.2", "")));
+        assert!(is_same(&listed, &connection("another.1", "socket")));
+        assert!(!is_same(&listed, &connection("another.1", "other")));
+        assert!(!is_same(&connection("pid.1", ""), &connection("another.1", "")));
+        assert_eq!(ids(&[listed]), ["pid.1", "socket"]);
+        assert_eq!(ids(&[connection("pid.1", "")]), ["pid.1"]);
+    }
 }

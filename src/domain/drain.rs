@@ -1,11 +1,12 @@
 //! How a node goes away: how far it is, and whom Redis knows that can be asked to. Not here: which step follows when
 //! (`lifecycle::drain`), what becomes of the sockets (`gateway`).
 
-use serde::Deserialize;
 use tokio::sync::watch;
 
 use crate::hot::{Hot, HotError, nodes};
 use crate::types::NodeId;
+
+pub use crate::hot::nodes::NodeEntry;
 
 /// How far a node is; it only ever goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,49 +85,28 @@ impl Drain {
     }
 }
 
-/// A node that lives, as it told of itself with its last beat.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Living {
-    pub node: NodeId,
-    /// Sockets that it holds.
-    pub connections: u64,
-    /// The word of its [`Phase`].
-    pub phase: String,
+/// Whether a node was told to go away, and knows it.
+pub fn has_begun(node: &NodeEntry) -> bool {
+    let begun = [Phase::Draining, Phase::Leaving, Phase::Drained];
+    begun.iter().any(|phase| node.phase.as_deref() == Some(phase.as_str()))
 }
 
-impl Living {
-    /// Whether it was told to go away, and knows it.
-    pub fn has_begun(&self) -> bool {
-        [Phase::Draining, Phase::Leaving, Phase::Drained]
-            .iter()
-            .any(|phase| phase.as_str() == self.phase)
-    }
-
-    /// Whether nobody is left whom it would send away.
-    pub fn is_drained(&self) -> bool {
-        self.phase == Phase::Drained.as_str() && self.connections == 0
-    }
+/// Whether it sends nobody away any more; whoever has not gone by then goes with the process.
+pub fn is_over(node: &NodeEntry) -> bool {
+    node.phase.as_deref() == Some(Phase::Drained.as_str())
 }
 
-/// Of another version it may say less, or more.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct About {
-    connections: u64,
-    phase: String,
+/// Whether `now` is a later process of the name of `before`. `has_begun`: the earlier one was going away.
+pub fn is_successor(now: &NodeEntry, before: &NodeEntry, has_begun: bool) -> bool {
+    // Of an earlier version a process does not tell itself from others; but none serves again once it goes away.
+    now.process != before.process || (has_begun && now.phase.as_deref() == Some(Phase::Serving.as_str()))
 }
 
 /// The nodes that live, by name.
-pub async fn living(hot: &Hot) -> Result<Vec<Living>, HotError> {
-    let read = |(node, about): (NodeId, String)| {
-        let About { connections, phase } = serde_json::from_str(&about).unwrap_or_default();
-        Living {
-            node,
-            connections,
-            phase,
-        }
-    };
-    Ok(nodes::living(hot).await?.into_iter().map(read).collect())
+pub async fn living(hot: &Hot) -> Result<Vec<NodeEntry>, HotError> {
+    let mut nodes = nodes::roster(hot).await?;
+    nodes.retain(|node| node.lease.is_some());
+    Ok(nodes)
 }
 
 /// Why nobody was asked.
@@ -140,7 +120,7 @@ pub enum NotAsked {
 }
 
 /// Asks a node to drain, the only one where none is named; how it was. A repeat changes nothing.
-pub async fn ask(hot: &Hot, named: Option<&NodeId>) -> Result<Living, NotAsked> {
+pub async fn ask(hot: &Hot, named: Option<&NodeId>) -> Result<NodeEntry, NotAsked> {
     let mut living = living(hot).await?;
     let names: Vec<&str> = living.iter().map(|living| living.node.as_str()).collect();
     let wrong = match (named, &names[..]) {
@@ -163,6 +143,16 @@ pub async fn ask(hot: &Hot, named: Option<&NodeId>) -> Result<Living, NotAsked> 
     }
 }
 
+/// Asks it once more, unless another process has its name by now.
+pub async fn ask_again(hot: &Hot, asked: &NodeEntry) -> Result<(), HotError> {
+    let living = living(hot).await?;
+    let is_it = |now: &NodeEntry| now.node == asked.node && !is_successor(now, asked, false);
+    if living.iter().any(is_it) {
+        nodes::ask_to_drain(hot, &asked.node).await?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,6 +166,30 @@ mod tests {
         assert!(drain.advance(Phase::Drained));
         assert!(!drain.advance(Phase::Leaving));
         assert!(drain.is_closed() && drain.phase() == Phase::Drained);
+    }
+
+    #[test]
+    fn a_process_is_told_from_the_next_of_its_name() {
+        let node = |process: Option<&str>, phase: &str| NodeEntry {
+            node: NodeId::parse("n").expect("an id"),
+            lease: None,
+            connections: None,
+            version: None,
+            phase: Some(phase.to_owned()),
+            process: process.map(str::to_owned),
+        };
+        let before = node(Some("a"), "serving");
+        assert!(!is_successor(&node(Some("a"), "serving"), &before, false));
+        assert!(!is_successor(&node(Some("a"), "drained"), &before, true));
+        for has_begun in [false, true] {
+            for phase in ["serving", "draining"] {
+                assert!(is_successor(&node(Some("b"), phase), &before, has_begun));
+            }
+        }
+        let before = node(None, "serving");
+        assert!(!is_successor(&node(None, "serving"), &before, false));
+        assert!(!is_successor(&node(None, "leaving"), &before, true));
+        assert!(is_successor(&node(None, "serving"), &before, true));
     }
 
     #[tokio::test]

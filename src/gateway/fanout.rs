@@ -17,7 +17,7 @@ use crate::domain::revocations::Revocation;
 use crate::engine::Frame;
 use crate::hot::bus::{Shards, Sink, Topic};
 use crate::hot::frame::{self, BusEvent};
-use crate::types::{ConnectionId, LeaveReason, Presence, RoomName, UserId};
+use crate::types::{LeaveReason, Presence, RoomName, UserId};
 
 /// Deliveries that a shard has not taken yet; what comes beyond is lost to it, and counted.
 pub const INBOX_MAX: usize = 65_536;
@@ -92,7 +92,7 @@ pub enum Delivery {
     /// Tokens are no longer good.
     Revoked(Revocation),
     /// Connections are to be sent away.
-    Dismissed(Vec<ConnectionId>),
+    Dismissed(Vec<String>),
     /// Revocations of this long may not have come.
     RevocationsRestored { outage: Duration },
 }
@@ -205,7 +205,7 @@ impl Encoder {
                 news: self.news(&user, &presence)?,
             }),
             (Topic::Everybody, BusEvent::Revoked(revocation)) => Some(Delivery::Revoked(revocation)),
-            (Topic::Everybody, BusEvent::Dismissed(connections)) => Some(Delivery::Dismissed(connections)),
+            (Topic::Everybody, BusEvent::Dismissed(ids)) => Some(Delivery::Dismissed(ids)),
             (Topic::Everybody, BusEvent::Restored { outage_ms }) => Some(Delivery::RevocationsRestored {
                 outage: Duration::from_millis(outage_ms),
             }),

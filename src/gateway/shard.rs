@@ -8,7 +8,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ahash::AHashMap;
+use ahash::{AHashMap, AHashSet};
 use prometheus::IntGauge;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::interval;
@@ -27,12 +27,13 @@ use super::rooms::{Rooms, Turn};
 use super::snapshot::{Marks, Slot};
 use super::told::Told;
 use crate::archive::snapshot::Snapshot;
+use crate::domain::connections;
 use crate::domain::presence::Held;
 use crate::engine::CloseReason;
 use crate::hot::Hot;
 use crate::hot::bus::Topic;
 use crate::hot::keys::{Lease, PARTITIONS, Partition};
-use crate::types::{ConnectionId, RoomName, UserId};
+use crate::types::{RoomName, UserId};
 
 /// What the node's own work asks of a shard.
 pub enum Ask {
@@ -282,7 +283,7 @@ impl Shard {
                 0
             }
             Delivery::Revoked(revocation) => self.revoke(std::slice::from_ref(revocation)),
-            Delivery::Dismissed(connections) => self.dismiss(connections),
+            Delivery::Dismissed(ids) => self.dismiss(ids),
             Delivery::RevocationsRestored { outage } => {
                 self.look_for_revocations(*outage);
                 0
@@ -291,16 +292,29 @@ impl Shard {
         self.node.metrics.deliveries.inc_by(delivered as u64);
     }
 
-    /// Sends away those of these connections that are here, for good: their clients do not come back by themselves.
-    fn dismiss(&self, connections: &[ConnectionId]) -> usize {
+    /// Sends away those that are here and have these ids, of a socket or a connection, for good: their clients do not come back
+    /// by themselves.
+    fn dismiss(&self, ids: &[String]) -> usize {
+        let wanted: AHashSet<&str> = ids.iter().map(String::as_str).collect();
         let clients = self.clients.borrow();
         let here = clients.iter().flat_map(|partition| partition.values());
-        let meant = |client: &&Rc<Client>| connections.iter().any(|id| client.is_connection(id.as_str()));
+        let meant = |client: &&Rc<Client>| {
+            wanted.contains(client.socket.id()) || wanted.contains(client.lease.borrow().connection.as_str())
+        };
         let dismissed: Vec<Rc<Client>> = here.filter(meant).cloned().collect();
         drop(clients);
         for client in &dismissed {
             tracing::info!(user = %client.user, "sent away by the administration");
             client.socket.disconnect(CloseReason::ServerDisconnect);
+        }
+        if let ([id], [client]) = (ids, &dismissed[..]) {
+            let (hot, id, lease) = (self.hot.clone(), id.clone(), client.lease());
+            tokio::task::spawn_local(async move {
+                // Whoever asked says the word again, and hears that there is none.
+                if let Err(error) = connections::answer(&hot, &id, &lease).await {
+                    tracing::debug!(error = %error, "not said who was sent away");
+                }
+            });
         }
         dismissed.len()
     }

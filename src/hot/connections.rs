@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 
 use redis::{Pipeline, Value};
 
-pub use self::dismiss::dismiss;
+pub use self::dismiss::{answer, answered, dismiss};
 pub use self::place::{BadPlace, Place};
 use self::walk::{sets, walk};
 use super::keys::{Lease, Partition};

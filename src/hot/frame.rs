@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use crate::hot::presence;
 use crate::hot::revocations::{Revocation, Subject};
-use crate::types::{ConnectionId, LeaveReason, Presence, RoomName, UserId};
+use crate::types::{LeaveReason, Presence, RoomName, UserId};
 
 /// What the node published through a channel of its own.
 pub const BEAT: &[u8] = b"b";
@@ -147,8 +147,8 @@ pub enum BusEvent {
         payload: String,
     },
     Revoked(Revocation),
-    /// Whoever holds one of these sends it away.
-    Dismissed(Vec<ConnectionId>),
+    /// Whoever holds a socket that has one of these ids, or whose connection has it, sends it away.
+    Dismissed(Vec<String>),
     /// Everybody is out of the room, and the room is no more.
     Closed {
         epoch: String,
@@ -278,10 +278,7 @@ pub fn decode(payload: &[u8]) -> Option<BusEvent> {
                 payload: payload.to_owned(),
             })
         }
-        "d" => {
-            let connections = rest.split('\n').map(|id| ConnectionId::parse(id).ok());
-            connections.collect::<Option<_>>().map(BusEvent::Dismissed)
-        }
+        "d" => Some(BusEvent::Dismissed(rest.split('\n').map(str::to_owned).collect())),
         "x" => Some(BusEvent::Closed {
             epoch: fields.next()?.to_owned(),
             rev: fields.next()?.parse().ok()?,

@@ -348,6 +348,11 @@ impl Keys {
         format!("{}:{{nodes}}:node.drain:{node}", self.prefix)
     }
 
+    /// Whose the socket was that was sent away by this id.
+    pub fn dismissed(&self, id: &str) -> String {
+        format!("{}:{{nodes}}:dismissed:{id}", self.prefix)
+    }
+
     pub fn node_ends(&self) -> String {
         format!("{}:{{nodes}}:node.ends", self.prefix)
     }

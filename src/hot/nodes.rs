@@ -51,22 +51,6 @@ async fn known(hot: &Hot, operation: &'static str) -> Result<Vec<NodeId>, HotErr
     Ok(names.iter().filter_map(|name| NodeId::parse(name).ok()).collect())
 }
 
-/// Nodes that live, by name, with what each told of itself with its last beat: JSON.
-pub async fn living(hot: &Hot) -> Result<Vec<(NodeId, String)>, HotError> {
-    let fail = |error| HotError::of("look for living nodes", error);
-    let mut nodes = known(hot, "look for living nodes").await?;
-    if nodes.is_empty() {
-        return Ok(Vec::new());
-    }
-    nodes.sort_unstable();
-    let keys: Vec<String> = nodes.iter().map(|node| hot.keys().node(node)).collect();
-    let mut connection = hot.link().connection().await.map_err(fail)?;
-    let abouts = connection.send(redis::cmd("MGET").arg(keys)).await.map_err(fail)?;
-    let abouts: Vec<Option<String>> = redis::from_redis_value(abouts).map_err(|error| fail(error.into()))?;
-    let living = nodes.into_iter().zip(abouts);
-    Ok(living.filter_map(|(node, about)| Some((node, about?))).collect())
-}
-
 /// How long a request to drain waits for a node that cannot read it.
 const DRAIN_KEPT: Duration = Duration::from_secs(3_600);
 
@@ -198,30 +182,28 @@ pub struct NodeEntry {
     pub version: Option<String>,
     /// `serving`, or how far it is with going away.
     pub phase: Option<String>,
+    /// Which of the processes of its name it is; of an earlier version it does not say.
+    pub process: Option<String>,
 }
 
-/// What [`beat`] is told by a node.
-#[derive(Deserialize)]
+/// What [`beat`] is told by a node; one of another version may say less, or more.
+#[derive(Default, Deserialize)]
 struct About {
     connections: Option<u64>,
     version: Option<String>,
     phase: Option<String>,
+    process: Option<String>,
 }
 
 /// Every node that lives, or that nobody has buried yet, by name.
 pub async fn roster(hot: &Hot) -> Result<Vec<NodeEntry>, HotError> {
     let fail = |error| HotError::of("list the nodes", error);
-    let mut connection = hot.link().connection().await.map_err(fail)?;
-    let names = connection
-        .send(redis::cmd("SMEMBERS").arg(hot.keys().nodes()))
-        .await
-        .map_err(fail)?;
-    let names: Vec<String> = redis::from_redis_value(names).map_err(|error| fail(error.into()))?;
-    let mut nodes: Vec<NodeId> = names.iter().filter_map(|name| NodeId::parse(name).ok()).collect();
+    let mut nodes = known(hot, "list the nodes").await?;
     if nodes.is_empty() {
         return Ok(Vec::new());
     }
     nodes.sort_unstable();
+    let mut connection = hot.link().connection().await.map_err(fail)?;
     let mut about = redis::Pipeline::with_capacity(2 * nodes.len());
     for node in &nodes {
         about.cmd("PTTL").arg(hot.keys().node(node));
@@ -231,14 +213,22 @@ pub async fn roster(hot: &Hot) -> Result<Vec<NodeEntry>, HotError> {
     let entry = |(node, told): (NodeId, &[redis::Value])| {
         let [ttl, about] = told else { return None };
         let about: Option<String> = redis::from_redis_value(about.clone()).unwrap_or_default();
-        let about: Option<About> = about.and_then(|about| serde_json::from_str(&about).ok());
+        let About {
+            connections,
+            version,
+            phase,
+            process,
+        } = about
+            .and_then(|about| serde_json::from_str(&about).ok())
+            .unwrap_or_default();
         let left_ms: i64 = redis::from_redis_value(ttl.clone()).unwrap_or(-2);
         Some(NodeEntry {
             node,
             lease: u64::try_from(left_ms).ok().map(Duration::from_millis),
-            connections: about.as_ref().and_then(|about| about.connections),
-            phase: about.as_ref().and_then(|about| about.phase.clone()),
-            version: about.and_then(|about| about.version),
+            connections,
+            version,
+            phase,
+            process,
         })
     };
     Ok(nodes.into_iter().zip(about.chunks(2)).filter_map(entry).collect())

@@ -39,6 +39,7 @@ impl Beats {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut begun, mut is_itself) = (false, false);
         let mut steps = drain.steps();
+        let process = format!("{:016x}", rand::random::<u64>());
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
@@ -61,6 +62,7 @@ impl Beats {
                 "connections": connections(),
                 "version": env!("CARGO_PKG_VERSION"),
                 "phase": drain.phase().as_str(),
+                "process": process,
             });
             let about = about.to_string();
             let beating = nodes::beat(hot, node, &about, self.lease);

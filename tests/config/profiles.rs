@@ -135,4 +135,20 @@ fn tokens_that_prove_nothing_are_for_this_machine_and_loud() {
         );
         assert!(!said(&warnings).contains("nobody can get in"), "those can");
     }
+    // Any web page could be anybody, and in production anybody could.
+    for (name, value) in [
+        ("REALTIME_CORS_ORIGIN", "*"),
+        ("REALTIME_CORS_ORIGIN", "https://a.example,*"),
+        ("NODE_ENV", "production"),
+    ] {
+        let set = [REDIS, ("REALTIME_HOST", "127.0.0.1"), (name, value)];
+        Config::from_pairs(set).expect("it is the two together");
+        let error = Config::from_pairs(set.into_iter().chain([on])).unwrap_err().to_string();
+        assert!(
+            error.contains("REALTIME_INSECURE_USER_TOKENS") && error.contains(name),
+            "{error}"
+        );
+    }
+    let fine = [on, ("REALTIME_HOST", "127.0.0.1"), ("NODE_ENV", "development")];
+    config(&fine);
 }

@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 
 use nself_realtime::config::{Config, settings};
 use nself_realtime::engine::Tag;
+use nself_realtime::types::Rate;
 use serde_json::{Value, json};
 
 use crate::documents::{list, read, root, text};
@@ -232,6 +233,14 @@ fn whoever_depends_on_a_service_waits_for_its_health() {
     }
 }
 
+/// What a file of nginx says, without what is only told to its reader.
+fn directives(text: &str) -> String {
+    let lines = text
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or_default().trim());
+    lines.filter(|line| !line.is_empty()).collect()
+}
+
 #[test]
 fn nginx_in_compose_has_its_files_and_knows_the_gateways() {
     let compose = compose();
@@ -269,6 +278,16 @@ fn nginx_in_compose_has_its_files_and_knows_the_gateways() {
         assert!(nodes.contains(&server) && sids.contains(&server), "{name}");
         let tag = format!("~{}$ realtime_{};", Tag::of(name).as_str(), number + 1);
         assert!(sids.contains(&tag), "{tag}");
+    }
+    // All clients have one address there: neither nginx nor the nodes may count by it.
+    assert_eq!(directives(&shipped(&format!("{site}/limits.inc"))), "");
+    let parts = shipped("deploy/nginx/parts/server.inc");
+    assert!(parts.contains("include site/limits.inc;") && !directives(&parts).contains("limit_"));
+    for gateway in gateways(&compose).values() {
+        let said = text(gateway, "/environment/REALTIME_RATE_LIMIT");
+        let by_default = said.split_once(":-").expect("a default").1.trim_end_matches('}');
+        let rate = Rate::parse(by_default).expect("a rate");
+        assert!(rate.burst() >= 10_000, "{by_default}");
     }
     // Nobody else is there.
     assert_eq!(nodes.matches("server ").count(), 2);

@@ -151,6 +151,7 @@ fn render(to: &Path, ports: [u16; 3], plain: u16, tls: u16) {
     let without_v6 = (String::from("listen [::]:443 ssl;"), String::new());
     change(to, "nodes.inc", &nodes);
     change(to, "sids.inc", &nodes);
+    change(to, "limits.inc", &[]);
     change(to, "server.inc", &[logs, listen, without_v6]);
     let certified = rcgen::generate_simple_self_signed([String::from("localhost")]).expect("a key can be made");
     let write = |file, text| std::fs::write(to.join(file), text).expect("the directory is ours");

@@ -3,6 +3,7 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use redis::AsyncCommands as _;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -10,6 +11,7 @@ use tokio::process::Command;
 use crate::support::cluster::Cluster;
 use crate::support::node::{Node, binary};
 use crate::support::raw::{Raw, room};
+use crate::support::redis::Redis;
 
 const KEY: &str = "a key of the administration";
 const SETTINGS: &[(&str, &str)] = &[
@@ -21,9 +23,13 @@ const SETTINGS: &[(&str, &str)] = &[
 
 /// `nself-realtime drain …`: its exit code, standard output and standard error.
 async fn drain(cluster: &Cluster, arguments: &[&str]) -> (Option<i32>, String, String) {
+    drain_at(&cluster.redis.url(), arguments).await
+}
+
+async fn drain_at(redis: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
     let mut command = Command::from(binary());
     command.arg("drain").args(arguments);
-    command.env("REALTIME_REDIS_URL", cluster.redis.url());
+    command.env("REALTIME_REDIS_URL", redis);
     let run = command.stdin(Stdio::null()).kill_on_drop(true).output();
     let done = tokio::time::timeout(Duration::from_secs(60), run).await;
     let output = done.expect("it comes to an end").expect("the binary starts");
@@ -191,4 +197,63 @@ async fn the_only_node_needs_no_name_and_one_that_stops_meanwhile_is_drained() {
     };
     assert_eq!(code, Some(2));
     assert!(error.contains("no node lives"), "{error}");
+}
+
+/// Somebody wants node-0 to drain.
+const REQUEST: &str = "rt:{nodes}:node.drain:node-0";
+
+#[tokio::test]
+async fn a_process_that_takes_the_place_of_the_one_that_was_asked_stays() {
+    let settings = [
+        ("REALTIME_NODE_BEAT", "300"),
+        ("REALTIME_NODE_LEASE", "60000"),
+        ("REALTIME_DRAIN_WAIT", "1800000"),
+        ("REALTIME_DRAIN_TIMEOUT", "3600000"),
+        ("REALTIME_NODE_ID", "node-0"),
+    ];
+    let redis = Redis::start().await;
+    let url = redis.url();
+    let mut node = Node::start(&redis.url(), &settings).await;
+    let (code, _, error) = drain_at(&redis.url(), &["--no-wait"]).await;
+    assert_eq!(code, Some(0), "{error}");
+    node.becomes("/readyz", 503).await;
+    let mut connection = redis.connection().await;
+    let () = connection.del(REQUEST).await.expect("Redis answers");
+    let (_, (code, said, error)) = tokio::join!(
+        async {
+            let mut is_asked = false;
+            while !is_asked {
+                is_asked = connection.exists(REQUEST).await.expect("Redis answers");
+            }
+            node.signal("KILL");
+            node.ended(Duration::from_secs(30)).await;
+            // Within the lease of the one before.
+            node = Node::start(&redis.url(), &settings).await;
+        },
+        drain_at(&url, &["--json"])
+    );
+    assert_eq!(code, Some(0), "{error}");
+    let said: Value = serde_json::from_str(&said).expect("one JSON object");
+    assert_eq!(said["stopped"], true);
+    let ann = Raw::enter(&node, "ann").await;
+    assert_eq!(node.get("/readyz", "*/*").await.expect("it is up").0, 200);
+    assert!(ann.all("server:draining", |_| true).is_empty());
+}
+
+#[tokio::test]
+async fn sockets_that_a_drain_left_are_an_error_soon() {
+    let redis = Redis::start().await;
+    let mut connection = redis.connection().await;
+    let about = r#"{"connections":2,"phase":"drained","process":"p"}"#;
+    let () = connection.sadd("rt:{nodes}:nodes", "stuck").await.expect("it answers");
+    let () = connection
+        .set_ex("rt:{nodes}:node:stuck", about, 600)
+        .await
+        .expect("it answers");
+    let (code, _, error) = drain_at(&redis.url(), &["stuck"]).await;
+    assert_eq!(code, Some(1), "{error}");
+    assert!(
+        error.contains("stuck has drained, and still has 2 connections"),
+        "{error}"
+    );
 }

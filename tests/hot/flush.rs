@@ -151,7 +151,7 @@ pub async fn call_every_script(stage: &Stage, forgetful: bool) {
     let recalled = broadcasts::recall(hot, &[("t", Some(1))], GRACE).await.unwrap();
     assert_eq!(*recalled[0].as_ref().unwrap(), Some(1));
     forget().await;
-    connections::dismiss(hot, slice::from_ref(&alice.connection))
+    connections::dismiss(hot, &[alice.connection.to_string()])
         .await
         .unwrap();
     forget().await;

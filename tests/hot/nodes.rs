@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use nself_realtime::domain::drain::{has_begun, is_over, living};
 use nself_realtime::hot::bus::Trouble;
 use nself_realtime::hot::keys::Perch;
 use nself_realtime::hot::nodes::{
-    ask_to_drain, beat, bury, dead, ends, forget_drain, is_asked_to_drain, living, sing, stop,
+    ask_to_drain, beat, bury, dead, ends, forget_drain, is_asked_to_drain, roster, sing, stop,
 };
 
 use crate::ear::Ear;
@@ -198,17 +199,22 @@ async fn a_node_that_lives_is_asked_to_drain_once_however_often() {
 async fn the_living_are_listed_with_what_they_tell_of_themselves() {
     let stage = Stage::new().await;
     assert_eq!(living(&stage.hot).await.unwrap(), []);
-    for (name, about) in [("n2", r#"{"connections":2}"#), ("n1", "not JSON"), ("n3", "{}")] {
+    let told = r#"{"connections":2,"phase":"drained","process":"p","more":[]}"#;
+    for (name, about) in [("n2", told), ("n1", "not JSON"), ("n3", "{}")] {
         beat(&stage.hot, &node(name), about, LEASE).await.unwrap();
     }
     let () = stage.ask("DEL", stage.keys().node(&node("n3"))).await;
     let found = living(&stage.hot).await.unwrap();
-    let expected = [("n1", "not JSON"), ("n2", r#"{"connections":2}"#)];
-    assert_eq!(found, expected.map(|(name, about)| (node(name), about.to_owned())));
+    let names: Vec<&str> = found.iter().map(|entry| entry.node.as_str()).collect();
+    assert_eq!(names, ["n1", "n2"]);
     // Of another version it may tell anything.
-    let known = nself_realtime::domain::drain::living(&stage.hot).await.unwrap();
-    assert_eq!((known[0].connections, known[1].connections), (0, 2));
-    assert!(known.iter().all(|living| !living.has_begun() && !living.is_drained()));
+    let (n1, n2) = (&found[0], &found[1]);
+    assert_eq!((n1.connections, n1.phase.as_deref(), &n1.process), (None, None, &None));
+    assert!(!has_begun(n1) && !is_over(n1));
+    assert_eq!((n2.connections, n2.process.as_deref()), (Some(2), Some("p")));
+    assert!(has_begun(n2) && is_over(n2));
+    let all = roster(&stage.hot).await.unwrap();
+    assert_eq!((all.len(), all[2].lease), (3, None), "the dead are in the roster alone");
 }
 
 /// A canary at every master, and no two at one: each is told of what is published through it, and of nothing else.

@@ -1,5 +1,6 @@
 //! `nself plugin install` and `remove`: what they need, what they leave.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -96,6 +97,66 @@ async fn an_install_says_what_is_missing() {
                 .is_dir()
         );
     }
+}
+
+/// A program that says which version it is, and otherwise does as the one that is under test.
+fn program_of(version: &str) -> String {
+    let real = env!("CARGO_BIN_EXE_nself-realtime");
+    format!("#!/bin/sh\n[ \"$1\" = --version ] && exec echo nself-realtime {version}\nexec '{real}' \"$@\"\n")
+}
+
+/// Another file under the name, as whoever builds or unpacks it leaves one.
+fn put(path: &Path, text: &str) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let new = path.with_extension("new");
+    std::fs::write(&new, text).unwrap();
+    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::rename(new, path).unwrap();
+}
+
+#[tokio::test]
+async fn an_update_of_the_sources_updates_the_program() {
+    let redis = Redis::start().await;
+    let account = Account::new(&format!("REALTIME_REDIS_URL={}\n", redis.url()));
+    let first = account.home().join("elsewhere");
+    put(&first, &program_of("0.0.1"));
+    let done = account.install(&[("NSELF_REALTIME_BINARY", first.to_str().unwrap())]);
+    assert!(done.status.success(), "{}", text(&done));
+    let plugin = account.plugin();
+    let (program, next) = (plugin.join("bin/nself-realtime"), account.home().join("next"));
+    let built = plugin.join("target/release/nself-realtime");
+    // What builds here only copies.
+    let tools = account.home().join("tools");
+    let cargo = format!(
+        "#!/bin/sh\nmkdir -p '{}' && cp '{}' '{}'\n",
+        built.parent().unwrap().display(),
+        next.display(),
+        built.display()
+    );
+    put(&tools.join("cargo"), &cargo);
+    let path = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap());
+    let again = || {
+        let mut command = account.command("bash");
+        command.arg(plugin.join("install.sh")).env("PATH", &path);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", text(&output));
+        std::fs::read_to_string(&program).unwrap()
+    };
+    put(&next, &program_of("0.0.2"));
+    assert_eq!(again(), program_of("0.0.1"), "the sources are the same");
+    put(&plugin.join("lua/nodes/new.lua"), "return 1\n");
+    assert_eq!(again(), program_of("0.0.2"), "it is built anew");
+    assert!(!plugin.join("target").exists(), "nobody needs that any more");
+    put(&next, &program_of("0.0.3"));
+    assert_eq!(again(), program_of("0.0.2"), "once");
+    // What was built here is taken as it is.
+    put(&plugin.join("src/new.rs"), "//! New.\n");
+    put(&built, &program_of("0.0.4"));
+    assert_eq!(again(), program_of("0.0.4"));
+    // A package that brings its program along, over what was there.
+    put(&plugin.join("src/new.rs"), "//! Newer.\n");
+    put(&program, &program_of("0.0.5"));
+    assert_eq!(again(), program_of("0.0.5"));
 }
 
 #[tokio::test]

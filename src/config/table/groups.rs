@@ -176,7 +176,7 @@ pub const GROUPS: &[Group] = &[
             switch(
                 "REALTIME_INSECURE_USER_TOKENS",
                 "false",
-                "Believe the token user:<id> of this machine's programs without any proof; for development, on a loopback REALTIME_HOST only",
+                "Believe the token user:<id> of this machine's programs without any proof; for development, on a loopback REALTIME_HOST only, never with REALTIME_CORS_ORIGIN=* or NODE_ENV=production; what comes by a TCP tunnel (ssh -R, kubectl port-forward) looks local, too",
             ),
             switch(
                 "REALTIME_ALLOW_ANONYMOUS",

@@ -1,8 +1,11 @@
 //! Rooms as the administration sees them: one, or all. Not here: who is in them.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::{READ, Room};
 use crate::hot::reply::Reply;
@@ -29,22 +32,21 @@ fn listed(mut reply: Reply) -> Result<Option<Room>, HotError> {
 
 /// Most rooms that one listing returns.
 pub const LIST_MAX: usize = 10_000;
-/// Most names that are looked through for one page.
-const NAMES_MAX: usize = 1_000_000;
 
-/// Every room, by name. At most [`LIST_MAX`].
+/// A scan reads every key there is: Redis has one at a time of each process.
+static TURN: Semaphore = Semaphore::const_new(1);
+/// How long one waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The first rooms by name. At most [`LIST_MAX`].
 pub async fn list(hot: &Hot) -> Result<Vec<Room>, HotError> {
-    let names = names(hot, LIST_MAX, |_| true).await?;
-    let mut found = read_all(hot, &Vec::from_iter(names)).await?;
-    found.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(found)
+    let names = Vec::from_iter(names(hot, None, LIST_MAX).await?);
+    read_all(hot, &names).await
 }
 
 /// Rooms by name, behind `after`: at most `limit`, and whether there are more.
 pub async fn list_page(hot: &Hot, after: Option<&RoomName>, limit: usize) -> Result<(Vec<Room>, bool), HotError> {
-    let is_behind = |name: &RoomName| after.is_none_or(|after| name > after);
-    let mut names = Vec::from_iter(names(hot, NAMES_MAX, is_behind).await?);
-    names.sort_unstable();
+    let mut names = Vec::from_iter(names(hot, after, limit.saturating_add(1)).await?);
     let more = names.len() > limit;
     names.truncate(limit);
     // What has ended since it was found is left out: the page is shorter, and goes on behind it.
@@ -61,10 +63,13 @@ async fn read_all(hot: &Hot, names: &[RoomName]) -> Result<Vec<Room>, HotError> 
     Ok(found)
 }
 
-/// Names of rooms, at most so many; reads keys in a scan over its own connection, so that no client waits.
-async fn names(hot: &Hot, most: usize, is_wanted: impl Fn(&RoomName) -> bool) -> Result<HashSet<RoomName>, HotError> {
+/// The `most` smallest names of rooms behind `after`; reads keys in a scan over its own connection, so that no client waits.
+async fn names(hot: &Hot, after: Option<&RoomName>, most: usize) -> Result<BTreeSet<RoomName>, HotError> {
     let fail = |error| HotError::of("list rooms", error);
-    let mut rooms: HashSet<RoomName> = HashSet::new();
+    let turn = timeout(PATIENCE, TURN.acquire());
+    let late = || HotError::Pool("other listings of rooms have their turn".to_owned());
+    let _turn = turn.await.map_err(|_| late())?.map_err(|_| late())?;
+    let mut rooms: BTreeSet<RoomName> = BTreeSet::new();
     for pool in hot.pools().await? {
         let mut connection = pool.get().await.map_err(|error| HotError::Pool(error.to_string()))?;
         let options = redis::ScanOptions::default()
@@ -74,9 +79,10 @@ async fn names(hot: &Hot, most: usize, is_wanted: impl Fn(&RoomName) -> bool) ->
             .await
             .map_err(fail)?;
         while let Some(key) = found.next().await {
-            rooms.extend(hot.keys().room_of(&key.map_err(fail)?).filter(&is_wanted));
-            if rooms.len() >= most {
-                break;
+            let name = hot.keys().room_of(&key.map_err(fail)?);
+            rooms.extend(name.filter(|name| after.is_none_or(|after| name > after)));
+            if rooms.len() > most {
+                rooms.pop_last();
             }
         }
     }

@@ -161,7 +161,7 @@ pub(super) async fn of_user(
 /// Sends a socket away
 ///
 /// By its own id or its connection's, for good: the stock client does not come back by itself. None that has the id is no
-/// error, so that it may be asked again.
+/// error, so that it may be asked again: `nodes` is empty, after a second in which no node has answered to it.
 #[utoipa::path(delete, path = "/connections/{id}", operation_id = "disconnectSocket", tag = "connections",
     params(("id" = super::schema::User, Path)),
     responses((status = 200, body = Sent), Problems))]

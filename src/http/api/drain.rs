@@ -53,7 +53,7 @@ pub(super) async fn drain(
     };
     let answer = Asked {
         node: asked.node.to_string(),
-        connections: asked.connections,
+        connections: asked.connections.unwrap_or(0),
     };
     Ok((StatusCode::ACCEPTED, axum::Json(answer)).into_response())
 }
