@@ -27,7 +27,8 @@ delete() {
     esac
   done
   [ ${#rest[@]} -gt 0 ] || usage
-  if [ -z "$is_sure" ] && [ -t 0 ]; then
+  if [ -z "$is_sure" ]; then
+    [ -t 0 ] || fail "delete asks at a terminal alone; to delete the room ${rest[0]} without being asked, add --yes"
     read -r -p "Delete the room ${rest[0]}, and send everybody out? [y/N] " reply || true
     if [[ ! $reply =~ ^[Yy] ]]; then
       printf 'Not deleted\n'

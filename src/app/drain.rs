@@ -122,7 +122,7 @@ pub(super) async fn end(config: &Config, parts: Parts) {
     let (plan, signalled) = (plan(config), Instant::now());
     tracing::info!("stopping");
     systemd::stopping(config.drain_timeout);
-    if timeout_at(signalled + plan.over_by, end_within(plan, signalled, parts))
+    if timeout_at(signalled + plan.over_by, end_within(config, plan, signalled, parts))
         .await
         .is_err()
     {
@@ -130,7 +130,7 @@ pub(super) async fn end(config: &Config, parts: Parts) {
     }
 }
 
-async fn end_within(plan: Plan, signalled: Instant, parts: Parts) {
+async fn end_within(config: &Config, plan: Plan, signalled: Instant, parts: Parts) {
     let Parts {
         node,
         server,
@@ -154,8 +154,18 @@ async fn end_within(plan: Plan, signalled: Instant, parts: Parts) {
     {
         tracing::info!("what the sink has not written is left to another node, or to the next start");
     }
-    if let Err(error) = nodes::stop(&node.hot, &node.id).await {
-        tracing::debug!(error = %error, "the node's stop is not written down");
+    // Nobody buries a node that is struck off: what it could not write of its sockets passes into grace here.
+    let given_up = async {
+        let left = nodes::bury(&node.hot, &node.id, config.drain_grace).await?;
+        nodes::stop(&node.hot, &node.id).await.map(|()| left)
+    };
+    match given_up.await {
+        Ok(0) => {}
+        Ok(left) => tracing::info!(
+            connections = left,
+            "connections whose end was not written pass into grace"
+        ),
+        Err(error) => tracing::info!(error = %error, "the node is not struck off; the others will take it for dead"),
     }
 }
 

@@ -16,7 +16,7 @@ pub(super) struct Options {
     /// End what drifted; rooms hear of it
     #[arg(long)]
     repair: bool,
-    /// One JSON object a line
+    /// One JSON object for each finding, a line each; one that says so where there is none
     #[arg(long)]
     json: bool,
 }
@@ -40,12 +40,14 @@ pub(super) async fn run(hot: &Hot, options: &Options) -> Result<ExitCode, Error>
             say!("{} {drift}", if options.repair { "repaired" } else { "found" });
         }
     }
-    if !options.json {
+    if !options.json || found.is_empty() {
         let (leased, in_grace) = doctor::census(hot).await?;
-        say!(
-            "{leased} connections are leased, {in_grace} in grace; {} drifted",
-            found.len()
-        );
+        if options.json {
+            say!("{}", json!({ "drift": [], "leased": leased, "inGrace": in_grace }));
+        } else {
+            let drifted = found.len();
+            say!("{leased} connections are leased, {in_grace} in grace; {drifted} drifted");
+        }
     }
     Ok(if found.is_empty() {
         ExitCode::SUCCESS

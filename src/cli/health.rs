@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use clap::Args;
+use serde_json::{Value, json};
 
 use super::{Error, say};
 use crate::config::{Config, Flags};
@@ -17,6 +18,9 @@ pub(super) struct Options {
     /// Ask whether it is ready for clients, not only whether it lives
     #[arg(long)]
     ready: bool,
+    /// One JSON object, also where it does not live or is not ready
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) async fn run(flags: &Flags, options: &Options) -> Result<(), Error> {
@@ -25,13 +29,29 @@ pub(super) async fn run(flags: &Flags, options: &Options) -> Result<(), Error> {
     let port = config.admin_port.unwrap_or(config.port);
     let address = SocketAddr::new(reachable(config.host), port);
     let answer = ask(&format!("http://{address}/{path}")).await;
-    let (status, text) = answer.map_err(|error| Error::Failed(format!("{address} does not answer: {error:#}")))?;
-    if status.is_success() {
-        say!("{text}");
-        Ok(())
-    } else {
-        Err(Error::Failed(format!("{address} answers {status}: {text}")))
+    if options.json {
+        say!("{}", as_json(address, path, answer.as_ref().ok()));
     }
+    let (status, text) = answer.map_err(|error| Error::Failed(format!("{address} does not answer: {error:#}")))?;
+    if !status.is_success() {
+        return Err(Error::Failed(format!("{address} answers {status}: {text}")));
+    }
+    if !options.json {
+        say!("{text}");
+    }
+    Ok(())
+}
+
+/// `status` and `answer` are `null` where nobody answered.
+fn as_json(address: SocketAddr, path: &str, answer: Option<&(reqwest::StatusCode, String)>) -> Value {
+    let told = |text: &String| serde_json::from_str(text).unwrap_or_else(|_| Value::from(text.as_str()));
+    json!({
+        "address": address.to_string(),
+        "path": format!("/{path}"),
+        "ok": answer.is_some_and(|(status, _)| status.is_success()),
+        "status": answer.map(|(status, _)| status.as_u16()),
+        "answer": answer.map(|(_, text)| told(text)),
+    })
 }
 
 /// Where a gateway that listens on this address answers its own machine.

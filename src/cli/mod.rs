@@ -72,7 +72,7 @@ enum Command {
     /// Print a token for a user, signed with the configured secret
     Token(token::Options),
     /// Bring the database's schema up to date, and create the default rooms
-    Init,
+    Init(init::Options),
     /// Delete everything that is in Postgres and Redis, for good
     Purge(purge::Options),
     /// Create a room
@@ -168,7 +168,7 @@ pub fn run<E: Display, F: Future<Output = Result<(), E>>>(
             Command::Serve => serve::run(&flags, serve).await,
             Command::Dev(options) => dev::run(&flags, &options).await,
             Command::Token(options) => token::run(&flags, &options),
-            Command::Init => init::run(&Config::load(&flags)?, hot_settings).await,
+            Command::Init(options) => init::run(&Config::load(&flags)?, hot_settings, &options).await,
             Command::Purge(options) => purge::run(&Config::load(&flags)?, hot_settings, &options).await,
             Command::CreateRoom(options) => {
                 let acting = Acting::begin(&Config::load(&flags)?, hot_settings).await?;
@@ -241,7 +241,7 @@ fn both(flags: &Flags, hot_settings: fn(&Config) -> hot::Settings) -> Result<(Ho
 /// The archive alone: its questions need no Redis.
 fn archive(flags: &Flags) -> Result<Archive, Error> {
     let url = Config::database(&Sources::read(flags)?)?;
-    let url = url.ok_or_else(|| Error::Usage("no database is configured: set REALTIME_DATABASE_URL".to_owned()))?;
+    let url = url.ok_or_else(|| Error::Failed("no database is configured: set REALTIME_DATABASE_URL".to_owned()))?;
     Ok(Archive::new(Some(&url))?)
 }
 

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use jsonwebtoken::{EncodingKey, Header};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{Error, say};
 use crate::config::{Flags, JwtSettings, Secret, Sources};
@@ -21,6 +21,9 @@ pub(super) struct Options {
     /// A further claim; the value is JSON, or else a text
     #[arg(long = "claim", value_name = "NAME=VALUE", value_parser = claim)]
     claims: Vec<(String, Value)>,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 fn claim(text: &str) -> Result<(String, Value), String> {
@@ -36,7 +39,12 @@ pub(super) fn run(flags: &Flags, options: &Options) -> Result<(), Error> {
     let jwt = JwtSettings::from_sources(&Sources::read(flags)?)?;
     let id = options.jti.iter().map(|id| ("jti".to_owned(), id.as_str().into()));
     let claims = id.chain(options.claims.iter().cloned()).collect();
-    say!("{}", sign(&jwt, &options.user, options.ttl, claims)?);
+    let token = sign(&jwt, &options.user, options.ttl, claims)?;
+    if options.json {
+        say!("{}", json!({ "token": token, "userId": options.user.as_str() }));
+    } else {
+        say!("{token}");
+    }
     Ok(())
 }
 

@@ -31,6 +31,7 @@ pub(super) fn redis_servers(r: &mut Reader<'_>) -> Option<RedisUrl> {
 }
 
 pub(super) fn database_url(r: &mut Reader<'_>) -> Option<SecretUrl> {
+    let tls = tls(r);
     if r.part("REALTIME_DATABASE_URL") == Some("none") {
         return None;
     }
@@ -52,12 +53,21 @@ pub(super) fn database_url(r: &mut Reader<'_>) -> Option<SecretUrl> {
         return None;
     };
     url.path_segments_mut().ok()?.push(database.unwrap_or("nself"));
-    match r.part("POSTGRES_SSL").map(|text| (text, boolean(text))) {
-        Some((_, Some(true))) => url.set_query(Some("sslmode=require")),
-        Some((text, None)) => r.problem(format_args!("POSTGRES_SSL: got {text:?}, takes true, false, 1 or 0")),
-        Some((_, Some(false))) | None => {}
+    if tls {
+        url.set_query(Some("sslmode=require"));
     }
     Some(SecretUrl::new(url))
+}
+
+/// Whether the parts ask for it. Read also where no URL is made of them: who writes nonsense there means something.
+fn tls(r: &mut Reader<'_>) -> bool {
+    let Some(text) = r.part("POSTGRES_SSL") else {
+        return false;
+    };
+    boolean(text).unwrap_or_else(|| {
+        r.problem(format_args!("POSTGRES_SSL: got {text:?}, takes true, false, 1 or 0"));
+        false
+    })
 }
 
 /// Puts a URL together; whatever needs escaping is escaped.

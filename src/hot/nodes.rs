@@ -15,8 +15,9 @@ script!(BURY = "nodes/bury");
 script!(CHECK = "nodes/check");
 script!(DRAIN = "nodes/drain");
 script!(SING = "nodes/sing");
+script!(STOP = "nodes/stop");
 
-pub(super) const SCRIPTS: &[&LazyLock<Script>] = &[&BEAT, &BURY, &CHECK, &DRAIN, &SING];
+pub(super) const SCRIPTS: &[&LazyLock<Script>] = &[&BEAT, &BURY, &CHECK, &DRAIN, &SING, &STOP];
 
 /// Extends the node's own lease. True: it was not there, so this is a start, or the node was taken for dead.
 pub async fn beat(hot: &Hot, node: &NodeId, about: &str, lease: Duration) -> Result<bool, HotError> {
@@ -96,15 +97,18 @@ pub async fn dead(hot: &Hot) -> Result<Vec<NodeId>, HotError> {
         return Ok(nodes);
     }
     let mut connection = hot.link().connection().await.map_err(fail)?;
-    let mut lives = redis::Pipeline::with_capacity(nodes.len());
+    let mut lives = redis::Pipeline::with_capacity(2 * nodes.len());
     for node in &nodes {
         lives.cmd("EXISTS").arg(hot.keys().node(node));
+        // Behind that: one that has stopped since its name was read is no death.
+        lives.cmd("SISMEMBER").arg(hot.keys().nodes()).arg(node.as_str());
     }
     let lives = connection.send_pipeline(&lives).await.map_err(fail)?;
+    let is_dead = [redis::Value::Int(0), redis::Value::Int(1)];
     Ok(nodes
         .into_iter()
-        .zip(lives)
-        .filter(|(_, lives)| *lives == redis::Value::Int(0))
+        .zip(lives.chunks(2))
+        .filter(|(_, told)| *told == is_dead)
         .map(|(node, _)| node)
         .collect())
 }
@@ -234,15 +238,17 @@ pub async fn roster(hot: &Hot) -> Result<Vec<NodeEntry>, HotError> {
     Ok(nodes.into_iter().zip(about.chunks(2)).filter_map(entry).collect())
 }
 
-/// The node stops by itself: what its connections come to is no consequence of a death.
+/// The node ends by itself and is struck off: nobody takes it for dead, and what its connections come to is no consequence
+/// of a death. It beats no more. A repeat changes nothing.
 pub async fn stop(hot: &Hot, node: &NodeId) -> Result<(), HotError> {
-    let fail = |error| HotError::of("note the stop of a node", error);
-    let mut connection = hot.link().connection().await.map_err(fail)?;
-    connection
-        .send(redis::cmd("HDEL").arg(hot.keys().node_ends()).arg(node.as_str()))
-        .await
-        .map(drop)
-        .map_err(fail)
+    let stop = STOP
+        .call()
+        .key(hot.keys().nodes())
+        .key(hot.keys().node(node))
+        .key(hot.keys().node_ends())
+        .key(hot.keys().node_drain(node))
+        .arg(node.as_str());
+    stop.run(hot).await.map(drop)
 }
 
 /// How long is kept what shows that a master takes writes.

@@ -53,7 +53,8 @@ pub struct NewRoom {
     pub owner: Option<UserId>,
 }
 
-/// A room as the administration sees it; `members` are live users.
+/// A room as the administration sees it; `members` are live users. What makes or changes one says neither its id nor its
+/// connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Room {
     pub name: RoomName,
@@ -62,6 +63,10 @@ pub struct Room {
     pub max_members: Option<u32>,
     pub created_ms: i64,
     pub members: u64,
+    /// By which the archive knows it, a UUID.
+    pub id: Option<String>,
+    /// Through which its members are in it.
+    pub connections: u64,
 }
 
 impl Reply {
@@ -74,6 +79,8 @@ impl Reply {
             max_members: Some(self.integer()?).filter(|&most| most > 0),
             created_ms: self.integer()?,
             members: 0,
+            id: None,
+            connections: 0,
         })
     }
 }
@@ -271,8 +278,10 @@ pub async fn members(
     limit: u32,
     asker: &Lease,
 ) -> Result<Option<Option<Page>>, HotError> {
-    let read_room = READ.call().key(hot.keys().room(room)).key(hot.keys().room_users(room));
-    let calls = vec![read_room, members_call(hot, room, after, limit, Some(asker))];
+    let calls = vec![
+        listing::read_call(hot, room),
+        members_call(hot, room, after, limit, Some(asker)),
+    ];
     let mut replies = script::run_all(hot, calls).await?.into_iter();
     let (Some(room), Some(found)) = (replies.next(), replies.next()) else {
         return Ok(None);

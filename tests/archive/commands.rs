@@ -24,6 +24,13 @@ fn command(redis: &Redis, settings: &[(&str, &str)], args: &[&str]) -> Output {
     command.output().expect("the binary starts")
 }
 
+/// What `init` prints as its result.
+const INITIALIZED: &str = "Creating default rooms...\nCleaning up stale data...\n✓ Initialization complete\n";
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("UTF-8")
+}
+
 fn stdout(output: &Output) -> String {
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout.clone()).expect("UTF-8")
@@ -48,15 +55,13 @@ async fn init_brings_the_schema_before_the_rooms_and_may_be_repeated() {
     let (redis, postgres) = tokio::join!(Redis::start(), Postgres::shared());
     let database = postgres.database().await;
     let url = database.url();
-    let first = stdout(&init(&redis, &[("REALTIME_DATABASE_URL", &url)]));
-    let (schema, rooms) = first.split_once("Creating default rooms...\n").expect(&first);
+    let first = init(&redis, &[("REALTIME_DATABASE_URL", &url)]);
+    assert_eq!(stdout(&first), INITIALIZED);
+    let beside = stderr(&first);
     assert!(
-        schema.starts_with("Migrating the database...\n  V1 tables\n  V2 takeover\n"),
-        "{first}"
-    );
-    assert_eq!(
-        rooms,
-        "  general\n  announcements\nCleaning up stale data...\n✓ Initialization complete\n"
+        beside.starts_with("The database's schema:\n  V1 tables\n  V2 takeover\n")
+            && beside.ends_with("\n  general\n  announcements\n"),
+        "{beside}"
     );
     assert!(migrate(&database).await.unwrap().applied.is_empty());
 
@@ -70,27 +75,34 @@ async fn init_brings_the_schema_before_the_rooms_and_may_be_repeated() {
     let room = |name: &str| json!({ "name": name, "type": "channel", "visibility": "public" });
     assert_eq!(listed, [room("announcements"), room("general")]);
 
-    let again = stdout(&init(&redis, &[("REALTIME_DATABASE_URL", &url)]));
-    let (schema, _) = again.split_once("Creating").expect(&again);
+    let again = init(&redis, &[("REALTIME_DATABASE_URL", &url)]);
+    assert_eq!(stdout(&again), INITIALIZED);
     let version = migrate(&database).await.unwrap().version;
-    assert_eq!(schema, format!("Migrating the database...\n  V{version} (was there)\n"));
-    assert!(again.contains("  general (was there)\n"), "{again}");
+    assert_eq!(
+        stderr(&again),
+        format!(
+            "The database's schema:\n  V{version} (was there)\n  general (was there)\n  announcements (was there)\n"
+        )
+    );
+    let shown = command(&redis, &[("REALTIME_DATABASE_URL", &url)], &["init", "--json"]);
+    let shown: Value = serde_json::from_str(&stdout(&shown)).expect("one JSON object");
+    assert_eq!(shown["schema"], json!({ "version": version, "applied": [] }));
 }
 
 #[tokio::test]
 async fn init_works_without_a_database_and_fails_where_a_configured_one_is_away() {
     let redis = Redis::start().await;
-    let without = stdout(&init(&redis, &[]));
-    assert!(
-        without.contains("  none is configured: the archive is off\n"),
-        "{without}"
+    let without = init(&redis, &[]);
+    assert_eq!(stdout(&without), INITIALIZED);
+    assert_eq!(
+        stderr(&without),
+        "No database is configured: the archive is off\n  general\n  announcements\n"
     );
-    assert!(without.contains("  general\n"), "{without}");
 
     let away = Postgres::stopped(&[]);
     let failed = init(&redis, &[("REALTIME_DATABASE_URL", &away.url())]);
     assert_eq!(failed.status.code(), Some(1));
-    let error = String::from_utf8(failed.stderr).unwrap();
+    let error = stderr(&failed);
     assert!(
         error.starts_with("Error: the schema at postgres://") && error.contains("refused"),
         "{error}"

@@ -380,7 +380,7 @@ async fn without_a_database_a_postgres_or_a_schema_commands_say_so() {
     let empty = crate::Postgres::shared().await.database().await;
     for args in COMMANDS {
         let off = output("", args);
-        assert_eq!(off.status.code(), Some(2), "{args:?}");
+        assert_eq!(off.status.code(), Some(1), "{args:?}");
         assert_eq!(
             stderr(&off),
             "Error: no database is configured: set REALTIME_DATABASE_URL\n",

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use jsonwebtoken::Algorithm;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use support::port::free_port;
 use support::redis::Redis;
@@ -67,6 +67,11 @@ fn a_token_is_signed_as_the_gateway_reads_it() {
     );
     assert_eq!(claims["jti"], "t1");
     assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 60);
+
+    let output = program(directory.path(), &[&args[..], &["--json"]].concat(), &envs);
+    let shown: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(shown["userId"], "ann");
+    jsonwebtoken::decode::<Value>(shown["token"].as_str().unwrap(), &key, &validation).unwrap();
 }
 
 #[test]
@@ -100,14 +105,18 @@ async fn rooms_are_created_once_and_listed() {
         assert!(output.status.success(), "{}", stderr(&output));
         String::from_utf8(output.stdout).unwrap()
     };
+    for _ in 0..2 {
+        assert_eq!(
+            run(&["init"]),
+            "Creating default rooms...\nCleaning up stale data...\n✓ Initialization complete\n",
+            "also when it is repeated"
+        );
+    }
+    let json: Value = serde_json::from_str(&run(&["init", "--json"])).unwrap();
+    let room = |name: &str| json!({ "name": name, "created": false });
     assert_eq!(
-        run(&["init"]),
-        "Migrating the database...\n  none is configured: the archive is off\nCreating default rooms...\n  general\n  \
-         announcements\nCleaning up stale data...\n✓ Initialization complete\n"
-    );
-    assert!(
-        run(&["init"]).ends_with("✓ Initialization complete\n"),
-        "it can be repeated"
+        json,
+        json!({ "schema": null, "rooms": [room("general"), room("announcements")] })
     );
     let created = run(&[
         "create-room",
@@ -185,6 +194,19 @@ async fn a_room_is_governed_by_commands() {
     assert_eq!((&info["name"], &info["policy"]), (&"den".into(), &policy));
     let text = done(&["rooms", "info", "den"]);
     assert!(text.contains("  bob: guest, banned until 2999"), "{text}");
+    let id = info["id"].as_str().unwrap();
+    for line in [
+        &*format!("ID:             {id}\n"),
+        "Type:           channel\n",
+        "Visibility:     secret\n",
+        "Max Members:    unlimited\n",
+        &format!("Created:        {}\n", info["createdAt"].as_str().unwrap()),
+        "Total Members:  0\n",
+        "Active Now:     0\n",
+        "\nRecent Members:\n\nRoles, bans and mutes (2)\n",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
     assert_eq!(
         done(&["rooms", "unban", "den", "bob"]),
         "✓ bob is no longer banned from den\n"
@@ -193,8 +215,18 @@ async fn a_room_is_governed_by_commands() {
     assert_eq!(done(&["rooms", "members", "den"]), "");
     assert_eq!(done(&["rooms", "list", "--json"]), done(&["rooms", "--json"]));
     let list = done(&["rooms", "list"]);
-    assert!(list.contains("VISIBILITY   CREATED     MEMBERS\n"), "{list}");
-    assert!(list.lines().nth(5).unwrap().ends_with("        0"), "{list}");
+    let (double, single) = ("=".repeat(90), "-".repeat(90));
+    let columns = |[id, name, kind, members, active]: [&str; 5]| {
+        let row = format!("{id:<36} {name:<20} {kind:<10} {members:<10} {active}");
+        row.trim_end().to_owned()
+    };
+    let heading = columns(["ID", "NAME", "TYPE", "MEMBERS", "ACTIVE"]);
+    let row = columns([id, "den", "channel", "0", "0"]);
+    assert_eq!(
+        list,
+        format!("\nActive Rooms\n{double}\n{heading}\n{single}\n{row}\n{double}\n")
+    );
+    assert_eq!(id.len(), 36, "a UUID");
     // The words of the existing plugin's action.
     assert_eq!(
         done(&["rooms", "add-member", "den", "cleo"]),
@@ -285,9 +317,13 @@ async fn the_doctor_says_by_its_code_whether_something_drifted() {
         assert_eq!(stderr(&output), "");
         (output.status.code(), String::from_utf8(output.stdout).unwrap())
     };
-    run(&["init"]);
+    run(&["create-room", "general"]);
     let healthy = "0 connections are leased, 0 in grace; 0 drifted\n".to_owned();
     assert_eq!(run(&["doctor"]), (Some(0), healthy.clone()));
+    assert_eq!(
+        run(&["doctor", "--json"]),
+        (Some(0), "{\"drift\":[],\"inGrace\":0,\"leased\":0}\n".to_owned())
+    );
     let mut connection = redis.connection().await;
     let keys: Vec<String> = redis::cmd("KEYS")
         .arg("*:room:general")

@@ -273,6 +273,21 @@ fn the_nself_loaders_variables_are_fallbacks() {
 }
 
 #[test]
+fn a_part_that_says_nonsense_is_refused_whether_or_not_it_is_used() {
+    let wrong = "POSTGRES_SSL: got \"yes\", takes true, false, 1 or 0";
+    for beside in [
+        ("POSTGRES_HOST", "db"),
+        ("DATABASE_URL", "postgres://h/d"),
+        ("REALTIME_DATABASE_URL", "none"),
+        ("LOG_FORMAT", "json"),
+    ] {
+        let error = errors(&[REDIS, beside, ("POSTGRES_SSL", "yes")]);
+        assert_eq!(error.matches(wrong).count(), 1, "{beside:?}: {error}");
+    }
+    assert!(config(&[("POSTGRES_SSL", "true")]).database_url.is_none());
+}
+
+#[test]
 fn values_that_do_not_fit_together_are_refused() {
     let error = errors(&[REDIS, ("REALTIME_NODE_LEASE", "3999")]);
     assert!(

@@ -309,6 +309,13 @@ async fn the_health_check_says_whether_a_gateway_lives_and_whether_it_is_ready()
     assert!(lives.status.success(), "{lives:?}");
     assert_eq!(lives.stdout, b"{\"status\":\"alive\"}\n");
     assert!(ask(&["--ready"]).status.success());
+    let shown = ask(&["--json"]);
+    let shown: Value = serde_json::from_slice(&shown.stdout).expect("one JSON object");
+    let address = format!("127.0.0.1:{}", node.port());
+    assert_eq!(
+        shown,
+        json!({"address": address, "path": "/livez", "ok": true, "status": 200, "answer": {"status": "alive"}})
+    );
 
     redis.kill();
     node.becomes("/readyz", 503).await;
@@ -316,6 +323,12 @@ async fn the_health_check_says_whether_a_gateway_lives_and_whether_it_is_ready()
     assert_eq!(unready.status.code(), Some(1));
     let said = String::from_utf8_lossy(&unready.stderr);
     assert!(said.contains("503") && said.contains("redis"), "{said}");
+    let unready = ask(&["--ready", "--json"]);
+    let shown: Value = serde_json::from_slice(&unready.stdout).expect("one JSON object");
+    assert_eq!(
+        (unready.status.code(), &shown["ok"], &shown["status"]),
+        (Some(1), &json!(false), &json!(503))
+    );
     assert!(ask(&[]).status.success(), "it lives, whatever Redis does");
 
     let nobody = health(free_port(), &redis.url(), &[]);

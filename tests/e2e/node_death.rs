@@ -1,11 +1,14 @@
 //! Any node may die, and Redis may come back empty: nobody stays as a ghost, everybody is told exactly once, and whoever
 //! lives is there again.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::support::api::{API_KEY, ask};
 use crate::support::cluster::Cluster;
 use crate::support::eventually;
+use crate::support::node::binary;
 use crate::support::raw::{Raw, room};
 
 /// A node's death is noticed within a second, and the grace is short, so that the tests are.
@@ -72,6 +75,57 @@ async fn a_killed_node_leaves_no_ghosts_and_everybody_is_told_once() {
         .filter_map(|m| m["userId"].as_str())
         .collect();
     assert_eq!(members, ["ann", "dan", "eve"]);
+}
+
+#[tokio::test]
+async fn a_node_that_has_stopped_is_no_dead_one() {
+    let mut settings = HASTE.to_vec();
+    settings.extend([("REALTIME_DRAIN_WAIT", "0"), ("REALTIME_DRAIN_WINDOW", "0")]);
+    settings.push(("REALTIME_DRAIN_GRACE", "1500"));
+    let cluster = Cluster::start(3, &settings).await;
+    let [stops, dies, stays] = &cluster.nodes[..] else {
+        unreachable!("three were started")
+    };
+    let room = room();
+    let ann = Raw::member(stops, "ann", &room).await;
+    let dan = Raw::member(stays, "dan", &room).await;
+
+    stops.signal("TERM");
+    assert_eq!(stops.ended(Duration::from_secs(60)).await.code(), Some(0));
+    ann.closed().await;
+    let mut status = binary();
+    status
+        .args(["status", "--json"])
+        .env("REALTIME_REDIS_URL", cluster.redis.url());
+    let status = status.output().expect("the binary starts");
+    assert!(status.status.success(), "{status:?}");
+    let status: Value = serde_json::from_slice(&status.stdout).expect("one JSON object");
+    let names: Vec<&str> = status["nodes"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|node| node["node"].as_str())
+        .collect();
+    assert_eq!(names, ["node-1", "node-2"]);
+    dan.heard("user:left", is_left("ann")).await;
+
+    // Whoever notices this later death would have noticed the earlier one.
+    dies.signal("KILL");
+    let is_noticed = async || {
+        let lines = [stays.lines(), stops.lines()].concat();
+        lines
+            .iter()
+            .any(|line| line.contains("a node is dead") && line.contains("node-1"))
+    };
+    eventually("the death is noticed", is_noticed).await;
+    for node in &cluster.nodes {
+        let said = node.lines();
+        let of_stopped = said
+            .iter()
+            .find(|line| line.contains("a node is dead") && line.contains("node-0"));
+        assert_eq!(of_stopped, None);
+    }
+    assert_eq!(stays.metric("realtime_nodes_buried_total", "").await, Some(1.0));
 }
 
 #[tokio::test]

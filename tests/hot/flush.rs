@@ -235,6 +235,8 @@ pub async fn call_every_script(stage: &Stage, forgetful: bool) {
     forget().await;
     nodes::bury(hot, &alice.node, GRACE).await.unwrap();
     forget().await;
+    nodes::stop(hot, &alice.node).await.unwrap();
+    forget().await;
     hot.check().await.unwrap();
     forget().await;
     let (class, rate) = (limits::Class::Messages, Rate::new(60, 1).unwrap());

@@ -84,6 +84,32 @@ async fn the_dead_are_those_whose_own_lease_is_gone() {
 }
 
 #[tokio::test]
+async fn a_node_that_has_stopped_is_neither_alive_nor_dead() {
+    let stage = Stage::new().await;
+    for name in ["n1", "n2"] {
+        beat(&stage.hot, &node(name), "{}", LEASE).await.unwrap();
+    }
+    assert!(ask_to_drain(&stage.hot, &node("n1")).await.unwrap());
+    for _ in 0..2 {
+        stop(&stage.hot, &node("n1")).await.unwrap();
+        assert!(dead(&stage.hot).await.unwrap().is_empty());
+        let names: Vec<_> = living(&stage.hot)
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|entry| entry.node)
+            .collect();
+        assert_eq!(names, [node("n2")]);
+    }
+    assert!(!is_asked_to_drain(&stage.hot, &node("n1")).await.unwrap());
+    assert_eq!(ends(&stage.hot, &[node("n1")]).await.unwrap(), [None]);
+    assert!(
+        beat(&stage.hot, &node("n1"), "{}", LEASE).await.unwrap(),
+        "the next of the name starts"
+    );
+}
+
+#[tokio::test]
 async fn a_burial_moves_the_node_s_leases_into_grace_and_no_others() {
     let stage = Stage::new().await;
     let (alice, mut bob) = (lease("alice", 1), lease("bob", 1));

@@ -18,7 +18,7 @@ async fn init_may_be_repeated_under_both_loaders_and_says_what_it_cannot_reach()
         let output = account.action(loader, "init", &[]);
         assert!(output.status.success(), "{}", text(&output));
         assert!(
-            text(&output).ends_with("✓ Initialization complete\n"),
+            String::from_utf8_lossy(&output.stdout).ends_with("✓ Initialization complete\n"),
             "{}",
             text(&output)
         );
@@ -55,14 +55,24 @@ async fn rooms_are_made_looked_at_and_taken_away() {
     }
     rooms(&["add-member", "team x", "ann", "moderator"]);
     rooms(&["add-member", "team x", "bob"]);
+    let listed = rooms(&["list"]);
+    for column in ["ID", "NAME", "TYPE", "MEMBERS", "ACTIVE"] {
+        assert!(listed.contains(column), "{column}: {listed}");
+    }
     let info = rooms(&["info", "team x"]);
+    assert!(
+        info.contains("Max Members:    unlimited") && info.contains("Recent Members:"),
+        "{info}"
+    );
     assert!(
         info.contains("ann") && info.contains("moderator") && info.contains("private"),
         "{info}"
     );
     rooms(&["remove-member", "team x", "ann"]);
 
-    // Somebody at a terminal is asked; nobody is not.
+    // Somebody at a terminal is asked; without one it has to be said.
+    assert!(account.refused("rooms", &["delete", "team x"]).contains("--yes"));
+    assert!(rooms(&["list"]).contains("team x"));
     let kept = typed(
         &account,
         &account.plugin().join("actions/rooms.sh"),
@@ -100,6 +110,17 @@ async fn what_goes_on_is_shown_with_the_server_and_its_endpoints() {
     let _bob = Raw::member(&node, "bob", "auto:den").await;
     let _cat = Raw::member(&node, "cat", "auto:\"memberCount\":9").await;
 
+    let _again = Raw::member(&node, "ann", "auto:den").await;
+    let listed = account.done("rooms", &["list"]);
+    let row = format!("{:<20} {:<10} {:<10} 3", "auto:den", "channel", 2);
+    assert!(listed.contains(&row), "two users, three connections: {listed}");
+    let info = account.done("rooms", &["info", "auto:den"]);
+    assert!(info.contains("Total Members:  2\nActive Now:     3\n"), "{info}");
+    let (_, recent) = info.split_once("Recent Members:\n").unwrap();
+    assert!(
+        recent.find("  bob ").unwrap() < recent.find("  ann ").unwrap(),
+        "the latest first: {info}"
+    );
     let connections = account.done("connections", &[]);
     assert!(
         connections.contains("SOCKET ID") && connections.contains("ann"),
@@ -114,7 +135,7 @@ async fn what_goes_on_is_shown_with_the_server_and_its_endpoints() {
     let status = account.done("status", &[]);
     for line in [
         "Server Process:     STOPPED\n",
-        "Active Connections: 3\n",
+        "Active Connections: 4\n",
         "Unique Users:       3\n",
         "  Online:  3\n",
         "Top 5 Active Rooms:\n  auto:den: 2 members\n  auto:\\\"memberCount\\\":9: 1 members\n",

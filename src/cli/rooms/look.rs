@@ -1,10 +1,12 @@
 //! `rooms info` and `rooms members`: one room, as the administration sees it.
 
+use std::cmp::Reverse;
+
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::super::{Error, say};
-use super::{as_json, created, no_such_room, time};
+use super::{created, found_as_json, id, no_such_room, time};
 use crate::domain::moderation::{self, Entry, Term};
 use crate::domain::rooms::{self, Member};
 use crate::hot::Hot;
@@ -21,24 +23,37 @@ pub(super) struct Options {
 
 /// Entries of a policy that are shown.
 const POLICY_SHOWN: u32 = 1_000;
+/// Members that `rooms info` shows.
+const RECENT: usize = 10;
 
 /// `rooms info`
 pub(super) async fn info(hot: &Hot, options: &Options) -> Result<(), Error> {
     let room = rooms::find(hot, &options.name).await?;
     let room = room.ok_or_else(|| no_such_room(&options.name))?;
     let (remembered, policy) = moderation::policy(hot, &options.name, POLICY_SHOWN).await?;
+    let latest = latest(rooms::everybody(hot, &options.name).await?);
     if options.json {
-        let mut shown = as_json(&room);
+        let mut shown = found_as_json(&room);
+        shown["recentMembers"] = latest.iter().map(member_as_json).collect();
         shown["policyCount"] = remembered.into();
         shown["policy"] = policy.iter().map(entry_as_json).collect();
         say!("{shown}");
         return Ok(());
     }
-    say!("{} ({}, {})", room.name, room.kind, room.visibility);
-    say!("  created      {:.3}", created(&room));
-    say!("  members      {}", room.members);
-    let most = room.max_members.map_or("no bound".to_owned(), |most| most.to_string());
-    say!("  max members  {most}");
+    let most = room.max_members.map_or("unlimited".to_owned(), |most| most.to_string());
+    say!("\nRoom: {}", room.name);
+    say!("ID:             {}", id(&room));
+    say!("Type:           {}", room.kind);
+    say!("Visibility:     {}", room.visibility);
+    say!("Max Members:    {most}");
+    say!("Created:        {:.3}", created(&room));
+    say!("Total Members:  {}", room.members);
+    say!("Active Now:     {}", room.connections);
+    say!("\nRecent Members:");
+    for member in &latest {
+        let (user, status) = (member.user.as_str(), member.status.as_str());
+        say!("  {user:<40} {status:<8} {:.3}", time(member.joined_ms));
+    }
     say!("\nRoles, bans and mutes ({remembered})");
     for entry in &policy {
         let role = entry.role.map(|role| role.to_string());
@@ -48,6 +63,13 @@ pub(super) async fn info(hot: &Hot, options: &Options) -> Result<(), Error> {
         say!("  {}: {}", entry.user, words.join(", "));
     }
     Ok(())
+}
+
+/// Who joined last, that one first.
+fn latest(mut members: Vec<Member>) -> Vec<Member> {
+    members.sort_by_key(|member| Reverse(member.joined_ms));
+    members.truncate(RECENT);
+    members
 }
 
 fn until(term: Term) -> String {

@@ -32,7 +32,7 @@ struct List {
 /// What is asked of the rooms.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List the rooms, with how many users are in each
+    /// List the rooms by id, with how many users are in each, and through how many connections
     List(List),
     /// Create a room
     Create(create_room::Positional),
@@ -74,6 +74,8 @@ impl Options {
 }
 
 const WIDTH: usize = 70;
+/// Of the table that the existing plugin's action showed.
+const WIDE: usize = 90;
 
 pub(super) async fn run(hot: &Hot, options: Options) -> Result<(), Error> {
     let Some(command) = options.command else {
@@ -94,12 +96,14 @@ pub(super) async fn run(hot: &Hot, options: Options) -> Result<(), Error> {
     }
 }
 
-async fn listing(hot: &Hot, json: bool, counts: bool) -> Result<(), Error> {
+async fn listing(hot: &Hot, json: bool, is_wide: bool) -> Result<(), Error> {
     let rooms = rooms::list(hot).await?;
     if json {
-        rooms.iter().for_each(|room| say!("{}", as_json(room)));
+        rooms.iter().for_each(|room| say!("{}", found_as_json(room)));
+    } else if is_wide {
+        tell_counts(&rooms);
     } else {
-        tell(&rooms, counts);
+        tell(&rooms);
     }
     if rooms.len() == LIST_MAX {
         note!("There may be more: at most {LIST_MAX} are listed");
@@ -107,23 +111,47 @@ async fn listing(hot: &Hot, json: bool, counts: bool) -> Result<(), Error> {
     Ok(())
 }
 
-/// The existing plugin's columns, and, where it is asked for, how many users are in each.
-fn tell(rooms: &[Room], counts: bool) {
-    let mut heading = format!("{:<20}{:<12}{:<13}CREATED", "NAME", "TYPE", "VISIBILITY");
-    if counts {
-        heading.push_str("     MEMBERS");
-    }
+/// The columns of the existing plugin's command.
+fn tell(rooms: &[Room]) {
+    let heading = format!("{:<20}{:<12}{:<13}CREATED", "NAME", "TYPE", "VISIBILITY");
     let table = Table::open("Active Rooms", WIDTH, &heading);
     for room in rooms {
         let (kind, visibility) = (room.kind.as_str(), room.visibility.as_str());
-        let created = created(room).strftime("%Y-%m-%d").to_string();
-        let mut row = format!("{:<20} {kind:<12} {visibility:<12} {created}", room.name.as_str());
-        if counts {
-            row.push_str(&format!(" {:>8}", room.members));
-        }
-        say!("{row}");
+        let created = created(room).strftime("%Y-%m-%d");
+        say!("{:<20} {kind:<12} {visibility:<12} {created}", room.name.as_str());
     }
     table.close();
+}
+
+/// The columns of the existing plugin's action: members are users, and active their connections.
+fn tell_counts(rooms: &[Room]) {
+    let row = |[id, name, kind, members, active]: [&str; 5]| {
+        format!("{id:<36} {name:<20} {kind:<10} {members:<10} {active:<10}")
+            .trim_end()
+            .to_owned()
+    };
+    let table = Table::open("Active Rooms", WIDE, &row(["ID", "NAME", "TYPE", "MEMBERS", "ACTIVE"]));
+    for room in rooms {
+        let (members, active) = (room.members.to_string(), room.connections.to_string());
+        say!(
+            "{}",
+            row([id(room), room.name.as_str(), room.kind.as_str(), &members, &active])
+        );
+    }
+    table.close();
+}
+
+/// `-` of a room that has none, made by a version that gave it none.
+fn id(room: &Room) -> &str {
+    room.id.as_deref().unwrap_or("-")
+}
+
+/// What is known of a room that is there: also its id, and its connections.
+fn found_as_json(room: &Room) -> serde_json::Value {
+    let mut shown = as_json(room);
+    shown["id"] = room.id.as_deref().into();
+    shown["connectionCount"] = room.connections.into();
+    shown
 }
 
 pub(super) fn as_json(room: &Room) -> serde_json::Value {

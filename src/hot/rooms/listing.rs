@@ -9,13 +9,20 @@ use tokio::time::timeout;
 
 use super::{READ, Room};
 use crate::hot::reply::Reply;
-use crate::hot::{Hot, HotError, script};
+use crate::hot::script::{self, Call};
+use crate::hot::{Hot, HotError};
 use crate::types::RoomName;
 
 /// One room. `None`: there is none of that name.
 pub async fn read(hot: &Hot, room: &RoomName) -> Result<Option<Room>, HotError> {
-    let call = READ.call().key(hot.keys().room(room)).key(hot.keys().room_users(room));
-    listed(call.run(hot).await?)
+    listed(read_call(hot, room).run(hot).await?)
+}
+
+pub(super) fn read_call(hot: &Hot, room: &RoomName) -> Call {
+    READ.call()
+        .key(hot.keys().room(room))
+        .key(hot.keys().room_users(room))
+        .key(hot.keys().room_live(room))
 }
 
 fn listed(mut reply: Reply) -> Result<Option<Room>, HotError> {
@@ -26,6 +33,8 @@ fn listed(mut reply: Reply) -> Result<Option<Room>, HotError> {
         let name = reply.id()?;
         let mut room = reply.room(name)?;
         room.members = reply.integer()?;
+        room.id = Some(reply.text()?).filter(|id| !id.is_empty());
+        room.connections = reply.integer()?;
         Ok(Some(room))
     })
 }
@@ -55,7 +64,7 @@ pub async fn list_page(hot: &Hot, after: Option<&RoomName>, limit: usize) -> Res
 
 /// Those in the order of their names that there are still.
 async fn read_all(hot: &Hot, names: &[RoomName]) -> Result<Vec<Room>, HotError> {
-    let call = |room| READ.call().key(hot.keys().room(room)).key(hot.keys().room_users(room));
+    let call = |room| read_call(hot, room);
     let mut found = Vec::with_capacity(names.len());
     for reply in script::run_all(hot, names.iter().map(call).collect()).await? {
         found.extend(listed(reply?)?);
