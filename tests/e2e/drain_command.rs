@@ -40,13 +40,9 @@ async fn drain_at(redis: &str, arguments: &[&str]) -> (Option<i32>, String, Stri
 async fn post(node: &Node, key: Option<&str>, body: &str) -> (StatusCode, Value) {
     let url = format!("{}/api/drain", node.url());
     let mut request = reqwest::Client::new().post(url).body(body.to_owned());
-<<<<<<< HEAD
-    request = request.header("content-type", "application/json");
-=======
     if !body.is_empty() {
         request = request.header("content-type", "application/json");
     }
->>>>>>> f2
     if let Some(key) = key {
         request = request.header("x-api-key", key);
     }
