@@ -26,8 +26,7 @@ pub(super) async fn run<E: Display, F: Future<Output = Result<(), E>>>(
 /// and npm, being one of them, passes it on besides.
 const SAME: Duration = Duration::from_secs(2);
 
-/// A token that the first SIGTERM or SIGINT cancels. A later SIGINT ends the process at once: somebody is impatient. A later SIGTERM
-/// does not: it is a program that says it, and that has other means.
+/// A token that the first SIGTERM or SIGINT cancels. A later one ends the process at once: somebody is impatient.
 pub(super) fn stop_signals() -> Result<CancellationToken, Error> {
     let listen = |kind| signal(kind).map_err(|error| Error::Io("cannot listen for signals", error));
     let mut terminate = listen(SignalKind::terminate())?;
@@ -41,7 +40,11 @@ pub(super) fn stop_signals() -> Result<CancellationToken, Error> {
         }
         cancel.cancel();
         let stopping = Instant::now();
-        while interrupt.recv().await.is_some() {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
             if stopping.elapsed() >= SAME {
                 #[allow(
                     clippy::exit,

@@ -86,7 +86,7 @@ impl Reply {
 }
 
 /// Makes a room; true where it is new, false where one of that name was there, which is returned as it is. With it where
-/// that stands in the outbox, if anything changed.
+/// that stands in the outbox; where nothing changed, how far that is. `None` where there is no archive.
 pub async fn create(hot: &Hot, room: &NewRoom) -> Result<(bool, Room, Option<Record>), HotError> {
     let mut reply = CREATE
         .call()
