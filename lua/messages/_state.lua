@@ -1,23 +1,40 @@
 -- Shared by the scripts that know what a room has said: room.history, a stream of <seq>-0 -> frame.
 
--- Keeps a message, and lets the oldest go beyond the bounds, a few at a time where a bound has become smaller.
-local function keep_message(history_key, room_key, seq, frame, most, most_bytes, ttl_ms)
-  if most == 0 then
+-- Keeps a message, and lets the oldest go beyond the bounds. As long as no message is wider than its share of the bytes, the
+-- number of messages bounds them both. Behind a wider one they are counted, until it is no longer among those that are
+-- kept: then the fields `wide`, its seq, and `bytes` of the room are to be written as returned, "" where counting ends.
+local function keep_message(history_key, seq, frame, kept)
+  if kept.most == 0 then
     return
   end
-  redis.call("XADD", history_key, string.format("%.0f", seq) .. "-0", "m", frame)
-  local kept = redis.call("XLEN", history_key)
-  local bytes = kept == 1 and #frame or tonumber(redis.call("HGET", room_key, "bytes") or "0") + #frame
+  local id = string.format("%d", seq) .. "-0"
+  local is_wide, counted = #frame > kept.most_bytes / kept.most, kept.wide and kept.wide ~= ""
+  if not is_wide and (not counted or tonumber(kept.wide) <= seq - kept.most) then
+    redis.call("XADD", history_key, "MAXLEN", kept.most, id, "m", frame)
+    if counted then
+      return "", ""
+    end
+    return
+  end
+  redis.call("XADD", history_key, id, "m", frame)
+  local number, bytes = redis.call("XLEN", history_key), #frame
+  if number > 1 and counted then
+    bytes = bytes + kept.bytes
+  elseif number > 1 then
+    bytes = 0
+    for _, entry in ipairs(redis.call("XRANGE", history_key, "-", "+")) do
+      bytes = bytes + #entry[2][2]
+    end
+  end
   for _ = 1, 16 do
-    if kept <= 1 or (kept <= most and bytes <= most_bytes) then
+    if number <= 1 or (number <= kept.most and bytes <= kept.most_bytes) then
       break
     end
     local oldest = redis.call("XRANGE", history_key, "-", "+", "COUNT", 1)[1]
     redis.call("XDEL", history_key, oldest[1])
-    kept, bytes = kept - 1, bytes - #oldest[2][2]
+    number, bytes = number - 1, bytes - #oldest[2][2]
   end
-  redis.call("HSET", room_key, "bytes", string.format("%.0f", bytes))
-  redis.call("PEXPIRE", history_key, ttl_ms)
+  return string.format("%d", is_wide and seq or kept.wide), string.format("%d", bytes)
 end
 
 -- The entries behind a number up to the room's last, oldest first, and their bytes; or nothing, and why not.
@@ -25,7 +42,7 @@ local function messages_behind(history_key, known_seq, last_seq, most, most_byte
   if known_seq == last_seq then
     return {}, 0
   end
-  local next_id = string.format("%.0f", known_seq + 1) .. "-0"
+  local next_id = string.format("%d", known_seq + 1) .. "-0"
   local first = redis.call("XRANGE", history_key, next_id, "+", "COUNT", 1)[1]
   if not first or first[1] ~= next_id then
     return nil, "history_trimmed"

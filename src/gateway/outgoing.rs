@@ -1,6 +1,7 @@
 //! Writes what the server says, once per event. Not here: to whom (`fanout`, `shard`).
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::metrics::label_of;
@@ -26,7 +27,7 @@ fn frame(name: &str, payload: &Value) -> Frame {
 
 /// A JSON string, with its quotes.
 pub fn quoted(text: &str) -> String {
-    Value::from(text).to_string()
+    serde_json::to_string(text).expect("a text is always JSON")
 }
 
 /// `connected`: the first thing that a socket hears; `lost` is why a session that it asked for is not recovered.
@@ -133,6 +134,21 @@ pub fn room_reset(room: &RoomName, epoch: &str, seq: u64, rev: u64, reason: &str
     frame(event::ROOM_RESET, &payload)
 }
 
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Body<'a> {
+    room_name: &'a str,
+    content: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thread_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reply_to: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<&'a RawValue>,
+}
+
 /// A message's object without its end, for `messages/send.lua`; [`message_new`] completes it on every node.
 pub fn message_body(
     room: &RoomName,
@@ -142,26 +158,17 @@ pub fn message_body(
     reply_to: Option<&str>,
     metadata: Option<&str>,
 ) -> String {
-    let mut body = format!(
-        r#"{{"roomName":{},"content":{}"#,
-        quoted(room.as_str()),
-        quoted(content)
-    );
-    let mut add = |name: &str, json: String| {
-        body.push_str(&format!(r#","{name}":{json}"#));
-    };
-    if let Some(user) = named(user) {
-        add("userId", quoted(user));
-    }
-    if let Some(thread) = thread {
-        add("threadId", quoted(thread));
-    }
-    if let Some(reply_to) = reply_to {
-        add("replyTo", quoted(reply_to));
-    }
-    if let Some(metadata) = metadata {
-        add("metadata", metadata.to_owned());
-    }
+    let metadata = metadata.map(|json| serde_json::from_str(json).expect("metadata is JSON that was written here"));
+    let mut body = serde_json::to_string(&Body {
+        room_name: room.as_str(),
+        content,
+        user_id: named(user),
+        thread_id: thread,
+        reply_to,
+        metadata,
+    })
+    .expect("texts and JSON are always JSON");
+    body.pop();
     body
 }
 

@@ -29,7 +29,14 @@ pub struct Lease {
 impl Lease {
     /// `<connection>\0<node>\0<user>`; ids have no control characters.
     pub fn encode(&self) -> String {
-        format!("{}\0{}\0{}", self.connection, self.node, self.user)
+        [
+            self.connection.as_str(),
+            "\0",
+            self.node.as_str(),
+            "\0",
+            self.user.as_str(),
+        ]
+        .concat()
     }
 
     pub fn decode(text: &str) -> Option<Self> {
@@ -55,7 +62,14 @@ impl Lease {
 
     /// The same in a room: lexical ranges answer "is it the user's last here?".
     pub fn member(&self) -> String {
-        format!("{}\0{}@{}", self.user, self.connection, self.node)
+        [
+            self.user.as_str(),
+            "\0",
+            self.connection.as_str(),
+            "@",
+            self.node.as_str(),
+        ]
+        .concat()
     }
 }
 
@@ -128,11 +142,14 @@ impl Keys {
     }
 
     fn plain(&self, partition: Partition, noun: &str) -> String {
-        format!("{}:{{{}}}:{noun}", self.prefix, TAGS[partition.index()])
+        let mut tag = itoa::Buffer::new();
+        [&*self.prefix, ":{", tag.format(TAGS[partition.index()]), "}:", noun].concat()
     }
 
     fn named(&self, partition: Partition, noun: &str, id: &str) -> String {
-        format!("{}:{{{}}}:{noun}:{id}", self.prefix, TAGS[partition.index()])
+        let mut tag = itoa::Buffer::new();
+        let tag = tag.format(TAGS[partition.index()]);
+        [&*self.prefix, ":{", tag, "}:", noun, ":", id].concat()
     }
 
     pub fn leases(&self, partition: Partition) -> String {
@@ -219,11 +236,11 @@ impl Keys {
             Bucket::User(user, class) => (Partition::of_user(user), class, user.as_str()),
             Bucket::Address(address, class) => (Partition::of(address), class, *address),
             Bucket::Room(room, user, class) => {
-                in_room = format!("{room}\0{user}");
+                in_room = [room.as_str(), "\0", user.as_str()].concat();
                 (Partition::of_room(room), class, &*in_room)
             }
         };
-        self.named(partition, "limit", &format!("{class}:{id}"))
+        self.named(partition, "limit", &[class, ":", id].concat())
     }
 
     pub fn room(&self, room: &RoomName) -> String {
@@ -312,7 +329,7 @@ impl Keys {
         self.named(
             Partition::of_room(room),
             "room.dedupe",
-            &format!("{room}\0{user}\0{client_message_id}"),
+            &[room.as_str(), "\0", user.as_str(), "\0", client_message_id].concat(),
         )
     }
 

@@ -112,13 +112,17 @@ fn send_call(hot: &Hot, request: &SendRequest<'_>, token: &str, again: bool) -> 
 fn sent(mut reply: Reply) -> Result<Send, HotError> {
     SEND.read(|| {
         Ok(match &*reply.text()? {
-            "ok" => Send::Sent(Sent {
-                duplicate: reply.flag()?,
-                epoch: reply.text()?,
-                seq: reply.integer()?,
-                sent_ms: reply.integer()?,
-                is_over: reply.flag()?,
-            }),
+            "ok" => {
+                let duplicate = reply.flag()?;
+                let (epoch, seq, sent_ms) = reply.stamp()?;
+                Send::Sent(Sent {
+                    duplicate,
+                    epoch,
+                    seq,
+                    sent_ms,
+                    is_over: reply.flag()?,
+                })
+            }
             "limited" => Send::Limited(Duration::from_micros(reply.integer()?)),
             "missing" => Send::Missing,
             "banned" => Send::Banned,

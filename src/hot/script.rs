@@ -63,8 +63,8 @@ impl Script {
     pub fn call(&'static self) -> Call {
         Call {
             script: self,
-            keys: Vec::new(),
-            args: Vec::new(),
+            keys: Texts::with_room(9, 512),
+            args: Texts::with_room(20, 1_024),
             master: None,
             reads: false,
         }
@@ -117,26 +117,26 @@ pub fn all() -> Vec<&'static Script> {
 #[derive(Debug)]
 pub struct Call {
     script: &'static Script,
-    keys: Vec<String>,
-    args: Vec<Vec<u8>>,
+    keys: Texts,
+    args: Texts,
     /// Which argument names the master that runs the call.
     master: Option<usize>,
     reads: bool,
 }
 
 impl Call {
-    pub fn key(mut self, key: String) -> Self {
-        self.keys.push(key);
+    pub fn key(mut self, key: impl AsRef<[u8]>) -> Self {
+        self.keys.push(key.as_ref());
         self
     }
 
-    pub fn arg(mut self, arg: impl Into<Vec<u8>>) -> Self {
-        self.args.push(arg.into());
+    pub fn arg(mut self, arg: impl AsRef<[u8]>) -> Self {
+        self.args.push(arg.as_ref());
         self
     }
 
     pub fn number(self, number: impl Into<i128>) -> Self {
-        self.arg(number.into().to_string())
+        self.arg(itoa::Buffer::new().format(number.into()))
     }
 
     pub fn flag(self, flag: bool) -> Self {
@@ -144,7 +144,7 @@ impl Call {
     }
 
     pub fn args(mut self, args: impl IntoIterator<Item = String>) -> Self {
-        self.args.extend(args.into_iter().map(String::into_bytes));
+        args.into_iter().for_each(|arg| self.args.push(arg.as_bytes()));
         self
     }
 
@@ -204,6 +204,38 @@ impl Call {
     }
 }
 
+/// Texts in one buffer: a call has thirty of them, and is made for every message.
+#[derive(Debug)]
+struct Texts {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Texts {
+    fn with_room(texts: usize, bytes: usize) -> Self {
+        Self {
+            bytes: Vec::with_capacity(bytes),
+            ends: Vec::with_capacity(texts),
+        }
+    }
+
+    fn push(&mut self, text: &[u8]) {
+        self.bytes.extend_from_slice(text);
+        self.ends.push(self.bytes.len());
+    }
+
+    fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let mut start = 0;
+        self.ends
+            .iter()
+            .map(move |&end| &self.bytes[std::mem::replace(&mut start, end)..end])
+    }
+}
+
 /// A call as it is sent.
 struct Prepared<'a> {
     call: &'a Call,
@@ -213,24 +245,21 @@ struct Prepared<'a> {
 
 impl Request for Prepared<'_> {
     fn slot(&self) -> Option<u16> {
-        self.call.keys.first().map(|key| slots::slot(key.as_bytes()))
+        self.call.keys.iter().next().map(slots::slot)
     }
 
     fn command(&self, master: &str) -> Cmd {
         let Call {
             keys, args, master: at, ..
         } = self.call;
-        let mut command = redis::cmd(self.verb);
-        command.arg(self.body).arg(keys.len());
-        for key in keys {
+        let bytes = self.body.len() + keys.bytes.len() + args.bytes.len() + master.len() + 16;
+        let mut command = Cmd::with_capacity(3 + keys.len() + args.len(), bytes);
+        command.arg(self.verb).arg(self.body).arg(keys.len());
+        for key in keys.iter() {
             command.arg(key);
         }
         for (index, arg) in args.iter().enumerate() {
-            if *at == Some(index) {
-                command.arg(master);
-            } else {
-                command.arg(&arg[..]);
-            }
+            command.arg(if *at == Some(index) { master.as_bytes() } else { arg });
         }
         command
     }

@@ -147,6 +147,44 @@ async fn the_oldest_go_beyond_the_bytes_and_the_last_stays() {
     assert_eq!(seqs(&all.messages), [6]);
 }
 
+/// What a room's record says of its history: the last message that is wider than its share, and bytes.
+async fn counted(stage: &Stage, room: &RoomName) -> (Option<String>, Option<String>) {
+    stage.ask("HMGET", (stage.keys().room(room), "wide", "bytes")).await
+}
+
+#[tokio::test]
+async fn bytes_are_counted_while_a_wide_message_is_kept() {
+    let stage = Stage::with(|terms| (terms.history.size, terms.history.bytes) = (3, 3_000)).await;
+    let lobby = stage.room("lobby").await;
+    let (alice, _) = alice_in(&stage, &lobby).await;
+    let (narrow, wide) = ("x".repeat(100), "x".repeat(2_700));
+    for (content, kept, last_wide) in [
+        (&narrow, vec![1], None),
+        (&narrow, vec![1, 2], None),
+        (&wide, vec![2, 3], Some("3")), // all three are too much
+        (&narrow, vec![3, 4], Some("3")),
+        (&narrow, vec![4, 5], Some("3")),
+        (&wide, vec![5, 6], Some("6")),
+        (&narrow, vec![6, 7], Some("6")),
+        (&narrow, vec![7, 8], Some("6")),
+        (&narrow, vec![7, 8, 9], Some("")), // the wide one could not be among them any more
+        (&narrow, vec![8, 9, 10], Some("")),
+    ] {
+        say(&stage, &alice, &lobby, content).await;
+        let all = page(&stage, &alice, &lobby, wanted(None, None, 10)).await;
+        assert_eq!(seqs(&all.messages), kept);
+        let entries: Vec<(String, Vec<String>)> =
+            stage.ask("XRANGE", (stage.keys().room_history(&lobby), "-", "+")).await;
+        let bytes: usize = entries.iter().map(|(_, fields)| fields[1].len()).sum();
+        let (wide, counted) = counted(&stage, &lobby).await;
+        assert_eq!(wide.as_deref(), last_wide);
+        match last_wide {
+            Some("") => assert_eq!(counted.as_deref(), Some("")),
+            _ => assert_eq!(counted, last_wide.map(|_| bytes.to_string())),
+        }
+    }
+}
+
 #[tokio::test]
 async fn without_a_history_nothing_is_kept_and_messages_go_on() {
     let stage = Stage::with(|terms| terms.history.size = 0).await;

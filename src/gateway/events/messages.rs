@@ -3,8 +3,6 @@
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
-use serde_json::json;
-
 use super::super::outgoing::{self, iso};
 use super::super::payload::{Incoming, METADATA_MAX_BYTES};
 use super::super::protocol::{ErrorCode, Failure, ack};
@@ -95,14 +93,14 @@ fn decode(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Result<Said, Failure> {
 
 /// The ack stands behind its own message: the sender hears what it said before it hears that it was said.
 fn answer(turn: &Turn<'_>, room: &RoomName, sent: &Sent) -> Outcome {
-    let mut data = json!({
-        "messageId": outgoing::message_id(&sent.epoch, sent.seq), "epoch": sent.epoch, "seq": sent.seq,
-        "timestamp": iso(sent.sent_ms),
-    });
-    if sent.duplicate {
-        data["duplicate"] = true.into();
-    }
-    if let Some(frame) = turn.ack_frame(&ack(Some(&data.to_string()))) {
+    let (epoch, seq, at) = (&sent.epoch, sent.seq, iso(sent.sent_ms));
+    let duplicate = if sent.duplicate { r#","duplicate":true"# } else { "" };
+    // An epoch is hexadecimal: nothing of this needs an escape.
+    let data = format!(
+        r#"{{"epoch":"{epoch}","messageId":"{id}","seq":{seq},"timestamp":"{at}"{duplicate}}}"#,
+        id = outgoing::message_id(epoch, seq)
+    );
+    if let Some(frame) = turn.ack_frame(&ack(Some(&data))) {
         let ack = Ack {
             client: Rc::clone(turn.client),
             frame,
