@@ -9,6 +9,7 @@ use super::contestant::Contestant;
 use super::figures::{Figure, Run};
 use super::stage::{Bill, RedisCore, Stage};
 use crate::load::crowd::{Crowd, Plan};
+use crate::load::news::News;
 use crate::load::talk::Heard;
 
 /// Clients that connect at the same time.
@@ -25,6 +26,7 @@ const ROOM: usize = 10;
 const CLIENTS: usize = 2_000;
 const HOT: usize = 500;
 const HOT_SPEAKERS: usize = 16;
+const TYPISTS: usize = 3;
 const ECHOES: usize = 200;
 /// Under way by each speaker of a flood; an echo waits for itself.
 const WINDOW: usize = 16;
@@ -48,6 +50,12 @@ pub enum Case {
     Fast,
     /// Two nodes over one Redis, rooms of 10 across both
     Nodes,
+    /// Everybody in 200 rooms of 10 changes their status, over and over
+    Presence,
+    /// Three in each of 200 rooms of 10 type
+    Typing,
+    /// All connections are cut at once, and come back at once
+    Avalanche,
 }
 
 /// What the command line says of all cases.
@@ -77,6 +85,9 @@ impl Case {
             Self::Paced => "10,000 deliveries a second, in rooms of 10",
             Self::Fast => "50,000 deliveries a second, in rooms of 10",
             Self::Nodes => "Two nodes on one core over one Redis: 200 rooms of 10 across both, 200 speak",
+            Self::Presence => "Presence: all 2,000 in rooms of 10 change their status, over and over",
+            Self::Typing => "Typing: three in each of 200 rooms of 10",
+            Self::Avalanche => "Avalanche: 2,000 connections in rooms of 10 are cut at once, and come back at once",
         }
     }
 
@@ -103,6 +114,9 @@ impl Case {
             Self::Idle => idle(stage, terms),
             Self::Paced => pace(stage, terms, 10_000),
             Self::Fast => pace(stage, terms, 50_000),
+            Self::Presence => tell(stage, terms, News::Presence, ROOM),
+            Self::Typing => tell(stage, terms, News::Typing, TYPISTS),
+            Self::Avalanche => avalanche(stage),
         }
     }
 }
@@ -139,7 +153,12 @@ fn flood(stage: &Stage, terms: &Terms, clients: usize, room: usize, voices: usiz
         ]
     };
     Ok(Run {
-        figures: [headline, ways(&heard), costs(&heard, &bill)].concat(),
+        figures: [
+            headline,
+            ways(&heard),
+            costs(heard.ledger.heard, heard.ledger.messages(), &bill),
+        ]
+        .concat(),
         wrong: heard.wrong(),
     })
 }
@@ -153,7 +172,7 @@ fn pace(stage: &Stage, terms: &Terms, deliveries: usize) -> io::Result<Run> {
     let mut ways = ways(&heard);
     ways.swap(0, 1); // p99 says who was better
     Ok(Run {
-        figures: [ways, costs(&heard, &bill)].concat(),
+        figures: [ways, costs(heard.ledger.heard, heard.ledger.messages(), &bill)].concat(),
         wrong: heard.wrong(),
     })
 }
@@ -167,8 +186,8 @@ fn ways(heard: &Heard) -> Vec<Figure> {
 }
 
 /// Who spent how much on it.
-fn costs(heard: &Heard, bill: &Bill) -> Vec<Figure> {
-    let (deliveries, messages) = (heard.ledger.heard as f64, heard.ledger.messages() as f64);
+fn costs(deliveries: u64, messages: u64, bill: &Bill) -> Vec<Figure> {
+    let (deliveries, messages) = (deliveries as f64, messages as f64);
     let us = |cpu: Duration, count: f64| cpu.as_secs_f64() * 1e6 / count;
     vec![
         Figure::less("server, µs per delivery", us(bill.servers, deliveries)),
@@ -218,5 +237,51 @@ fn idle(stage: &Stage, terms: &Terms) -> io::Result<Run> {
             Figure::less("Redis, % of a core", bill.percent(bill.redis)),
         ],
         wrong: 0,
+    })
+}
+
+fn tell(stage: &Stage, terms: &Terms, news: News, voices: usize) -> io::Result<Run> {
+    let mut crowd = crowd(stage, CLIENTS, ROOM)?;
+    crowd.tell(news, voices, WARM_UP)?;
+    let meter = stage.meter();
+    let told = crowd.tell(news, voices, Duration::from_secs(terms.seconds))?;
+    let bill = meter.read();
+    let ms = |part| told.ways.value_at_quantile(part) as f64 / 1_000.0;
+    let mut figures = vec![
+        Figure::more("events/s", told.rate()),
+        Figure::more("deliveries/s", told.heard as f64 / told.time.as_secs_f64()),
+        Figure::less("told to acked, p50, ms", ms(0.5)),
+        Figure::less("p99, ms", ms(0.99)),
+    ];
+    figures.extend(costs(told.heard, told.acked(), &bill));
+    Ok(Run {
+        figures,
+        wrong: told.wrong(),
+    })
+}
+
+fn avalanche(stage: &Stage) -> io::Result<Run> {
+    let mut crowd = crowd(stage, CLIENTS, ROOM)?;
+    let meter = stage.meter();
+    crowd.cut();
+    let took = crowd.enter(CLIENTS, ENTRY_LIMIT)?;
+    let bill = meter.read();
+    crowd.idle(SETTLING)?;
+    // Whether they are really back.
+    let heard = crowd.flood(1, 1, WARM_UP)?;
+    Ok(Run {
+        figures: vec![
+            Figure::less("until all are back, s", took.as_secs_f64()),
+            Figure::less(
+                "server, µs per connection",
+                bill.servers.as_secs_f64() * 1e6 / CLIENTS as f64,
+            ),
+            Figure::less(
+                "Redis, µs per connection",
+                bill.redis.as_secs_f64() * 1e6 / CLIENTS as f64,
+            ),
+            Figure::aside("load, % of a core", bill.percent(bill.load)),
+        ],
+        wrong: heard.wrong(),
     })
 }

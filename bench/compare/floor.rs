@@ -23,6 +23,7 @@ const UPGRADED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket
 const OPENED: &[u8] =
     br#"0{"sid":"floor","upgrades":[],"pingInterval":25000,"pingTimeout":60000,"maxPayload":1000000}"#;
 const CONNECTED: &[u8] = br#"40{"sid":"floor"}"#;
+const AUTHENTICATED: &[u8] = b"42[\"authenticated\",{\"userId\":\"";
 
 struct Member {
     pipe: Pipe,
@@ -140,7 +141,9 @@ impl Floor {
     fn hear(&mut self, number: usize, packet: &[u8]) -> io::Result<()> {
         let member = self.members.get_mut(&number).ok_or(io::ErrorKind::NotFound)?;
         if packet.starts_with(b"40") {
-            return member.answer(CONNECTED, &mut self.frame);
+            member.answer(CONNECTED, &mut self.frame)?;
+            let name = format!("{number}\"}}]");
+            return member.answer(&[AUTHENTICATED, name.as_bytes()].concat(), &mut self.frame);
         }
         let Some(asked) = packet.strip_prefix(b"42") else {
             return Ok(());
@@ -158,7 +161,18 @@ impl Floor {
             member.room = room;
         } else if let Some(payload) = event.strip_prefix(br#"["message:send","#) {
             let room = member.room;
-            self.say(room, &[br#"42["message:new","#, payload].concat())?;
+            self.say(room, None, &[br#"42["message:new","#, payload].concat())?;
+        } else if event.starts_with(br#"["typing:start""#) {
+            let (room, packet) = (
+                member.room,
+                format!("42[\"typing:event\",{{\"users\":[{{\"userId\":\"{number}\"}}]}}]"),
+            );
+            self.say(room, Some(number), packet.as_bytes())?;
+        } else if event.starts_with(br#"["presence:update""#) {
+            let status = String::from_utf8_lossy(value(event, b"\"status\":\"")).into_owned();
+            let packet = format!("42[\"presence:changed\",{{\"userId\":\"{number}\",\"status\":\"{status}\"}}]");
+            let room = member.room;
+            self.say(room, Some(number), packet.as_bytes())?;
         }
         match self.members.get_mut(&number) {
             Some(member) => member.answer(&ack, &mut self.frame),
@@ -166,12 +180,14 @@ impl Floor {
         }
     }
 
-    /// One write to each member.
-    fn say(&mut self, room: usize, packet: &[u8]) -> io::Result<()> {
+    /// One write to each member but one.
+    fn say(&mut self, room: usize, but: Option<usize>, packet: &[u8]) -> io::Result<()> {
         self.frame.clear();
         put_plain(packet, &mut self.frame);
         for number in self.rooms.get(room).into_iter().flatten() {
-            if let Some(member) = self.members.get_mut(number) {
+            if Some(*number) != but
+                && let Some(member) = self.members.get_mut(number)
+            {
                 // Whoever is gone is forgotten at its own event.
                 let _is_gone = member.pipe.write(&self.frame).is_err();
             }

@@ -13,6 +13,9 @@ use super::pipe::Pipe;
 const JOIN: u8 = b'0';
 pub const ASKED: u8 = b'1';
 
+/// Stands before the name that a server knows a client by.
+const AUTHENTICATED: &[u8] = b"42[\"authenticated\",{\"userId\":\"";
+
 /// How far it has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
@@ -27,6 +30,8 @@ pub enum Phase {
 pub struct Client {
     pub number: usize,
     pub phase: Phase,
+    /// Its name with the server: as JSON, in quotes.
+    pub user: Vec<u8>,
     pipe: Pipe,
     /// The beginning of something whose end has not come.
     rest: Vec<u8>,
@@ -53,6 +58,7 @@ impl Client {
         Ok(Self {
             number: entry.number,
             phase: Phase::Opening,
+            user: Vec::new(),
             pipe,
             rest: Vec::new(),
         })
@@ -70,6 +76,11 @@ impl Client {
                     entry.room
                 );
                 self.say(join.as_bytes());
+            }
+            (Phase::Joining, _) if packet.starts_with(AUTHENTICATED) => {
+                let name = &packet[AUTHENTICATED.len()..];
+                let end = memchr::memchr(b'"', name).ok_or_else(|| refused(packet))?;
+                self.user = [b"\"", &name[..end], b"\""].concat();
             }
             (Phase::Joining, [b'4', b'3', JOIN, b'[', ..]) if is_success(packet) => self.phase = Phase::In,
             (Phase::Joining, [b'4', b'3', ..]) | (_, [b'4', b'4', ..]) => return Err(refused(packet)),

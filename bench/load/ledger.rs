@@ -75,6 +75,11 @@ fn decimal(digits: &[u8]) -> Option<u64> {
     })
 }
 
+/// Times that something took, µs.
+pub fn ways() -> Histogram<u64> {
+    Histogram::new_with_max(LONGEST_US, 3).expect("these bounds are good")
+}
+
 /// Of one crowd, from one beginning to the end.
 pub struct Ledger {
     room: usize,
@@ -103,7 +108,7 @@ impl Ledger {
             heard: 0,
             skipped: 0,
             strange: 0,
-            ways: Histogram::new_with_max(LONGEST_US, 3).expect("these bounds are good"),
+            ways: ways(),
         }
     }
 

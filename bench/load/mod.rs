@@ -7,5 +7,6 @@ pub mod crowd;
 pub mod frame;
 pub mod ledger;
 pub mod machine;
+pub mod news;
 pub mod pipe;
 pub mod talk;
