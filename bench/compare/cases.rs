@@ -9,7 +9,7 @@ use super::contestant::Contestant;
 use super::figures::{Figure, Run};
 use super::stage::{Bill, RedisCore, Stage};
 use crate::load::crowd::{Crowd, Plan};
-use crate::load::news::News;
+use crate::load::news::{News, Topic};
 use crate::load::talk::Heard;
 
 /// Clients that connect at the same time.
@@ -114,8 +114,8 @@ impl Case {
             Self::Idle => idle(stage, terms),
             Self::Paced => pace(stage, terms, 10_000),
             Self::Fast => pace(stage, terms, 50_000),
-            Self::Presence => tell(stage, terms, News::Presence, ROOM),
-            Self::Typing => tell(stage, terms, News::Typing, TYPISTS),
+            Self::Presence => tell(stage, terms, Topic::Presence, ROOM),
+            Self::Typing => tell(stage, terms, Topic::Typing, TYPISTS),
             Self::Avalanche => avalanche(stage),
         }
     }
@@ -240,23 +240,24 @@ fn idle(stage: &Stage, terms: &Terms) -> io::Result<Run> {
     })
 }
 
-fn tell(stage: &Stage, terms: &Terms, news: News, voices: usize) -> io::Result<Run> {
+fn tell(stage: &Stage, terms: &Terms, topic: Topic, voices: usize) -> io::Result<Run> {
     let mut crowd = crowd(stage, CLIENTS, ROOM)?;
-    crowd.tell(news, voices, WARM_UP)?;
+    let mut news = News::new(&mut crowd, topic, voices);
+    crowd.tell(&mut news, WARM_UP)?;
     let meter = stage.meter();
-    let told = crowd.tell(news, voices, Duration::from_secs(terms.seconds))?;
+    crowd.tell(&mut news, Duration::from_secs(terms.seconds))?;
     let bill = meter.read();
-    let ms = |part| told.ways.value_at_quantile(part) as f64 / 1_000.0;
+    let ms = |part| news.ways.value_at_quantile(part) as f64 / 1_000.0;
     let mut figures = vec![
-        Figure::more("events/s", told.rate()),
-        Figure::more("deliveries/s", told.heard as f64 / told.time.as_secs_f64()),
+        Figure::more("events/s", news.acked as f64 / news.time.as_secs_f64()),
+        Figure::aside("deliveries of each", news.heard as f64 / news.acked as f64),
         Figure::less("told to acked, p50, ms", ms(0.5)),
         Figure::less("p99, ms", ms(0.99)),
     ];
-    figures.extend(costs(told.heard, told.acked(), &bill));
+    figures.extend(costs(news.heard, news.acked, &bill));
     Ok(Run {
         figures,
-        wrong: told.wrong(),
+        wrong: news.wrong(),
     })
 }
 

@@ -10,6 +10,7 @@ use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, Socket, Type};
 
+use crate::load::client::text_behind;
 use crate::load::frame::{Head, put_plain};
 use crate::load::pipe::Pipe;
 
@@ -151,7 +152,7 @@ impl Floor {
         let (id, event) = asked.split_at(asked.iter().position(|&byte| byte == b'[').unwrap_or_default());
         let ack = [b"43", id, br#"[{"success":true}]"#].concat();
         if event.starts_with(br#"["room:join""#) {
-            let name = value(event, b"\"roomName\":\"").to_vec();
+            let name = text_behind(b"\"roomName\":\"", event).unwrap_or_default().to_vec();
             let rooms = &mut self.rooms;
             let room = *self.names.entry(name).or_insert_with(|| {
                 rooms.push(Vec::new());
@@ -169,7 +170,7 @@ impl Floor {
             );
             self.say(room, Some(number), packet.as_bytes())?;
         } else if event.starts_with(br#"["presence:update""#) {
-            let status = String::from_utf8_lossy(value(event, b"\"status\":\"")).into_owned();
+            let status = String::from_utf8_lossy(text_behind(b"\"status\":\"", event).unwrap_or_default()).into_owned();
             let packet = format!("42[\"presence:changed\",{{\"userId\":\"{number}\",\"status\":\"{status}\"}}]");
             let room = member.room;
             self.say(room, Some(number), packet.as_bytes())?;
@@ -202,13 +203,4 @@ impl Floor {
             room.retain(|&other| other != number);
         }
     }
-}
-
-/// The text behind a name.
-fn value<'a>(json: &'a [u8], name: &[u8]) -> &'a [u8] {
-    let Some(at) = memmem::find(json, name) else {
-        return b"";
-    };
-    let rest = &json[at + name.len()..];
-    &rest[..rest.iter().position(|&byte| byte == b'"').unwrap_or(rest.len())]
 }

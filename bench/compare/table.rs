@@ -56,7 +56,7 @@ impl Results {
         });
         let mut wrong: Vec<_> = wrong.collect();
         wrong.resize(heads.len(), String::new());
-        line(&mut text, "lost, doubled or unanswered", &wrong);
+        line(&mut text, "lost, doubled, refused or unanswered", &wrong);
         for (contestant, run) in &self.best {
             if let Some(Err(cause)) = run {
                 let cause = cause.lines().next().unwrap_or_default();

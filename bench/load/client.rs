@@ -13,8 +13,9 @@ use super::pipe::Pipe;
 const JOIN: u8 = b'0';
 pub const ASKED: u8 = b'1';
 
+const AUTHENTICATED: &[u8] = b"42[\"authenticated\"";
 /// Stands before the name that a server knows a client by.
-const AUTHENTICATED: &[u8] = b"42[\"authenticated\",{\"userId\":\"";
+pub const USER: &[u8] = b"\"userId\":\"";
 
 /// How far it has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub enum Phase {
 pub struct Client {
     pub number: usize,
     pub phase: Phase,
-    /// Its name with the server: as JSON, in quotes.
+    /// What the server calls it.
     pub user: Vec<u8>,
     pipe: Pipe,
     /// The beginning of something whose end has not come.
@@ -78,9 +79,8 @@ impl Client {
                 self.say(join.as_bytes());
             }
             (Phase::Joining, _) if packet.starts_with(AUTHENTICATED) => {
-                let name = &packet[AUTHENTICATED.len()..];
-                let end = memchr::memchr(b'"', name).ok_or_else(|| refused(packet))?;
-                self.user = [b"\"", &name[..end], b"\""].concat();
+                let name = text_behind(USER, packet).ok_or_else(|| refused(packet))?;
+                self.user = name.to_vec();
             }
             (Phase::Joining, [b'4', b'3', JOIN, b'[', ..]) if is_success(packet) => self.phase = Phase::In,
             (Phase::Joining, [b'4', b'3', ..]) | (_, [b'4', b'4', ..]) => return Err(refused(packet)),
@@ -152,6 +152,12 @@ impl Client {
         }
         Ok(start)
     }
+}
+
+/// The text whose name and opening quote are these.
+pub fn text_behind<'a>(name: &[u8], packet: &'a [u8]) -> Option<&'a [u8]> {
+    let rest = &packet[memchr::memmem::find(packet, name)? + name.len()..];
+    Some(&rest[..memchr::memchr(b'"', rest)?])
 }
 
 /// Whether an ack says so.

@@ -1,19 +1,21 @@
-//! What clients tell without words: that they type, and how they are. Each tells the next as soon as the last is acked; the others
-//! in the room must hear of each. Not here: messages (`talk`).
+//! What clients tell without words: that they type, and how they are. Each tells the next as soon as the last is acked. A server may
+//! leave out what is no longer so, but everybody in the room must have heard of every typist, and at last of every status as it is
+//! at last. Not here: messages (`talk`).
 
+use std::collections::HashMap;
 use std::io;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use memchr::memmem;
 
-use super::client::{ASKED, Client, is_success, refused};
+use super::client::{ASKED, Client, USER, is_success, text_behind};
 use super::crowd::Crowd;
 use super::ledger::ways;
 
 /// What is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum News {
+pub enum Topic {
     Typing,
     Presence,
 }
@@ -22,116 +24,167 @@ pub enum News {
 const TICK: Duration = Duration::from_millis(1);
 /// What is still under way at the end may come so late.
 const PATIENCE: Duration = Duration::from_secs(10);
+const STATUS: &[u8] = b"\"status\":\"";
 /// How people are, in turn: each is a change.
 const STATUSES: [&str; 2] = ["busy", "online"];
 
-/// What became of what was told.
-pub struct Told {
-    news: News,
-    /// Listeners of each.
-    others: u64,
+/// A topic, and what became of it since the last `Crowd::tell` began.
+pub struct News {
+    topic: Topic,
+    room: usize,
+    /// Those in each room who tell: its first.
+    voices: usize,
+    rooms: Vec<String>,
+    /// Clients by what the server calls them.
+    names: HashMap<Vec<u8>, usize, ahash::RandomState>,
+    /// Of each client, how often it told, and when the last time (µs).
+    said: Vec<(usize, u64)>,
+    /// Of each client and each voice of its room, the last that it heard.
+    known: Vec<Option<usize>>,
     started: Instant,
-    /// Of each client, how much it told, and when the last (µs).
-    said: Vec<(u32, u64)>,
     told: u64,
-    acked: u64,
+    pub acked: u64,
+    refused: u64,
+    /// By others than whoever told.
     pub heard: u64,
-    /// From the first to the last ack.
+    /// Until the last ack.
     pub time: Duration,
     /// From telling to the ack, µs.
     pub ways: Histogram<u64>,
 }
 
-impl Told {
-    /// News a second that were acked.
-    pub fn rate(&self) -> f64 {
-        self.acked as f64 / self.time.as_secs_f64()
+impl News {
+    /// Nothing was told yet.
+    pub fn new(crowd: &mut Crowd, topic: Topic, voices: usize) -> Self {
+        let count = crowd.len();
+        let rooms = (0..count).map(|number| crowd.room_of(number).to_owned());
+        Self {
+            topic,
+            room: crowd.room,
+            voices,
+            rooms: rooms.collect(),
+            names: (0..count)
+                .map(|number| (crowd.client(number).user.clone(), number))
+                .collect(),
+            said: vec![(0, 0); count],
+            known: vec![None; count * voices],
+            started: Instant::now(),
+            told: 0,
+            acked: 0,
+            refused: 0,
+            heard: 0,
+            time: Duration::ZERO,
+            ways: ways(),
+        }
     }
 
-    pub fn acked(&self) -> u64 {
-        self.acked
-    }
-
-    /// Whatever was not as promised. That a typing mark runs out is told, too: there more is right.
+    /// Whatever was not as promised.
     pub fn wrong(&self) -> u64 {
-        let expected = self.acked * self.others;
-        let unheard = match self.news {
-            News::Typing => expected.saturating_sub(self.heard),
-            News::Presence => expected.abs_diff(self.heard),
+        let is_wrong = |&place: &usize| {
+            let (listener, voice) = (place / self.voices, place % self.voices);
+            let speaker = listener / self.room * self.room + voice;
+            let last = self.said[speaker].0.checked_sub(1).map(|count| self.state(count));
+            speaker != listener && self.known[place] != last
         };
-        unheard + self.told - self.acked
+        let unknown = (0..self.known.len()).filter(is_wrong).count();
+        unknown as u64 + self.told - self.acked + self.refused
     }
 
-    fn say(&mut self, client: &mut Client, room: &str) {
-        let (id, (count, when)) = (char::from(ASKED), &mut self.said[client.number]);
-        *when = self.started.elapsed().as_micros() as u64;
-        let packet = match self.news {
-            News::Typing => format!("42{id}[\"typing:start\",{{\"roomName\":\"{room}\"}}]"),
-            News::Presence => {
-                let status = STATUSES[*count as usize % STATUSES.len()];
+    /// What is so once a client has told for the time of this number.
+    fn state(&self, count: usize) -> usize {
+        match self.topic {
+            Topic::Typing => 0,
+            Topic::Presence => count % STATUSES.len(),
+        }
+    }
+
+    fn say(&mut self, client: &mut Client) {
+        let (id, room, count) = (
+            char::from(ASKED),
+            &self.rooms[client.number],
+            self.said[client.number].0,
+        );
+        let packet = match self.topic {
+            Topic::Typing => format!("42{id}[\"typing:start\",{{\"roomName\":\"{room}\"}}]"),
+            Topic::Presence => {
+                let status = STATUSES[self.state(count)];
                 format!("42{id}[\"presence:update\",{{\"status\":\"{status}\"}}]")
             }
         };
-        *count += 1;
-        self.told += 1;
         client.say(packet.as_bytes());
+        self.said[client.number] = (count + 1, self.started.elapsed().as_micros() as u64);
+        self.told += 1;
     }
 
     /// Whether it was the ack of the client's last.
-    fn hear(&mut self, client: &Client, packet: &[u8]) -> io::Result<bool> {
-        if packet.starts_with(b"42[\"typing:event\"") {
-            self.heard += u64::from(self.news == News::Typing);
-        } else if packet.starts_with(b"42[\"presence:changed\"") {
-            // Some tell whoever changed as well.
-            let is_of_others = memmem::find(packet, &client.user).is_none();
-            self.heard += u64::from(self.news == News::Presence && is_of_others);
-        } else if packet.starts_with(&[b'4', b'3', ASKED, b'[']) {
-            if !is_success(packet) {
-                return Err(refused(packet));
+    fn hear(&mut self, client: &Client, packet: &[u8]) -> bool {
+        let (is_typing, is_presence) = (
+            packet.starts_with(b"42[\"typing:event\""),
+            packet.starts_with(b"42[\"presence:changed\""),
+        );
+        if is_typing && self.topic == Topic::Typing {
+            self.heard += 1;
+            for at in memmem::find_iter(packet, USER) {
+                let name = text_behind(USER, &packet[at..]).unwrap_or_default();
+                self.learn(client.number, name, 0);
             }
-            self.acked += 1;
+        } else if is_presence && self.topic == Topic::Presence {
+            let name = text_behind(USER, packet).unwrap_or_default();
+            let status = text_behind(STATUS, packet).unwrap_or_default();
+            if let Some(state) = STATUSES.iter().position(|known| known.as_bytes() == status) {
+                self.heard += u64::from(self.learn(client.number, name, state));
+            }
+        } else if packet.starts_with(&[b'4', b'3', ASKED, b'[']) {
             self.time = self.started.elapsed();
             let (_, when) = self.said[client.number];
             self.ways.saturating_record(self.time.as_micros() as u64 - when);
-            return Ok(true);
+            self.acked += 1;
+            self.refused += u64::from(!is_success(packet));
+            return true;
         }
-        Ok(false)
+        false
+    }
+
+    /// Notes how a user is; false where that is the listener, who need not be told.
+    fn learn(&mut self, listener: usize, name: &[u8], state: usize) -> bool {
+        let Some(&speaker) = self.names.get(name) else {
+            return true;
+        };
+        let voice = speaker % self.room;
+        if speaker / self.room == listener / self.room && voice < self.voices {
+            self.known[listener * self.voices + voice] = Some(state);
+        }
+        speaker != listener
     }
 }
 
 impl Crowd {
-    /// As much as goes, from the first `voices` of each room, each with one under way.
-    pub fn tell(&mut self, news: News, voices: usize, time: Duration) -> io::Result<Told> {
-        let room = self.room;
-        let mut told = Told {
-            news,
-            others: room as u64 - 1,
-            started: Instant::now(),
-            said: vec![(0, 0); self.len()],
-            told: 0,
-            acked: 0,
-            heard: 0,
-            time: Duration::ZERO,
-            ways: ways(),
-        };
-        let rooms: Vec<_> = (0..self.len()).map(|number| self.room_of(number).to_owned()).collect();
+    /// As much as goes, each voice with one under way.
+    pub fn tell(&mut self, news: &mut News, time: Duration) -> io::Result<()> {
+        (news.told, news.acked, news.refused, news.heard) = (0, 0, 0, 0);
+        news.ways.reset();
+        news.started = Instant::now();
+        let (room, voices) = (news.room, news.voices);
         for speaker in (0..self.len()).filter(|number| number % room < voices) {
             let client = self.client(speaker);
-            told.say(client, &rooms[speaker]);
+            news.say(client);
             client.flush()?;
         }
-        while told.started.elapsed() < time {
+        while news.started.elapsed() < time {
             self.turn(TICK, |client, packet| {
-                if told.hear(client, packet)? {
-                    told.say(client, &rooms[client.number]);
+                if news.hear(client, packet) {
+                    news.say(client);
                 }
                 Ok(())
             })?;
         }
         let ended = Instant::now();
-        while (told.acked < told.told || told.heard < told.acked * told.others) && ended.elapsed() < PATIENCE {
-            self.turn(TICK, |client, packet| told.hear(client, packet).map(drop))?;
+        while (news.acked < news.told || news.wrong() > news.refused) && ended.elapsed() < PATIENCE {
+            self.turn(TICK, |client, packet| {
+                news.hear(client, packet);
+                Ok(())
+            })?;
         }
-        Ok(told)
+        Ok(())
     }
 }

@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What became of what was said.
 pub struct Heard {
     pub ledger: Ledger,
-    /// Messages without an ack.
+    /// Messages without an ack, or with one that says no.
     pub unanswered: u64,
     /// From the first message to the last that was heard.
     pub time: Duration,
@@ -30,6 +30,7 @@ struct Talk {
     ledger: Ledger,
     reader: Reader,
     acked: u64,
+    refused: u64,
     /// When something was heard last.
     last: Duration,
 }
@@ -97,7 +98,7 @@ impl Crowd {
             self.turn(TICK, |client, packet| talk.hear(client, packet, false))?;
         }
         Ok(Heard {
-            unanswered: messages.saturating_sub(talk.acked),
+            unanswered: messages.saturating_sub(talk.acked) + talk.refused,
             ledger: talk.ledger,
             time: talk.last,
         })
@@ -121,6 +122,7 @@ impl Talk {
             ledger: Ledger::new(crowd.len(), crowd.room, voices),
             reader: Reader::default(),
             acked: 0,
+            refused: 0,
             last: Duration::ZERO,
             started: Instant::now(),
         }
@@ -144,10 +146,8 @@ impl Talk {
             self.last = self.started.elapsed();
             self.ledger.hear(client.number, stamp, self.last.as_micros() as u64);
         } else if packet.starts_with(&[b'4', b'3', ASKED, b'[']) {
-            if !is_success(packet) {
-                return Err(refused(packet));
-            }
             self.acked += 1;
+            self.refused += u64::from(!is_success(packet));
             if goes_on {
                 self.say(client);
             }
