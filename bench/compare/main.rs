@@ -9,6 +9,7 @@ mod load;
 mod support;
 
 mod cases;
+mod ceiling;
 mod contestant;
 mod figures;
 mod floor;
@@ -93,6 +94,10 @@ fn main() -> ExitCode {
 fn serve(contestant: Contestant, port: u16) -> io::Result<ExitCode> {
     match contestant {
         Contestant::Floor => floor::serve(port)?,
+        Contestant::Ceiling => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(ceiling::serve(port))?;
+        }
         other => return Err(io::Error::other(format!("{} is a program of its own", other.name()))),
     }
     Ok(ExitCode::SUCCESS)
