@@ -4,24 +4,26 @@
 //!
 //! `cargo bench --bench promises [-- <connections>]`
 
+#[path = "../load/mod.rs"]
+mod load;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
-mod client;
-mod crowd;
-mod machine;
-
+use std::io;
 use std::time::Duration;
 
 use support::node::Node;
 use support::redis::Redis;
 
-use crowd::Crowd;
-use machine::{Clock, resident_kb};
+use load::crowd::{Crowd, Plan};
+use load::machine::{Clock, resident_kb};
 
 const CONNECTIONS: usize = 10_000;
 /// Everybody is in a room of so many.
 const ROOM: usize = 10;
+/// Clients that connect at the same time.
+const AT_ONCE: usize = 64;
+const ENTRY_LIMIT: Duration = Duration::from_secs(120);
 /// Twice the default heartbeat: every lease is renewed twice meanwhile, every socket pinged twice.
 const IDLE: Duration = Duration::from_secs(60);
 const PACED: Duration = Duration::from_secs(20);
@@ -31,27 +33,40 @@ const PACED_DELIVERIES: usize = 10_000;
 const WINDOW: usize = 16;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() {
+async fn main() -> io::Result<()> {
+    rlimit::increase_nofile_limit(u64::MAX)?;
     let connections = std::env::args()
         .skip(1)
         .find_map(|argument| argument.parse().ok())
         .unwrap_or(CONNECTIONS);
-    tokio::task::LocalSet::new().run_until(measure(connections)).await;
+    measure(connections).await
 }
 
-async fn measure(connections: usize) {
+/// So many clients who are all in.
+fn crowd(node: &Node, clients: usize, room: usize, name: &str) -> io::Result<Crowd> {
+    let mut crowd = Crowd::new(&Plan {
+        ports: &[node.port()],
+        clients,
+        room,
+        name,
+    })?;
+    crowd.enter(AT_ONCE, ENTRY_LIMIT)?;
+    Ok(crowd)
+}
+
+async fn measure(connections: usize) -> io::Result<()> {
     let redis = Redis::start().await;
     let most = (connections + 1_000).to_string();
     let node = Node::start(&redis.url(), &[("REALTIME_MAX_CONNECTIONS", &most)]).await;
     // The first of everything is paid for before anything is counted.
-    drop(Crowd::connect(&node, 10, ROOM, "warm-up").await);
+    drop(crowd(&node, 10, ROOM, "warm-up")?);
     tokio::time::sleep(Duration::from_secs(2)).await;
 
     let before = resident_kb(node.pid());
     println!("memory without a connection    {:>9.1} MB", before as f64 / 1024.0);
 
     let clock = Clock::start(node.pid());
-    let mut crowd = Crowd::connect(&node, connections, ROOM, "auto").await;
+    let mut all = crowd(&node, connections, ROOM, "all")?;
     let spent = clock.stop();
     let rate = connections as f64 / spent.wall.as_secs_f64();
     println!("connections in rooms of {ROOM}     {connections:>9}");
@@ -59,9 +74,9 @@ async fn measure(connections: usize) {
     let each = spent.cpu.as_micros() as f64 / connections as f64;
     println!("  processor of each            {each:>9.0} µs of the gateway");
 
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    all.idle(Duration::from_secs(5))?;
     let clock = Clock::start(node.pid());
-    tokio::time::sleep(IDLE).await;
+    all.idle(IDLE)?;
     let idle = clock.stop();
     let after = resident_kb(node.pid());
     let each = (after - before) as f64 / connections as f64;
@@ -72,7 +87,7 @@ async fn measure(connections: usize) {
     );
 
     let clock = Clock::start(node.pid());
-    let heard = crowd.pace(PACED_DELIVERIES / ROOM, PACED).await;
+    let heard = all.pace(PACED_DELIVERIES / ROOM, PACED)?;
     let spent = clock.stop();
     println!("{PACED_DELIVERIES} deliveries/s in rooms of {ROOM}");
     println!(
@@ -81,29 +96,32 @@ async fn measure(connections: usize) {
         heard.percentile_ms(0.99),
         heard.percentile_ms(1.0)
     );
-    println!("  heard of {} expected     {:>9}", heard.expected, heard.count());
+    println!(
+        "  lost of {:<8} expected    {:>9}",
+        heard.ledger.expected(),
+        heard.wrong()
+    );
     println!(
         "  processor                    {:>9.1} % of a core",
         spent.share() * 100.0
     );
-    drop(crowd);
+    drop(all);
 
     for (name, clients, room, senders) in [
         ("one room of 500, 16 senders", 500, 500, 16),
         ("200 rooms of 10, 200 senders", 2_000, 10, 200),
         ("200 rooms of one", 200, 1, 200),
     ] {
-        let mut crowd = Crowd::connect(&node, clients, room, &format!("auto:{clients}")).await;
+        let mut crowd = crowd(&node, clients, room, &clients.to_string())?;
         let clock = Clock::start(node.pid());
-        let heard = crowd.flood(senders, WINDOW, FULL).await;
+        let heard = crowd.flood(senders * room / clients, WINDOW, FULL)?;
         let spent = clock.stop();
-        let seconds = spent.wall.as_secs_f64();
         println!("{name}");
         println!(
             "  messages, deliveries         {:>9.0} /s, {:.0} /s; lost {}",
-            heard.sent as f64 / seconds,
-            heard.count() as f64 / seconds,
-            heard.expected - heard.count()
+            heard.messages(),
+            heard.deliveries(),
+            heard.wrong()
         );
         println!(
             "  processor                    {:>9.1} % of a core, the clients' {:.1} %",
@@ -111,4 +129,5 @@ async fn measure(connections: usize) {
             spent.own_share() * 100.0
         );
     }
+    Ok(())
 }

@@ -54,6 +54,10 @@ impl Redis {
         self.port
     }
 
+    pub fn pid(&self) -> u32 {
+        self.server().as_ref().expect("redis-server runs").pid()
+    }
+
     /// `redis://127.0.0.1:<port>/0`, with the password that the server was started with.
     pub fn url(&self) -> String {
         let mut arguments = self.arguments.iter();

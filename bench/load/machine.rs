@@ -22,7 +22,8 @@ pub struct Clock {
 pub struct Spent {
     pub wall: Duration,
     pub cpu: Duration,
-    own: Duration,
+    /// Of this program.
+    pub own: Duration,
 }
 
 impl Clock {
