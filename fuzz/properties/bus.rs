@@ -2,7 +2,7 @@
 
 use nself_realtime::config::CustomStatusShape;
 use nself_realtime::gateway::Encoder;
-use nself_realtime::hot::frame::{self, BusEvent, FRAME_MAX_BYTES};
+use nself_realtime::hot::frame::{self, BusEvent, FRAME_MAX_BYTES, Message};
 use nself_realtime::hot::presence;
 use nself_realtime::hot::revocations::Subject;
 use nself_realtime::types::{Presence, RoomName, UserId};
@@ -17,7 +17,11 @@ pub fn hold(data: &[u8]) {
     let written = write(&event);
     assert_eq!(frame::decode(written.as_bytes()).as_ref(), Some(&event), "{written:?}");
     assert_eq!(written.as_bytes().first(), data.first(), "a frame of the same kind");
-    let is_of_a_room = !matches!(event, BusEvent::Revoked(_) | BusEvent::Dismissed(_));
+    // Several messages become events one by one.
+    let is_of_a_room = !matches!(
+        event,
+        BusEvent::Messages(_) | BusEvent::Revoked(_) | BusEvent::Dismissed(_)
+    );
     let room = RoomName::parse("lobby").expect("a name");
     for shape in [CustomStatusShape::Flat, CustomStatusShape::Object] {
         let encoder = Encoder {
@@ -30,13 +34,18 @@ pub fn hold(data: &[u8]) {
     }
 }
 
+fn message_len(message: &Message) -> usize {
+    message.epoch.len() + message.position.master.len() + message.body.len()
+}
+
 /// Bytes of the texts that an event keeps.
 fn kept(event: &BusEvent) -> usize {
     let user_len = |user: &UserId| user.as_str().len();
     let text_len = |text: &Option<String>| text.as_ref().map_or(0, String::len);
     let presence_len = |presence: &Presence| text_len(&presence.text) + text_len(&presence.emoji);
     match event {
-        BusEvent::Message(message) => message.epoch.len() + message.position.master.len() + message.body.len(),
+        BusEvent::Message(message) => message_len(message),
+        BusEvent::Messages(messages) => messages.iter().map(message_len).sum(),
         BusEvent::Joined {
             epoch,
             origin,
@@ -86,10 +95,12 @@ fn kept(event: &BusEvent) -> usize {
 fn write(event: &BusEvent) -> String {
     let blank = |text: &Option<String>| text.clone().unwrap_or_default();
     match event {
-        BusEvent::Message(message) => format!(
-            "m {} {} {} {} token\n{}",
-            message.epoch, message.seq, message.sent_ms, message.position, message.body
-        ),
+        BusEvent::Message(message) => write_message(message),
+        BusEvent::Messages(messages) => {
+            let frames: Vec<String> = messages.iter().map(write_message).collect();
+            let lengths: Vec<String> = frames.iter().map(|frame| frame.len().to_string()).collect();
+            format!("s {}\n{}", lengths.join(" "), frames.concat())
+        }
         BusEvent::Joined {
             epoch,
             rev,
@@ -158,4 +169,11 @@ fn write(event: &BusEvent) -> String {
         BusEvent::Dismissed(ids) => format!("d\n{}", ids.join("\n")),
         BusEvent::Closed { epoch, rev, at_ms } => format!("x {epoch} {rev} {at_ms}"),
     }
+}
+
+fn write_message(message: &Message) -> String {
+    format!(
+        "m {} {} {} {} token\n{}",
+        message.epoch, message.seq, message.sent_ms, message.position, message.body
+    )
 }

@@ -2,24 +2,24 @@
 
 -- Keeps a message, and lets the oldest go beyond the bounds. As long as no message is wider than its share of the bytes, the
 -- number of messages bounds them both. Behind a wider one they are counted, until it is no longer among those that are
--- kept: then the fields `wide`, its seq, and `bytes` of the room are to be written as returned, "" where counting ends.
-local function keep_message(history_key, seq, frame, kept)
+-- kept: then the room's fields `wide`, the seq of it, and `bytes` are to be written, "" where counting ends.
+local function keep_message(history_key, room, frame, kept)
   if kept.most == 0 then
     return
   end
-  local id = string.format("%d", seq) .. "-0"
-  local is_wide, counted = #frame > kept.most_bytes / kept.most, kept.wide and kept.wide ~= ""
-  if not is_wide and (not counted or tonumber(kept.wide) <= seq - kept.most) then
+  local id = string.format("%d", room.seq) .. "-0"
+  local is_wide, counted = #frame > kept.most_bytes / kept.most, room.wide and room.wide ~= ""
+  if not is_wide and (not counted or tonumber(room.wide) <= room.seq - kept.most) then
     redis.call("XADD", history_key, "MAXLEN", kept.most, id, "m", frame)
     if counted then
-      return "", ""
+      room.is_counted, room.wide, room.bytes = true, "", ""
     end
     return
   end
   redis.call("XADD", history_key, id, "m", frame)
   local number, bytes = redis.call("XLEN", history_key), #frame
   if number > 1 and counted then
-    bytes = bytes + kept.bytes
+    bytes = bytes + room.bytes
   elseif number > 1 then
     bytes = 0
     for _, entry in ipairs(redis.call("XRANGE", history_key, "-", "+")) do
@@ -34,7 +34,22 @@ local function keep_message(history_key, seq, frame, kept)
     redis.call("XDEL", history_key, oldest[1])
     number, bytes = number - 1, bytes - #oldest[2][2]
   end
-  return string.format("%d", is_wide and seq or kept.wide), string.format("%d", bytes)
+  room.is_counted, room.bytes = true, string.format("%d", bytes)
+  if is_wide then
+    room.wide = string.format("%d", room.seq)
+  end
+end
+
+-- Frames of messages as one: their lengths stand before them.
+local function joined(frames)
+  if #frames == 1 then
+    return frames[1]
+  end
+  local lengths = {}
+  for i, frame in ipairs(frames) do
+    lengths[i] = string.format("%d", #frame)
+  end
+  return "s " .. table.concat(lengths, " ") .. "\n" .. table.concat(frames)
 end
 
 -- The entries behind a number up to the room's last, oldest first, and their bytes; or nothing, and why not.

@@ -41,6 +41,7 @@ pub(super) fn gateway_settings(config: &Config) -> gateway::Settings {
         heartbeat: config.presence_heartbeat,
         grace: config.presence_grace,
         drain_grace: config.drain_grace,
+        batch_size: config.batch_size,
         max_content: config.max_content,
         room_autocreate: config.room_autocreate.clone(),
         presence_to_all: config.presence_audience == PresenceAudience::All,

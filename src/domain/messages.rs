@@ -10,9 +10,9 @@ use crate::types::RoomName;
 
 pub use crate::hot::messages::{History, HistoryPage, PageRequest, REPLAY_MAX, Send, SendRequest, Sent};
 
-/// Says something in a room.
-pub async fn send(hot: &Hot, request: &SendRequest<'_>) -> Result<Send, HotError> {
-    hot::messages::send(hot, request).await
+/// Says messages of one partition, in their order; each has its own outcome.
+pub async fn send(hot: &Hot, requests: &[SendRequest<'_>], behind: u64) -> Result<Vec<Send>, HotError> {
+    hot::messages::send(hot, requests, behind).await
 }
 
 /// Why a page cannot be read now.

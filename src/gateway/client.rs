@@ -10,6 +10,7 @@ use tokio::sync::Mutex;
 
 use super::limits::Gate;
 use super::node::Place;
+use super::sends::UnderWay;
 use crate::domain::identity::Issued;
 use crate::engine::{Socket, Transport};
 use crate::hot::keys::Lease;
@@ -49,6 +50,7 @@ pub struct Client {
     pub watching: RefCell<AHashSet<UserId>>,
     /// Events run one after the other by themselves; what a node does to a connection takes its turn here.
     pub turn: Mutex<()>,
+    pub(super) under_way: UnderWay,
     pub(super) gate: Gate,
     pub(super) lease: RefCell<Lease>,
     /// Given back with the client.

@@ -141,14 +141,21 @@ impl Dispatcher {
     /// What the bus calls with every frame.
     pub fn into_sink(mut self) -> Sink {
         Box::new(move |topic, shards, payload| match frame::decode(payload) {
-            Some(event) => {
-                let offset = self.offset_of(&event);
-                if let Some(delivery) = self.encoder.delivery(topic, event, offset) {
-                    self.dispatch(shards, &Arc::new(delivery));
+            Some(BusEvent::Messages(messages)) => {
+                for message in messages {
+                    self.hand_on(topic, shards, BusEvent::Message(message));
                 }
             }
+            Some(event) => self.hand_on(topic, shards, event),
             None => self.metrics.bad_frames.inc(),
         })
+    }
+
+    fn hand_on(&mut self, topic: &Topic, shards: Shards, event: BusEvent) {
+        let offset = self.offset_of(&event);
+        if let Some(delivery) = self.encoder.delivery(topic, event, offset) {
+            self.dispatch(shards, &Arc::new(delivery));
+        }
     }
 
     /// How far whoever hears this event has heard; `None` where its position does not tell, since a clock went back.
@@ -295,7 +302,8 @@ impl Encoder {
                 let outage = Duration::from_millis(outage_ms);
                 return Some(Delivery::RoomRestored { room, outage });
             }
-            BusEvent::Revoked(_) | BusEvent::Dismissed(_) => return None,
+            // Several messages are handed on one by one.
+            BusEvent::Messages(_) | BusEvent::Revoked(_) | BusEvent::Dismissed(_) => return None,
             BusEvent::Presence { user, presence, .. } => {
                 return Some(Delivery::RoomPresence {
                     room,

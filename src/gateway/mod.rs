@@ -24,6 +24,7 @@ mod registration;
 mod revocations;
 mod room;
 mod rooms;
+mod sends;
 pub mod shard;
 mod snapshot;
 mod told;

@@ -36,6 +36,8 @@ pub struct Settings {
     pub grace: Duration,
     /// The same where the node went away.
     pub drain_grace: Duration,
+    /// Messages that go to Redis in one call, at most.
+    pub batch_size: usize,
     /// Bytes of a message's content.
     pub max_content: usize,
     pub room_autocreate: NamePatterns,

@@ -20,6 +20,7 @@ use super::payload::Incoming;
 use super::protocol::{ErrorCode, Failure, ack, ack_not_durable, incoming};
 use super::recovery::{Arrival, Rejoined};
 use super::revocations::Arriving;
+use super::sends::{Message, UnderWay};
 use super::shard::Shard;
 use crate::domain::journal::Entry;
 use crate::domain::presence::{Connect, Facts};
@@ -122,6 +123,7 @@ impl Shard {
             rooms: RefCell::default(),
             watching: RefCell::default(),
             turn: Mutex::new(()),
+            under_way: UnderWay::default(),
             gate: Gate::default(),
             _place: place,
             socket,
@@ -259,7 +261,10 @@ impl Shard {
         let counted = self.node.metrics.event(name);
         counted.receive(event.args.len());
         let until_ack = event.ack.map(|_| counted.until_ack(started));
-        let _turn = client.turn.lock().await;
+        if name != incoming::MESSAGE_SEND {
+            client.under_way.over().await;
+        }
+        let in_turn = client.turn.lock().await;
         let turn = events::Turn {
             shard: self,
             client,
@@ -277,6 +282,19 @@ impl Shard {
             None => Err(Failure::new(ErrorCode::InvalidPayload, "an event needs a name")),
         };
         match outcome {
+            Ok(events::Outcome::Said(said)) => {
+                let until_ack = turn.until_ack.take();
+                drop(in_turn);
+                let message = Message {
+                    said,
+                    client: Rc::clone(client),
+                    ack: event.ack,
+                    until_ack,
+                    began: started,
+                };
+                self.say(message).await;
+                return self.show(client).await;
+            }
             Ok(events::Outcome::Answered) => {}
             Ok(events::Outcome::NotDurable(data)) => {
                 if let Some(id) = event.ack {
@@ -301,7 +319,7 @@ impl Shard {
     }
 
     /// What the audit trail hears of a failure: of limits, and of what was not the client's fault.
-    fn note_failure(&self, client: &Client, event: &str, failure: &Failure) {
+    pub(super) fn note_failure(&self, client: &Client, event: &str, failure: &Failure) {
         match failure.code {
             ErrorCode::RateLimited => self.node.note(|| Entry::RateLimited {
                 class: event.to_owned(),
@@ -319,7 +337,7 @@ impl Shard {
     }
 
     /// By ack, or as the event `error`; unknown events without an ack are only counted.
-    fn fail(&self, client: &Client, ack: Option<u64>, failure: &Failure) {
+    pub(super) fn fail(&self, client: &Client, ack: Option<u64>, failure: &Failure) {
         self.node
             .metrics
             .failures
@@ -364,6 +382,7 @@ impl Shard {
     }
 
     async fn end(&self, client: &Rc<Client>, reason: CloseReason) {
+        client.under_way.over().await;
         let _turn = client.turn.lock().await;
         self.remove(client);
         self.node.metrics.disconnects.inc();

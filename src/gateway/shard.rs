@@ -24,6 +24,7 @@ use super::parcel::Parcel;
 use super::protocol::{ErrorCode, Failure};
 use super::revocations::Revocations;
 use super::rooms::{Rooms, Turn};
+use super::sends::Sends;
 use super::snapshot::{Marks, Slot};
 use super::told::Told;
 use crate::archive::snapshot::Snapshot;
@@ -61,6 +62,7 @@ pub struct Shard {
     pub(super) told: RefCell<Told>,
     pub(super) untold: RefCell<Untold>,
     pub(super) limits: Book,
+    pub(super) sends: Sends,
     pub(super) marks: Marks,
     /// By the end of the token, Unix seconds.
     expiries: RefCell<BTreeMap<(i64, u64), Weak<Client>>>,
@@ -88,6 +90,7 @@ impl Shard {
             told: RefCell::default(),
             untold: RefCell::default(),
             limits: Book::default(),
+            sends: Sends::default(),
             marks: Marks::default(),
             expiries: RefCell::default(),
             revocations: Revocations::default(),

@@ -4,6 +4,7 @@
 //! | first line | lines behind |
 //! |---|---|
 //! | `m <epoch> <seq> <sent_ms> <master>.<position> <token>` | the message's JSON object without its closing brace |
+//! | `s <length>…` | several messages of a room, one behind the other, each so many bytes long |
 //! | `j <epoch> <rev> <at_ms> <version> <connection>` | user, presence JSON |
 //! | `l <epoch> <rev> <at_ms> <version> <reason>` | user, presence JSON or nothing |
 //! | `p <version> <connection or ->` | user, rooms JSON, presence JSON |
@@ -97,6 +98,8 @@ impl Message {
 #[derive(Debug, Clone, PartialEq)]
 pub enum BusEvent {
     Message(Message),
+    /// What was said in a room at once, in order.
+    Messages(Vec<Message>),
     Joined {
         epoch: String,
         rev: u64,
@@ -186,6 +189,7 @@ pub fn decode(payload: &[u8]) -> Option<BusEvent> {
     let mut fields = head.split(' ');
     match fields.next()? {
         "m" => Message::decode(fields, rest).map(BusEvent::Message),
+        "s" => several(fields, rest).map(BusEvent::Messages),
         "j" => {
             let (epoch, rev, at_ms) = (
                 fields.next()?.to_owned(),
@@ -291,6 +295,17 @@ pub fn decode(payload: &[u8]) -> Option<BusEvent> {
     }
 }
 
+fn several(lengths: Split<'_, char>, mut rest: &str) -> Option<Vec<Message>> {
+    let mut messages = Vec::new();
+    for length in lengths {
+        let (frame, behind) = rest.split_at_checked(length.parse().ok()?)?;
+        let (head, body) = frame.split_once('\n')?;
+        messages.push(Message::decode(head.strip_prefix("m ")?.split(' '), body)?);
+        rest = behind;
+    }
+    rest.is_empty().then_some(messages)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -314,6 +329,28 @@ mod tests {
     }
 
     #[test]
+    fn several_messages_are_told_apart_by_their_lengths() {
+        let frames = ["m e 7 5 aa.1 c/1\n{\"content\":\"ä\nm e 8\"", "m e 8 5 aa.2 c/2\n{"];
+        let lengths = frames.map(|frame| frame.len().to_string()).join(" ");
+        let each = |frame: &str| match decode(frame.as_bytes()) {
+            Some(BusEvent::Message(message)) => message,
+            other => panic!("{other:?}"),
+        };
+        let joined = format!("s {lengths}\n{}", frames.concat());
+        assert_eq!(
+            decode(joined.as_bytes()),
+            Some(BusEvent::Messages(frames.map(each).to_vec()))
+        );
+        for damaged in [
+            format!("{joined}x"),
+            joined[..joined.len() - 1].to_owned(),
+            format!("s 1\n{}", frames[0]),
+        ] {
+            assert_eq!(decode(damaged.as_bytes()), None, "{damaged:?}");
+        }
+    }
+
+    #[test]
     fn a_leave_may_come_without_a_presence() {
         let event = decode(b"l e1 3 5 0 left\nalice\n").expect("a frame");
         assert!(matches!(
@@ -334,7 +371,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_is_too_strange(head in "[mjlptcrxed]( [a-z0-9-]{0,6}){0,6}", rest in "(\n[ -~]{0,12}){0,5}") {
+        fn no_text_is_too_strange(head in "[msjlptcrxed]( [a-z0-9-]{0,6}){0,6}", rest in "(\n[ -~]{0,12}){0,5}") {
             let _ = decode(format!("{head}{rest}").as_bytes());
         }
     }

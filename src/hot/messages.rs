@@ -27,7 +27,7 @@ pub const REPLAY_MAX: u32 = 1_000;
 pub const REPLAY_MAX_BYTES: u32 = 1024 * 1024;
 
 /// A message to be said.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct SendRequest<'a> {
     pub lease: &'a Lease,
     pub room: &'a RoomName,
@@ -36,8 +36,6 @@ pub struct SendRequest<'a> {
     pub client_message_id: Option<&'a str>,
     /// Anonymous, and not allowed to speak: refused, but only after everything else that could be wrong.
     pub listens_only: bool,
-    /// The latest position that the node has heard of; this message stands behind it.
-    pub behind: u64,
 }
 
 /// Where a message stands in its room's order.
@@ -64,72 +62,93 @@ pub enum Send {
     Limited(Duration),
 }
 
-/// Draws the next number of the room, keeps the message, and publishes it. A call whose connection broke is made once
-/// more: the message that it may have stored is found by the name that the node gave it.
-pub async fn send(hot: &Hot, request: &SendRequest<'_>) -> Result<Send, HotError> {
+/// Says messages of one partition in their order: draws the next number of each room, keeps the message, and publishes what
+/// is said in a room at once. `behind` is the latest position that the node has heard of: these stand behind it. A call whose
+/// connection broke is made once more: messages that it may have stored are found by the names that the node gave them.
+pub async fn send(hot: &Hot, requests: &[SendRequest<'_>], behind: u64) -> Result<Vec<Send>, HotError> {
     static SENDS: AtomicU64 = AtomicU64::new(0);
-    let token = format!("{}/{}", request.lease.connection, SENDS.fetch_add(1, Ordering::Relaxed));
-    let reply = match send_call(hot, request, &token, false).run(hot).await {
-        Err(error) if error.is_broken_off() => send_call(hot, request, &token, true).run(hot).await,
-        other => other,
+    let Some(first) = requests.first() else {
+        return Ok(Vec::new());
     };
-    sent(reply?)
+    let partition = Partition::of_room(first.room);
+    debug_assert!(
+        requests
+            .iter()
+            .all(|request| Partition::of_room(request.room) == partition)
+    );
+    let number = SENDS.fetch_add(requests.len() as u64, Ordering::Relaxed);
+    let call = |again| send_call(hot, partition, requests, (behind, number, again));
+    let mut reply = match call(false).run(hot).await {
+        Err(error) if error.is_broken_off() => call(true).run(hot).await,
+        other => other,
+    }?;
+    requests
+        .iter()
+        .map(|_| SEND.read(|| sent(&reply.text()?).ok_or_else(|| reply.unexpected("the outcome of a message"))))
+        .collect()
 }
 
-fn send_call(hot: &Hot, request: &SendRequest<'_>, token: &str, again: bool) -> Call {
-    let (keys, room, lease) = (hot.keys(), request.room, request.lease);
-    let id = request.client_message_id;
-    let (history, rate) = (&hot.terms().history, hot.terms().room_messages);
-    SEND.call()
-        .key(keys.room(room))
-        .key(keys.room_live(room))
-        .key(keys.room_policy(room))
-        .key(keys.room_dedupe(room, &lease.user, id.unwrap_or_default()))
-        .key(keys.room_channel(room))
-        .key(keys.room_history(room))
-        .key(keys.limit(&Bucket::Room(room, &lease.user, "messages")))
-        .key(keys.said(Partition::of_room(room)))
-        .arg(lease.user.as_str())
-        .arg(lease.member())
-        .arg(request.body)
-        .number(id.map_or(0, |_| DEDUPE_MS))
-        .flag(request.listens_only)
+fn send_call(
+    hot: &Hot,
+    partition: Partition,
+    requests: &[SendRequest<'_>],
+    (behind, number, again): (u64, u64, bool),
+) -> Call {
+    let (keys, terms) = (hot.keys(), hot.terms());
+    let (history, rate) = (&terms.history, terms.room_messages);
+    let call = SEND
+        .call()
+        .key(keys.said(partition))
+        .key(keys.outbox(partition))
         .master()
         .number(history.size)
         .number(history.bytes)
         .number(millis(history.ttl))
-        .number(request.behind)
-        .arg(token)
-        .flag(again)
+        .number(behind)
         .number(rate.map_or(0, Rate::interval_us))
         .number(rate.map_or(1, Rate::burst))
-        .flag(hot.terms().only_counted)
-        .outbox(hot, Partition::of_room(room))
-        .flag(hot.terms().keeps_messages)
-        .arg(room.as_str())
+        .flag(terms.only_counted)
+        .flag(terms.keeps_messages)
+        .flag(again)
+        .number(terms.outbox);
+    requests.iter().zip(number..).fold(call, |call, (request, number)| {
+        let (room, lease, id) = (request.room, request.lease, request.client_message_id);
+        call.key(keys.room(room))
+            .key(keys.room_live(room))
+            .key(keys.room_policy(room))
+            .key(keys.room_dedupe(room, &lease.user, id.unwrap_or_default()))
+            .key(keys.room_channel(room))
+            .key(keys.room_history(room))
+            .key(keys.limit(&Bucket::Room(room, &lease.user, "messages")))
+            .arg(lease.user.as_str())
+            .arg(lease.member())
+            .arg(request.body)
+            .number(id.map_or(0, |_| DEDUPE_MS))
+            .flag(request.listens_only)
+            .arg([lease.connection.as_str(), "/", itoa::Buffer::new().format(number)].concat())
+            .arg(room.as_str())
+    })
 }
 
-fn sent(mut reply: Reply) -> Result<Send, HotError> {
-    SEND.read(|| {
-        Ok(match &*reply.text()? {
-            "ok" => {
-                let duplicate = reply.flag()?;
-                let (epoch, seq, sent_ms) = reply.stamp()?;
-                Send::Sent(Sent {
-                    duplicate,
-                    epoch,
-                    seq,
-                    sent_ms,
-                    is_over: reply.flag()?,
-                })
-            }
-            "limited" => Send::Limited(Duration::from_micros(reply.integer()?)),
-            "missing" => Send::Missing,
-            "banned" => Send::Banned,
-            "stranger" => Send::Stranger,
-            "muted" => Send::Muted,
-            _ => Send::Forbidden,
-        })
+/// Reads what a script says of one message. `None`: nothing that it should say.
+fn sent(reply: &str) -> Option<Send> {
+    let mut words = reply.split(' ');
+    let flag = |word: Option<&str>| word.map(|word| word == "1");
+    Some(match words.next()? {
+        "ok" => Send::Sent(Sent {
+            duplicate: flag(words.next())?,
+            is_over: flag(words.next())?,
+            epoch: words.next()?.to_owned(),
+            seq: words.next()?.parse().ok()?,
+            sent_ms: words.next()?.parse().ok()?,
+        }),
+        "limited" => Send::Limited(Duration::from_micros(words.next()?.parse().ok()?)),
+        "missing" => Send::Missing,
+        "banned" => Send::Banned,
+        "stranger" => Send::Stranger,
+        "muted" => Send::Muted,
+        "forbidden" => Send::Forbidden,
+        _ => return None,
     })
 }
 

@@ -86,14 +86,11 @@ impl Reply {
         self.integer::<i64>().map(|number| number == 1)
     }
 
-    /// Three values in one text, a space between them: an epoch, a number in it, a time.
-    pub fn stamp(&mut self) -> Result<(String, u64, i64), UnexpectedReply> {
-        let text = self.text()?;
-        let mut words = text.split(' ');
-        let mut word = || words.next().unwrap_or_default();
-        match (word(), word().parse(), word().parse()) {
-            (epoch, Ok(number), Ok(at)) => Ok((epoch.to_owned(), number, at)),
-            _ => self.fail("an epoch, a number and a time"),
+    /// The error of a value that is of the right shape and says nothing known.
+    pub fn unexpected(&self, expected: &'static str) -> UnexpectedReply {
+        UnexpectedReply {
+            position: self.position,
+            expected,
         }
     }
 

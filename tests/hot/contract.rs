@@ -41,9 +41,12 @@ struct Header {
     summary: String,
     /// Index → (name, type).
     keys: BTreeMap<usize, (String, String)>,
-    /// Indexes, and whether the last has an open end.
+    /// Those of the keys that there are of each of several things.
+    repeated_keys: BTreeSet<usize>,
+    /// Indexes.
     args: Vec<usize>,
-    open_end: bool,
+    /// Those that there are of each of several things, or the last one where it has an open end.
+    repeated_args: BTreeSet<usize>,
     returns: bool,
     reason: bool,
 }
@@ -66,7 +69,12 @@ fn header(text: &str) -> Result<Header, String> {
             let [name, kind, _meaning, ..] = words[..] else {
                 return Err(format!("KEYS[{index}] needs name, type and meaning"));
             };
+            let is_repeated = index.ends_with("..");
+            let index = index.trim_end_matches("..");
             let index = index.parse().map_err(|_| format!("KEYS[{index}]"))?;
+            if is_repeated {
+                header.repeated_keys.insert(index);
+            }
             if header.keys.insert(index, (name.to_owned(), kind.to_owned())).is_some() {
                 return Err(format!("KEYS[{index}] is declared twice"));
             }
@@ -74,9 +82,13 @@ fn header(text: &str) -> Result<Header, String> {
             if words.is_empty() {
                 return Err(format!("ARGV[{index}] needs a meaning"));
             }
-            header.open_end |= index.ends_with("..");
+            let is_repeated = index.ends_with("..");
             let index = index.trim_end_matches("..");
-            header.args.push(index.parse().map_err(|_| format!("ARGV[{index}]"))?);
+            let index = index.parse().map_err(|_| format!("ARGV[{index}]"))?;
+            if is_repeated {
+                header.repeated_args.insert(index);
+            }
+            header.args.push(index);
         } else if line.starts_with("RETURNS ") {
             header.returns = true;
         } else if line.is_empty() {
@@ -102,11 +114,20 @@ fn code(source: &str) -> String {
     lines.join("\n")
 }
 
-/// The indexes n of `<table>[n]` in code.
-fn used(code: &str, table: &str) -> BTreeSet<usize> {
-    code.match_indices(&format!("{table}["))
-        .filter_map(|(at, start)| code[at + start.len()..].split(']').next()?.parse().ok())
-        .collect()
+/// The indexes n of `<table>[n]` in code, and those of `<table>[<variable> + n]`: of one of several things.
+fn used(code: &str, table: &str) -> (BTreeSet<usize>, BTreeSet<usize>) {
+    let start = format!("{table}[");
+    let inner = code
+        .match_indices(&start)
+        .filter_map(|(at, _)| code[at + start.len()..].split(']').next());
+    let (mut once, mut repeated) = (BTreeSet::new(), BTreeSet::new());
+    for index in inner {
+        match index.split_once(" + ") {
+            None => once.extend(index.parse::<usize>()),
+            Some((_, index)) => repeated.extend(index.parse::<usize>()),
+        }
+    }
+    (once, repeated)
 }
 
 /// What breaks the contract in one script, given its file and what Redis gets.
@@ -138,25 +159,33 @@ fn complaints(text: &str, spliced: &str) -> Vec<String> {
         declared == up_to(declared.len()),
         format!("KEYS are not counted from 1: {declared:?}"),
     );
-    let keys = used(&code, "KEYS");
+    let (mut keys, repeated) = used(&code, "KEYS");
+    hold(
+        repeated == header.repeated_keys,
+        format!(
+            "KEYS of several things: declared {:?}, used {repeated:?}",
+            header.repeated_keys
+        ),
+    );
+    keys.extend(repeated);
     hold(
         keys.iter().eq(&declared),
         format!("KEYS declared {declared:?}, used {keys:?}"),
     );
 
-    let (args, mut used_args) = (&header.args, used(&code, "ARGV"));
+    let (args, (mut used_args, mut repeated)) = (&header.args, used(&code, "ARGV"));
     hold(
         *args == up_to(args.len()),
         format!("ARGV are not counted from 1: {args:?}"),
     );
-    let walks = code.replace("#ARGV[", "").contains("#ARGV");
+    if let (true, Some(last)) = (code.replace("#ARGV[", "").contains("#ARGV"), args.last()) {
+        repeated = BTreeSet::from([*last]);
+    }
     hold(
-        walks == header.open_end,
+        repeated == header.repeated_args,
         "an open end of ARGV is declared where it is used".to_owned(),
     );
-    if let (true, Some(last)) = (walks, args.last()) {
-        used_args.insert(*last);
-    }
+    used_args.extend(repeated);
     hold(
         used_args.iter().eq(args),
         format!("ARGV declared {args:?}, used {used_args:?}"),

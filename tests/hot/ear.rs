@@ -97,6 +97,12 @@ impl Ear {
             let (from, _, frame) = self.frame().await;
             match frame::decode(&frame) {
                 Some(BusEvent::Count { members }) if members == marker => break,
+                Some(BusEvent::Messages(messages)) => {
+                    let each = messages
+                        .into_iter()
+                        .map(|message| (from.clone(), BusEvent::Message(message)));
+                    (if from == *topic { &mut events } else { &mut self.heard }).extend(each);
+                }
                 Some(event) if from == *topic => events.push((from, event)),
                 Some(event) => self.heard.push((from, event)),
                 None => {}
@@ -135,6 +141,7 @@ pub fn words(events: &[BusEvent]) -> Vec<String> {
 
 fn word(event: &BusEvent) -> String {
     match event {
+        BusEvent::Messages(messages) => format!("{} messages", messages.len()),
         BusEvent::Message(message) => format!("message {} {}", message.seq, message.body),
         BusEvent::Joined { user, .. } => format!("joined {user}"),
         BusEvent::Left { user, reason, .. } => format!("left {user} {reason}"),

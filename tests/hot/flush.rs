@@ -17,7 +17,7 @@ use nself_realtime::hot::{
 };
 use nself_realtime::types::{Presence, Rate, Role, RoomName, Status};
 
-use crate::stage::{GRACE, Stage, held, lease, now_ms, partition, room, user};
+use crate::stage::{GRACE, Stage, held, lease, now_ms, partition, room, send_one, user};
 use crate::support::redis_any::AnyRedis;
 
 impl Stage {
@@ -73,7 +73,6 @@ pub async fn call_every_script(stage: &Stage, forgetful: bool) {
         body: "{",
         client_message_id: None,
         listens_only: false,
-        behind: 0,
     };
 
     forget().await;
@@ -127,10 +126,7 @@ pub async fn call_every_script(stage: &Stage, forgetful: bool) {
         2
     );
     forget().await;
-    assert!(matches!(
-        messages::send(hot, &request).await.unwrap(),
-        messages::Send::Sent(_)
-    ));
+    assert!(matches!(send_one(hot, request).await.unwrap(), messages::Send::Sent(_)));
     forget().await;
     let emission = broadcasts::Emission {
         room: &lobby,

@@ -8,7 +8,7 @@ use nself_realtime::hot::messages::{self, History, HistoryPage, PageRequest, Sen
 use nself_realtime::types::RoomName;
 use std::time::Duration;
 
-use crate::stage::{Stage, lease, room};
+use crate::stage::{Stage, lease, room, send_one};
 
 pub async fn say(stage: &Stage, lease: &Lease, room: &RoomName, content: &str) -> Sent {
     let body = format!("{{\"content\":\"{content}\"");
@@ -18,9 +18,8 @@ pub async fn say(stage: &Stage, lease: &Lease, room: &RoomName, content: &str) -
         body: &body,
         client_message_id: None,
         listens_only: false,
-        behind: 0,
     };
-    match messages::send(&stage.hot, &request).await.unwrap() {
+    match send_one(&stage.hot, request).await.unwrap() {
         Send::Sent(sent) => sent,
         refused => panic!("{refused:?}"),
     }

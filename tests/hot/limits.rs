@@ -5,14 +5,14 @@ use std::time::Duration;
 use nself_realtime::domain::limits::{self, Class, Draw, Drawn};
 use nself_realtime::hot::Terms;
 use nself_realtime::hot::keys::Bucket;
-use nself_realtime::hot::messages::{self, Send, SendRequest};
+use nself_realtime::hot::messages::{Send, SendRequest};
 use nself_realtime::hot::presence::{self, Connect, Facts};
 use nself_realtime::types::{Rate, UserId};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 
-use crate::stage::{GRACE, ODD_NAMES, Stage, lease, now_ms, user};
+use crate::stage::{GRACE, ODD_NAMES, Stage, lease, now_ms, send_one, user};
 
 /// One token a minute: while a test runs, none comes back.
 fn slow(burst: u32) -> (Rate, Duration) {
@@ -235,9 +235,8 @@ async fn a_user_says_so_much_in_one_room() {
             body: "{",
             client_message_id: id,
             listens_only: false,
-            behind: 0,
         };
-        messages::send(&stage.hot, &request).await.unwrap()
+        send_one(&stage.hot, request).await.unwrap()
     };
     for _ in 0..3 {
         assert!(matches!(say(&lobby, None).await, Send::Stranger));

@@ -1,12 +1,13 @@
 //! Messages: numbers without gaps, idempotence by the client's id, and who may not speak.
 
+use nself_realtime::hot::bus::Topic;
 use nself_realtime::hot::frame::BusEvent;
-use nself_realtime::hot::keys::Lease;
+use nself_realtime::hot::keys::{Lease, Partition};
 use nself_realtime::hot::messages::{self, Send, SendRequest, Sent};
 use nself_realtime::types::{RoomName, RoomType, Visibility};
 
 use crate::ear::{Ear, words};
-use crate::stage::{ODD_NAMES, Stage, lease, now_ms, room};
+use crate::stage::{ODD_NAMES, Stage, lease, now_ms, room, send_one};
 
 async fn send(stage: &Stage, lease: &Lease, room: &RoomName, id: Option<&str>) -> Send {
     let request = SendRequest {
@@ -15,9 +16,8 @@ async fn send(stage: &Stage, lease: &Lease, room: &RoomName, id: Option<&str>) -
         body: "{\"content\":\"hi\"",
         client_message_id: id,
         listens_only: false,
-        behind: 0,
     };
-    messages::send(&stage.hot, &request).await.unwrap()
+    send_one(&stage.hot, request).await.unwrap()
 }
 
 async fn sent(stage: &Stage, lease: &Lease, room: &RoomName, id: Option<&str>) -> Sent {
@@ -188,9 +188,8 @@ async fn a_listener_is_refused_after_everything_else() {
             body: "{",
             client_message_id: None,
             listens_only: true,
-            behind: 0,
         };
-        messages::send(&stage.hot, &request).await.unwrap()
+        send_one(&stage.hot, request).await.unwrap()
     };
     assert!(matches!(listens().await, Send::Forbidden));
     stage.policy(&lobby, &alice.user, r#"{"mute":0}"#).await;
@@ -211,5 +210,76 @@ async fn numbers_stay_whole_where_lua_would_round_them() {
     assert_eq!(
         words(&ear.heard_in(&stage, &lobby).await),
         [format!("message {} {{\"content\":\"hi\"", high + 1)]
+    );
+}
+
+/// Rooms of one partition.
+fn neighbours(first: &RoomName) -> impl Iterator<Item = RoomName> {
+    let partition = Partition::of_room(first);
+    let names = (0..).map(|number| room(&format!("neighbour-{number}")));
+    names.filter(move |name| Partition::of_room(name) == partition)
+}
+
+#[tokio::test]
+async fn many_messages_go_in_one_call_and_each_has_its_outcome() {
+    let stage = Stage::new().await;
+    let lobby = stage.room("lobby").await;
+    let other = stage.room(neighbours(&lobby).next().unwrap().as_str()).await;
+    let (alice, bob, eve) = (alice_in(&stage, &lobby).await, lease("bob", 1), lease("eve", 1));
+    stage.join(&alice, &other).await;
+    for somebody in [&bob, &eve] {
+        stage.connect(somebody).await;
+        stage.join(somebody, &lobby).await;
+    }
+    stage.policy(&lobby, &eve.user, r#"{"mute":0}"#).await;
+    let mut ear = Ear::open(&stage, &[Topic::Room(lobby.clone()), Topic::Room(other.clone())]).await;
+    let request = |lease, room, body, client_message_id| SendRequest {
+        lease,
+        room,
+        body,
+        client_message_id,
+        listens_only: false,
+    };
+    let nowhere = neighbours(&lobby).nth(1).unwrap();
+    let requests = [
+        request(&alice, &lobby, "{1", Some("a")),
+        request(&bob, &lobby, "{2", None),
+        request(&alice, &other, "{3", Some("a")),
+        request(&eve, &lobby, "{4", None),
+        request(&alice, &lobby, "{5", Some("a")),
+        request(&bob, &other, "{6", None),
+        request(&bob, &nowhere, "{7", None),
+        request(&bob, &lobby, "{8", Some("a")),
+        request(&bob, &lobby, "{9", Some("a")),
+    ];
+    let outcomes = messages::send(&stage.hot, &requests, 0).await.unwrap();
+    let seqs: Vec<String> = outcomes
+        .iter()
+        .map(|outcome| match outcome {
+            Send::Sent(sent) => format!("{}{}", sent.seq, if sent.duplicate { " again" } else { "" }),
+            refused => format!("{refused:?}"),
+        })
+        .collect();
+    assert_eq!(
+        seqs,
+        ["1", "2", "1", "Muted", "1 again", "Stranger", "Missing", "3", "3 again"]
+    );
+    let topics = [Topic::Room(lobby.clone()), Topic::Room(other.clone())];
+    let (in_lobby, in_other) = (ear.heard(&stage, &topics[0]).await, ear.heard(&stage, &topics[1]).await);
+    assert_eq!(words(&in_lobby), ["message 1 {1", "message 2 {2", "message 3 {8"]);
+    assert_eq!(words(&in_other), ["message 1 {3"]);
+    let positions = in_lobby.iter().chain(&in_other).map(|event| match event {
+        BusEvent::Message(message) => message.position.at_us,
+        other => panic!("{other:?}"),
+    });
+    assert!(
+        positions.is_sorted_by(|before, behind| before < behind),
+        "as a node hears them"
+    );
+    // The same once more: what had an id is found, the rest is said anew.
+    let again = messages::send(&stage.hot, &requests[..3], 0).await.unwrap();
+    assert!(
+        matches!(&again[..], [Send::Sent(first), Send::Sent(second), Send::Sent(third)]
+            if first.duplicate && first.seq == 1 && second.seq == 4 && third.duplicate)
     );
 }

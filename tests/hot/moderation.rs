@@ -6,12 +6,12 @@ use nself_realtime::domain::moderation::{self, Act, Actor, Entry, POLICY_MAX, Re
 use nself_realtime::domain::rooms::{self as domain, Heard, JoinRefusal, NewRoom};
 use nself_realtime::hot::healing::{self, Healed};
 use nself_realtime::hot::keys::Lease;
-use nself_realtime::hot::messages::{self, Send, SendRequest};
+use nself_realtime::hot::messages::{Send, SendRequest};
 use nself_realtime::hot::typing::{self, Mark, Typing};
 use nself_realtime::types::{NodeId, Role, RoomName, RoomType, UserId, Visibility};
 
 use crate::ear::{Ear, words};
-use crate::stage::{Stage, lease, node, now_ms, room, user};
+use crate::stage::{Stage, lease, node, now_ms, room, send_one, user};
 
 fn by<'a>(actor: &'a Lease, room: &'a RoomName, user: &'a UserId) -> Act<'a> {
     Act {
@@ -57,9 +57,8 @@ async fn say(stage: &Stage, lease: &Lease, room: &RoomName) -> Send {
         body: "{",
         client_message_id: None,
         listens_only: false,
-        behind: 0,
     };
-    messages::send(&stage.hot, &request).await.unwrap()
+    send_one(&stage.hot, request).await.unwrap()
 }
 
 fn reach(nodes: &[(&str, u64)]) -> Receipt {

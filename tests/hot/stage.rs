@@ -7,8 +7,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use nself_realtime::domain::endings::{self, Swept};
 use nself_realtime::domain::rooms::{self, JoinOptions, JoinRefusal, Joined, NewRoom};
 use nself_realtime::hot::keys::{Keys, Lease, Partition};
+use nself_realtime::hot::messages::{self, Send, SendRequest};
 use nself_realtime::hot::presence::{self, Connect, Facts, Held};
-use nself_realtime::hot::{Hot, Metrics, Settings, Terms};
+use nself_realtime::hot::{Hot, HotError, Metrics, Settings, Terms};
 use nself_realtime::types::{ConnectionId, NodeId, Presence, RoomName, RoomType, UserId, Visibility};
 use prometheus::Registry;
 use redis::aio::MultiplexedConnection;
@@ -365,3 +366,8 @@ pub const ODD_NAMES: &[&str] = &[
     "[(",
     "x}:room:y",
 ];
+
+/// One message, by itself.
+pub async fn send_one(hot: &Hot, request: SendRequest<'_>) -> Result<Send, HotError> {
+    Ok(messages::send(hot, &[request], 0).await?.remove(0))
+}

@@ -19,6 +19,7 @@ use super::client::Client;
 use super::metrics::UntilAck;
 use super::payload::Incoming;
 use super::protocol::{ErrorCode, Failure, incoming as event};
+use super::sends::Said;
 use super::shard::Shard;
 use crate::domain::moderation::Receipt;
 use crate::engine::Frame;
@@ -41,6 +42,8 @@ pub enum Outcome {
     Done(Option<String>),
     /// The same of a change that Redis alone has so far: Postgres is away.
     NotDurable(Option<String>),
+    /// A message that is to be sent, and answered behind it.
+    Said(Said),
     /// The ack has its own place in an order, and is on its way.
     Answered,
 }
