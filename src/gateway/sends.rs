@@ -1,6 +1,7 @@
-//! Messages on their way to Redis. Those of one partition go in one call: as many as have come while the call before them
-//! was under way, so an idle node waits for nothing, and a busy one makes few calls. A partition has one call at a time, so
-//! messages keep the order in which they came. Not here: reading a message (`events::messages`), delivering it (`rooms`).
+//! Messages on their way to Redis. Those of one partition go in one call: as many as have come while the calls before them
+//! were under way, so an idle node waits for nothing, and a busy one makes few calls. A lane of partitions has one call at a
+//! time, so messages keep the order in which they came. Not here: reading a message (`events::messages`), delivering it
+//! (`rooms`).
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -25,6 +26,10 @@ use crate::types::RoomName;
 const UNDER_WAY_MAX: u32 = 32;
 /// Bytes of the messages of one call, unless one alone is larger: well below the longest frame of the bus, which may hold all.
 const CALL_MAX_BYTES: usize = 1024 * 1024;
+/// Partitions beside each other, which one master has in most Clusters: where it is away, the others' messages go on.
+const LANE: usize = 8;
+/// Messages that an empty queue may keep room for.
+const KEPT_ROOM: usize = 16;
 /// What the rate of a user in one room is called in metrics.
 const ROOM_MESSAGES: &str = "room_messages";
 
@@ -100,42 +105,66 @@ impl UnderWay {
     }
 }
 
-/// What waits for its call, by partition.
-pub(super) struct Sends(RefCell<Vec<Queue>>);
+/// What waits for its call.
+pub(super) struct Sends {
+    /// By partition.
+    waiting: RefCell<Vec<VecDeque<Message>>>,
+    lanes: RefCell<Vec<Lane>>,
+}
 
 #[derive(Default)]
-struct Queue {
-    waiting: VecDeque<Message>,
+struct Lane {
+    /// Partitions of which something waits, each once.
+    next: VecDeque<usize>,
     is_busy: bool,
 }
 
 impl Default for Sends {
     fn default() -> Self {
-        Self(RefCell::new((0..PARTITIONS).map(|_| Queue::default()).collect()))
+        Self {
+            waiting: RefCell::new((0..PARTITIONS).map(|_| VecDeque::new()).collect()),
+            lanes: RefCell::new((0..PARTITIONS.div_ceil(LANE)).map(|_| Lane::default()).collect()),
+        }
     }
 }
 
 impl Sends {
-    /// Whether somebody has to begin with the partition's calls.
-    fn push(&self, partition: Partition, message: Message) -> bool {
-        let queue = &mut self.0.borrow_mut()[partition.index()];
-        queue.waiting.push_back(message);
-        !std::mem::replace(&mut queue.is_busy, true)
+    /// The lane whose calls somebody has to begin with, if it was at rest.
+    fn push(&self, message: Message) -> Option<usize> {
+        let partition = Partition::of_room(&message.said.room).index();
+        let waiting = &mut self.waiting.borrow_mut()[partition];
+        let lane = &mut self.lanes.borrow_mut()[partition / LANE];
+        if waiting.is_empty() {
+            lane.next.push_back(partition);
+        }
+        waiting.push_back(message);
+        let was_busy = std::mem::replace(&mut lane.is_busy, true);
+        (!was_busy).then_some(partition / LANE)
     }
 
-    /// The messages of the next call; none, and the partition is at rest.
-    fn take(&self, partition: Partition, most: usize) -> Vec<Message> {
-        let queue = &mut self.0.borrow_mut()[partition.index()];
+    /// The messages of a lane's next call, all of one partition; none, and the lane is at rest.
+    fn take(&self, lane: usize, most: usize) -> Vec<Message> {
+        let lane = &mut self.lanes.borrow_mut()[lane];
+        let Some(partition) = lane.next.pop_front() else {
+            lane.is_busy = false;
+            return Vec::new();
+        };
+        let waiting = &mut self.waiting.borrow_mut()[partition];
         let (mut count, mut bytes) = (0, 0);
-        for message in queue.waiting.iter().take(most) {
+        for message in waiting.iter().take(most) {
             bytes += message.said.body.len();
             if count > 0 && bytes > CALL_MAX_BYTES {
                 break;
             }
             count += 1;
         }
-        queue.is_busy = count > 0;
-        queue.waiting.drain(..count).collect()
+        let taken = waiting.drain(..count).collect();
+        if waiting.is_empty() {
+            waiting.shrink_to(KEPT_ROOM);
+        } else {
+            lane.next.push_back(partition);
+        }
+        taken
     }
 }
 
@@ -144,14 +173,14 @@ impl Shard {
     pub(super) async fn say(self: &Rc<Self>, message: Message) {
         let partition = Partition::of_room(&message.said.room);
         message.client.under_way.begin(partition).await;
-        if self.sends.push(partition, message) {
-            tokio::task::spawn_local(Rc::clone(self).send_all(partition));
+        if let Some(lane) = self.sends.push(message) {
+            tokio::task::spawn_local(Rc::clone(self).send_all(lane));
         }
     }
 
-    async fn send_all(self: Rc<Self>, partition: Partition) {
+    async fn send_all(self: Rc<Self>, lane: usize) {
         loop {
-            let batch = self.sends.take(partition, self.node.settings.batch_size);
+            let batch = self.sends.take(lane, self.node.settings.batch_size);
             if batch.is_empty() {
                 return;
             }
