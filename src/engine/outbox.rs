@@ -36,12 +36,31 @@ pub(super) struct Outbox {
     /// Bytes of all waiting frames, the written part of the first included.
     bytes: usize,
     /// Bytes of the first frame that are written.
-    written: usize,
+    written: u32,
+    /// The connection takes frames compressed, where that pays.
+    is_compressed: bool,
 }
 
 impl Outbox {
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
+    }
+
+    /// From now on frames are counted and written compressed, where that pays, or not. Only while none is written in part.
+    pub(super) fn compress(&mut self, is_compressed: bool) {
+        debug_assert!(!self.is_cut(), "half a frame of each kind is none");
+        self.is_compressed = is_compressed;
+        self.bytes = self.waiting.iter().map(|(_, frame)| self.len_of(frame)).sum();
+    }
+
+    /// Bytes that a frame takes of this connection.
+    fn len_of(&self, frame: &Frame) -> usize {
+        frame.wire_for(self.is_compressed).len()
+    }
+
+    /// Bytes that compression saves of a frame.
+    pub(super) fn saved(&self, frame: &Frame) -> usize {
+        frame.wire().len() - self.len_of(frame)
     }
 
     /// How many frames wait, and their bytes.
@@ -52,7 +71,7 @@ impl Outbox {
 
     /// Appends a frame, unless one of the two bounds is reached.
     pub(super) fn push(&mut self, key: Key, frame: Frame, max_frames: usize, max_bytes: usize) -> Result<(), Full> {
-        let bytes = self.bytes + frame.wire().len();
+        let bytes = self.bytes + self.len_of(&frame);
         if self.waiting.len() >= max_frames || bytes > max_bytes {
             return Err(Full);
         }
@@ -68,30 +87,31 @@ impl Outbox {
         let Some((_, old)) = unwritten.find(|(other, _)| *other == key) else {
             return false;
         };
-        self.bytes = self.bytes - old.wire().len() + frame.wire().len();
+        let len_of = |frame: &Frame| frame.wire_for(self.is_compressed).len();
+        self.bytes = self.bytes - len_of(old) + len_of(frame);
         *old = frame.clone();
         true
     }
 
     /// Puts the frame before all of which nothing is written yet.
     pub(super) fn push_first(&mut self, key: Key, frame: Frame) {
-        self.bytes += frame.wire().len();
+        self.bytes += self.len_of(&frame);
         let begun = usize::from(self.written > 0);
         self.waiting.insert(begun, (key, frame));
     }
 
     /// Appends the frame that ends everything; the bounds are no concern any more.
     pub(super) fn push_last(&mut self, frame: Frame) {
-        self.bytes += frame.wire().len();
+        self.bytes += self.len_of(&frame);
         self.waiting.push_back((Key::Unique, frame));
     }
 
     /// Fills `slices` with what is to be written next; returns how many it filled.
     pub(super) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        let mut written = self.written;
+        let mut written = self.written as usize;
         let mut count = 0;
         for (slice, (_, frame)) in slices.iter_mut().zip(&self.waiting) {
-            *slice = IoSlice::new(&frame.wire()[written..]);
+            *slice = IoSlice::new(&frame.wire_for(self.is_compressed)[written..]);
             written = 0;
             count += 1;
         }
@@ -101,15 +121,17 @@ impl Outbox {
     /// Notes that `len` bytes are written; returns how many frames that completed.
     pub(super) fn advance(&mut self, len: usize) -> usize {
         let mut completed = 0;
-        self.written += len;
+        let mut written = self.written as usize + len;
         while let Some((_, frame)) = self.waiting.front()
-            && frame.wire().len() <= self.written
+            && let frame_len = self.len_of(frame)
+            && frame_len <= written
         {
-            self.written -= frame.wire().len();
-            self.bytes -= frame.wire().len();
+            written -= frame_len;
+            self.bytes -= frame_len;
             self.waiting.pop_front();
             completed += 1;
         }
+        self.written = u32::try_from(written).expect("no frame has 4 GB");
         if self.waiting.is_empty() && self.waiting.capacity() > KEPT_ROOM {
             self.waiting = VecDeque::new();
         }
@@ -129,7 +151,7 @@ impl Outbox {
         let bytes = self.waiting.iter().take(count).map(|(_, frame)| frame.wire().len());
         let mut payload = Vec::with_capacity(bytes.sum());
         for (_, frame) in self.waiting.drain(..count) {
-            self.bytes -= frame.wire().len();
+            self.bytes -= frame.wire_for(self.is_compressed).len();
             if !payload.is_empty() {
                 payload.push(PACKET_SEPARATOR);
             }
@@ -141,13 +163,16 @@ impl Outbox {
             }
         }
         if self.waiting.is_empty() {
-            *self = Self::default();
+            self.clear();
         }
         (payload, count)
     }
 
     pub(super) fn clear(&mut self) {
-        *self = Self::default();
+        *self = Self {
+            is_compressed: self.is_compressed,
+            ..Self::default()
+        };
     }
 }
 
@@ -207,6 +232,52 @@ mod tests {
         assert!(outbox.replace(Key::Latest(1), &Frame::message("new")));
         assert!(!outbox.replace(Key::Latest(3), &Frame::message("new")));
         assert_eq!(outbox.take_payload().0, b"4a\x1e4new\x1e4other");
+    }
+
+    #[test]
+    fn compressed_frames_count_and_are_written_as_they_are() {
+        let mut outbox = Outbox::default();
+        let frame = Frame::message(&"gateway ".repeat(100));
+        let (plain, compressed) = (frame.wire().len(), frame.wire_for(true).len());
+        assert!(compressed < 100);
+        assert_eq!(outbox.saved(&frame), 0);
+        push(&mut outbox, Key::Unique, "short");
+        outbox.push(Key::Latest(1), frame.clone(), 100, 1_000).unwrap();
+        let short = Frame::message("short").wire().len();
+        assert_eq!(outbox.depth(), (2, (short + plain) as u32));
+
+        // It upgrades to a connection that takes them compressed.
+        outbox.compress(true);
+        assert_eq!(outbox.saved(&frame), plain - compressed);
+        assert_eq!(outbox.depth(), (2, (short + compressed) as u32));
+        outbox
+            .push(Key::Unique, frame.clone(), 100, short + 2 * compressed)
+            .unwrap();
+        let full = outbox.push(Key::Unique, frame.clone(), 100, short + 3 * compressed - 1);
+        assert_eq!(full, Err(Full));
+        assert!(outbox.replace(Key::Latest(1), &frame));
+        outbox.push_last(Frame::close(1000));
+        let all = [
+            Frame::message("short").wire(),
+            frame.wire_for(true),
+            frame.wire_for(true),
+            Frame::close(1000).wire(),
+        ]
+        .concat();
+        assert_eq!(outbox.advance(short + 5), 1);
+        assert_eq!(written(&mut outbox), all[short + 5..]);
+        assert_eq!(outbox.depth(), (0, 0));
+        outbox.clear();
+        assert_eq!(outbox.saved(&frame), plain - compressed);
+    }
+
+    /// It is a part of every session.
+    #[test]
+    fn compression_takes_no_memory_of_a_connection() {
+        assert_eq!(
+            size_of::<Outbox>(),
+            size_of::<VecDeque<(Key, Frame)>>() + size_of::<usize>() + 8
+        );
     }
 
     #[test]
