@@ -92,13 +92,11 @@ mod tests {
     use super::*;
 
     fn negotiated(values: &[&str]) -> Option<&'static str> {
-        let headers = values
-            .iter()
-            .map(|value| (SEC_WEBSOCKET_EXTENSIONS, value.parse().unwrap()));
-        // An iterator over pairs would keep the last one alone.
-        let mut map = HeaderMap::new();
-        headers.for_each(|(name, value): (_, HeaderValue)| drop(map.append(name, value)));
-        negotiate(&map).map(|answer| match answer {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(SEC_WEBSOCKET_EXTENSIONS, value.parse().unwrap());
+        }
+        negotiate(&headers).map(|answer| match answer {
             answer if answer == PLAIN => "plain",
             answer if answer == WITH_WINDOW => "with window",
             other => panic!("{other:?}"),
