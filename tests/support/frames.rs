@@ -8,7 +8,7 @@ use std::time::Duration;
 use flate2::Compression;
 use flate2::read::DeflateDecoder;
 use flate2::write::DeflateEncoder;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 
 pub const FIN: u8 = 0x80;
@@ -29,7 +29,7 @@ const TAIL: [u8; 4] = [0, 0, 0xFF, 0xFF];
 
 /// An open WebSocket.
 pub struct Frames {
-    tcp: TcpStream,
+    tcp: BufReader<TcpStream>,
     /// What the server answered to the extensions that were offered.
     pub extensions: Option<String>,
 }
@@ -44,8 +44,9 @@ impl Frames {
              Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{}\r\n",
             offer.unwrap_or_default()
         );
-        let mut tcp = TcpStream::connect(addr).await.expect("it listens");
+        let tcp = TcpStream::connect(addr).await.expect("it listens");
         tcp.set_nodelay(true).expect("it is TCP");
+        let mut tcp = BufReader::with_capacity(32 << 10, tcp);
         tcp.write_all(request.as_bytes()).await.expect("it reads");
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
