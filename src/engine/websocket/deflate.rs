@@ -8,10 +8,10 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 
 use super::Violation;
 
-/// Shorter payloads are not deflated. Measured on JSON of chat messages (`bench/deflate`): below it less than a quarter is saved,
-/// for 4 µs of which most is spent on clearing the compressor's tables.
+/// Shorter payloads are not deflated. Of so much JSON 213 bytes are saved in 4 µs, of half of it 80 in 3 µs, since most of that goes
+/// into clearing the compressor's tables; a delivery takes 6 µs, and as long with so few bytes less (`bench/deflate`).
 pub(in crate::engine) const LEAST_BYTES: usize = 512;
-/// The fastest: on 1,000 bytes of JSON it saves 43 % in 4 µs, the next one 55 % in 14 µs, which a delivery costs.
+/// The fastest: of 1,000 bytes of JSON it saves 49 % in 6 µs, the next one 60 % in 14 µs, which a room of two would feel.
 const LEVEL: Compression = Compression::fast();
 /// What ends deflated data when it is flushed, and is not sent.
 const TAIL: [u8; 4] = [0, 0, 0xFF, 0xFF];
