@@ -138,6 +138,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         health: config.enable_health.then(|| config.health_path.clone()),
         metrics: config.enable_metrics.then(|| config.metrics_path.clone()),
         origins: settings::origins(&config),
+        compression: config.enable_compression,
     };
     let state = Arc::new(http::State {
         hot: hot.clone(),

@@ -12,6 +12,8 @@ use tungstenite::{Error, Message, WebSocket};
 const LIMITS: Limits = Limits {
     message_bytes: 400,
     fragments: 1_000,
+    // tungstenite does not speak it.
+    may_compress: false,
 };
 
 /// What both decoders are reduced to.

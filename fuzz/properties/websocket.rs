@@ -6,11 +6,18 @@ use nself_realtime::engine::websocket::{Decoder, Item, Limits, Violation};
 const LIMITS: Limits = Limits {
     message_bytes: 300,
     fragments: 4,
+    may_compress: true,
+};
+/// The same of a client that has not negotiated it.
+const PLAIN: Limits = Limits {
+    may_compress: false,
+    ..LIMITS
 };
 /// Bytes of a control frame's payload, as RFC 6455 has it.
 const CONTROL_BYTES: usize = 125;
 
 const FIN: u8 = 0x80;
+const RSV1: u8 = 0x40;
 const CONTINUATION: u8 = 0x0;
 const TEXT: u8 = 0x1;
 const BINARY: u8 = 0x2;
@@ -22,7 +29,7 @@ const PONG: u8 = 0xA;
 type Decoded = (Vec<Item>, Option<Violation>);
 
 /// The pieces in which bytes come change nothing; nothing exceeds its bound; and what was read, written anew by a client
-/// that masks and cuts otherwise, is read again.
+/// that masks, cuts and compresses otherwise, is read again. Who has not negotiated compression is read the same until it compresses.
 pub fn hold(data: &[u8]) {
     let (items, violation) = decode(data, data.len().max(1));
     for size in super::piece_sizes(data) {
@@ -31,6 +38,9 @@ pub fn hold(data: &[u8]) {
             (items.clone(), violation),
             "in pieces of {size} bytes"
         );
+        let (plain, refused) = decode_within(data, size, PLAIN);
+        assert!(items.starts_with(&plain));
+        assert!(refused == violation && plain == items || refused == Some(Violation::Protocol));
     }
     items.iter().for_each(is_bounded);
     let mask = data.first_chunk().copied().unwrap_or([0x5A, 0, 0xFF, 7]);
@@ -40,6 +50,8 @@ pub fn hold(data: &[u8]) {
         (items.clone(), None),
         "one frame each"
     );
+    let compressed: Vec<u8> = items.iter().flat_map(|item| compressed_frame_of(item, mask)).collect();
+    assert_eq!(decode(&compressed, 11), (items.clone(), None), "compressed");
     let cut: Vec<u8> = items.iter().flat_map(|item| fragments_of(item, mask)).collect();
     let messages = items.iter().filter(|item| is_message(item)).count();
     let (found, violation) = decode(&cut, 5);
@@ -52,12 +64,16 @@ pub fn hold(data: &[u8]) {
 }
 
 fn decode(data: &[u8], size: usize) -> Decoded {
+    decode_within(data, size, LIMITS)
+}
+
+fn decode_within(data: &[u8], size: usize, limits: Limits) -> Decoded {
     let mut decoder = Decoder::default();
     let mut items = Vec::new();
     for piece in data.to_vec().chunks_mut(size) {
         let mut rest = piece;
         while !rest.is_empty() {
-            match decoder.next(rest, LIMITS) {
+            match decoder.next(rest, limits) {
                 Ok((taken, item)) => {
                     assert!(taken > 0, "something is taken, or it would never end");
                     assert!(item.is_some() || taken == rest.len(), "without an item all is taken");
@@ -98,6 +114,17 @@ fn payload(item: &Item) -> (u8, Vec<u8>) {
 fn frame_of(item: &Item, mask: [u8; 4]) -> Vec<u8> {
     let (opcode, payload) = payload(item);
     frame(FIN | opcode, mask, &payload)
+}
+
+/// A message in one block, which is stored as it is.
+fn compressed_frame_of(item: &Item, mask: [u8; 4]) -> Vec<u8> {
+    if !is_message(item) {
+        return frame_of(item, mask);
+    }
+    let (opcode, payload) = payload(item);
+    let len = (payload.len() as u16).to_le_bytes();
+    let block = [&[0][..], &len, &len.map(|byte| !byte), &payload, &[0]].concat();
+    frame(FIN | RSV1 | opcode, mask, &block)
 }
 
 /// A message in two fragments around a ping, cut in its middle, if need be within a character.

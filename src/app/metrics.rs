@@ -126,6 +126,16 @@ fn traffic(view: &mut View, totals: &Totals) {
             totals.replaced,
         ),
         (
+            "realtime_frames_compressed_total",
+            "Frames handed to connections compressed; each was compressed once, however many took it.",
+            totals.compressed,
+        ),
+        (
+            "realtime_compression_saved_bytes_total",
+            "Bytes that these would have taken beyond what they took.",
+            totals.saved_bytes,
+        ),
+        (
             "realtime_handler_panics_total",
             "Event handlers that panicked.",
             totals.panics,

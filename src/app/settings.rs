@@ -97,6 +97,7 @@ pub(super) fn engine_settings(config: &Config) -> engine::Settings {
         ping_interval: config.ping_interval,
         ping_timeout: config.ping_timeout,
         max_payload: config.max_payload,
+        compression: config.enable_compression,
         origins: origins(config),
         ..engine::Settings::default()
     }

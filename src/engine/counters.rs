@@ -82,6 +82,10 @@ pub struct Totals {
     pub labelled: [u64; LABELS],
     /// Bytes of their packets.
     pub labelled_bytes: [u64; LABELS],
+    /// How many of them were handed over compressed.
+    pub compressed: u64,
+    /// Bytes that this saved.
+    pub saved_bytes: u64,
     /// What waits in the output queues now.
     pub queued: Queued,
     /// Turns of a session that left something unwritten, by the bytes that were left: up to each of [`BACKLOG_BOUNDS`], and
@@ -119,6 +123,8 @@ pub(super) struct Tally {
     pub(super) closes: [AtomicU64; REASONS],
     labelled: [AtomicU64; LABELS],
     labelled_bytes: [AtomicU64; LABELS],
+    compressed: AtomicU64,
+    saved_bytes: AtomicU64,
     queued_sessions: AtomicU64,
     queued_frames: AtomicU64,
     queued_bytes: AtomicU64,
@@ -131,10 +137,15 @@ impl Tally {
         add(&self.refusals[cause.index()], 1);
     }
 
-    /// A frame is handed to a session: once for each delivery, so no core waits for another here.
-    pub(super) fn note_frame(&self, label: Label, bytes: usize) {
+    /// A frame is handed to a session, with that many bytes saved by compression: once for each delivery, so no core waits for
+    /// another here.
+    pub(super) fn note_frame(&self, label: Label, bytes: usize, saved: usize) {
         own(&self.labelled[label.index()], 1);
         own(&self.labelled_bytes[label.index()], bytes as u64);
+        if saved > 0 {
+            own(&self.compressed, 1);
+            own(&self.saved_bytes, saved as u64);
+        }
     }
 
     /// What waits for one session has changed, in frames and bytes.
@@ -181,6 +192,8 @@ impl Counters {
             totals.bytes_out += tally.bytes_out.load(Relaxed);
             totals.replaced += tally.replaced.load(Relaxed);
             totals.panics += tally.panics.load(Relaxed);
+            totals.compressed += tally.compressed.load(Relaxed);
+            totals.saved_bytes += tally.saved_bytes.load(Relaxed);
             totals.queued.sessions += tally.queued_sessions.load(Relaxed);
             totals.queued.frames += tally.queued_frames.load(Relaxed);
             totals.queued.bytes += tally.queued_bytes.load(Relaxed);

@@ -61,6 +61,7 @@ impl Drive {
 
     fn read(&mut self, cx: &mut Context<'_>) {
         if let Some(upgraded) = self.session.upgraded.take() {
+            self.session.outbox.borrow_mut().compress(upgraded.may_compress());
             self.stream = Some(*upgraded);
             // Who has ended the session is told of its end alone.
             if self.session.is_open() {

@@ -2,11 +2,17 @@
 //! polling sends. Not here: reading frames (`websocket::codec`), and who gets them.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+
+use super::websocket::deflate::{self, deflate};
 
 const TEXT: u8 = 0x81;
 const BINARY: u8 = 0x82;
+/// In a header's first byte: the message is compressed.
+const COMPRESSED: u8 = 0x40;
 const LONGEST_HEADER: usize = 10;
+// So that control frames, which may not be compressed, are none the worse for being asked.
+const _: () = assert!(deflate::LEAST_BYTES > 125);
 
 /// Labels there are.
 pub(super) const LABELS: usize = 32;
@@ -31,9 +37,11 @@ impl Label {
 #[derive(Clone)]
 pub struct Frame(Arc<Encoded>);
 
-/// The shared part. A compressed form, made once by the first connection that negotiated it, will stand beside `plain`.
+/// The shared part.
 struct Encoded {
     plain: Vec<u8>,
+    /// The same compressed, made once by the first connection that takes it so; `None` when that does not pay.
+    compressed: OnceLock<Option<Box<[u8]>>>,
     label: Label,
 }
 
@@ -99,9 +107,28 @@ impl Frame {
         Frame::framed(TEXT, b"", parts)
     }
 
-    /// The finished WebSocket frame.
+    /// The finished WebSocket frame, not compressed.
     pub(super) fn wire(&self) -> &[u8] {
         &self.0.plain
+    }
+
+    /// The finished WebSocket frame for a connection that takes it compressed, or does not.
+    pub(super) fn wire_for(&self, compressed: bool) -> &[u8] {
+        if compressed && self.packet_len() >= deflate::LEAST_BYTES {
+            self.compressed().unwrap_or(self.wire())
+        } else {
+            self.wire()
+        }
+    }
+
+    /// Who comes while it is being made waits for it: that takes no longer than making it.
+    fn compressed(&self) -> Option<&[u8]> {
+        let compress = || {
+            let payload = deflate(self.payload())?;
+            let frame = frame(self.wire()[0] | COMPRESSED, &payload, &[]);
+            (frame.len() < self.wire().len()).then(|| frame.into())
+        };
+        self.0.compressed.get_or_init(compress).as_deref()
     }
 
     /// The Engine.IO packet without WebSocket's header.
@@ -123,25 +150,32 @@ impl Frame {
     }
 
     fn framed(first: u8, prefix: &[u8], parts: &[&[u8]]) -> Frame {
-        let len = prefix.len() + parts.iter().map(|part| part.len()).sum::<usize>();
-        let mut plain = Vec::with_capacity(len + LONGEST_HEADER);
-        plain.push(first);
-        match len {
-            0..=125 => plain.push(len as u8),
-            126..=0xFFFF => {
-                plain.push(126);
-                plain.extend_from_slice(&(len as u16).to_be_bytes());
-            }
-            _ => {
-                plain.push(127);
-                plain.extend_from_slice(&(len as u64).to_be_bytes());
-            }
-        }
-        plain.extend_from_slice(prefix);
-        parts.iter().for_each(|part| plain.extend_from_slice(part));
-        let label = Label::default();
-        Frame(Arc::new(Encoded { plain, label }))
+        Frame(Arc::new(Encoded {
+            plain: frame(first, prefix, parts),
+            compressed: OnceLock::new(),
+            label: Label::default(),
+        }))
     }
+}
+
+fn frame(first: u8, prefix: &[u8], parts: &[&[u8]]) -> Vec<u8> {
+    let len = prefix.len() + parts.iter().map(|part| part.len()).sum::<usize>();
+    let mut frame = Vec::with_capacity(len + LONGEST_HEADER);
+    frame.push(first);
+    match len {
+        0..=125 => frame.push(len as u8),
+        126..=0xFFFF => {
+            frame.push(126);
+            frame.extend_from_slice(&(len as u16).to_be_bytes());
+        }
+        _ => {
+            frame.push(127);
+            frame.extend_from_slice(&(len as u64).to_be_bytes());
+        }
+    }
+    frame.extend_from_slice(prefix);
+    parts.iter().for_each(|part| frame.extend_from_slice(part));
+    frame
 }
 
 impl fmt::Debug for Frame {
@@ -173,6 +207,34 @@ mod tests {
         let parts = Frame::event_parts(&[br#"["a","#, br#"{"b":1}"#, b"]"]);
         assert_eq!(whole.wire(), parts.wire());
         assert_eq!(whole.payload(), br#"42["a",{"b":1}]"#);
+    }
+
+    #[test]
+    fn what_pays_is_compressed_once_for_all_and_the_rest_is_left() {
+        let frame = Frame::message(&"gateway ".repeat(100));
+        let clone = frame.clone();
+        let threads: Vec<_> = (0..8)
+            .map(|_| {
+                let frame = frame.clone();
+                std::thread::spawn(move || frame.wire_for(true).as_ptr() as usize)
+            })
+            .collect();
+        let compressed = clone.wire_for(true);
+        for thread in threads {
+            assert_eq!(thread.join().unwrap(), compressed.as_ptr() as usize);
+        }
+        assert_eq!(compressed[0], TEXT | COMPRESSED);
+        assert!(compressed.len() < 100);
+        assert_eq!(frame.wire_for(false), frame.wire());
+        assert_eq!(frame.packet_len(), 801);
+
+        let short = Frame::message(&"x".repeat(deflate::LEAST_BYTES - 2));
+        assert_eq!(short.wire_for(true).as_ptr(), short.wire().as_ptr());
+        let long_enough = Frame::binary(&[0; deflate::LEAST_BYTES]);
+        assert_eq!(long_enough.wire_for(true)[0], BINARY | COMPRESSED);
+        let noise: Vec<u8> = (0..10_000).map(|_| rand::random()).collect();
+        let noise = Frame::binary(&noise);
+        assert_eq!(noise.wire_for(true).as_ptr(), noise.wire().as_ptr());
     }
 
     #[test]

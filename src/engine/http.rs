@@ -29,7 +29,7 @@ use super::server::Fallback;
 use super::session::Session;
 use super::shard::Shard;
 use super::websocket::{self, handshake as opening};
-use super::{CloseReason, Handshake, RefusalCause, Transport, origins, upgrade};
+use super::{CloseReason, Handshake, RefusalCause, Transport, compression, origins, upgrade};
 
 /// Bytes of a request's head, and of what hyper reads ahead.
 const HEAD_BYTES: usize = 16 << 10;
@@ -42,7 +42,7 @@ enum Successor {
 
 /// Serves one connection until it ends or becomes a WebSocket.
 pub(super) async fn serve(shard: Rc<Shard>, tcp: TcpStream, remote: SocketAddr, slot: Slot) {
-    let successor: Cell<Option<Successor>> = Cell::new(None);
+    let successor: Cell<Option<(Successor, bool)>> = Cell::new(None);
     let exchange = Exchange {
         shard: &shard,
         remote,
@@ -67,11 +67,11 @@ pub(super) async fn serve(shard: Rc<Shard>, tcp: TcpStream, remote: SocketAddr, 
     let served = served.await;
     drop(slot);
     // A connection that failed has nobody left to tell.
-    let (Ok(()), Some(successor)) = (served, successor.take()) else {
+    let (Ok(()), Some((successor, may_compress))) = (served, successor.take()) else {
         return;
     };
     let parts = connection.into_parts();
-    let stream = websocket::Stream::new(parts.io.into_inner(), &parts.read_buf);
+    let stream = websocket::Stream::new(parts.io.into_inner(), &parts.read_buf, may_compress);
     match successor {
         Successor::Session(handshake) => shard.open_websocket(stream, handshake),
         Successor::Probe(sid) => upgrade::forward(&shard, sid, stream),
@@ -83,7 +83,8 @@ pub(super) async fn serve(shard: Rc<Shard>, tcp: TcpStream, remote: SocketAddr, 
 struct Exchange<'a> {
     shard: &'a Rc<Shard>,
     remote: SocketAddr,
-    successor: &'a Cell<Option<Successor>>,
+    /// And whether it may compress.
+    successor: &'a Cell<Option<(Successor, bool)>>,
 }
 
 impl Exchange<'_> {
@@ -127,7 +128,7 @@ impl Exchange<'_> {
             (transport, None) => self.open(transport, request).await,
             (Transport::Websocket, Some(sid)) => self.probe(sid, request).await,
             (Transport::Polling, Some(sid)) => match request.method {
-                Method::GET => self.get(sid).await,
+                Method::GET => self.get(sid, request).await,
                 Method::POST => self.post(sid, request, body).await,
                 _ => Err(Problem::BadRequest),
             },
@@ -169,9 +170,9 @@ impl Exchange<'_> {
     }
 
     fn switch(self, request: &request::Parts, successor: Successor) -> Result<Response<Body>, Problem> {
-        match opening::answer(request) {
-            Ok(response) => {
-                self.successor.set(Some(successor));
+        match opening::answer(request, self.shard.settings().compression) {
+            Ok((response, may_compress)) => {
+                self.successor.set(Some((successor, may_compress)));
                 Ok(response)
             }
             Err(opening::Malformed::Version) => {
@@ -182,14 +183,18 @@ impl Exchange<'_> {
         }
     }
 
-    async fn get(self, sid: Sid) -> Result<Response<Body>, Problem> {
+    async fn get(self, sid: Sid, request: &request::Parts) -> Result<Response<Body>, Problem> {
         let (get, payload) = oneshot::channel();
         self.shard.with_session(sid, |session| match session {
             Some(session) => session.begin_get(get),
             None => drop(get.send(Err(Problem::UnknownSid))),
         });
         let payload = payload.await.unwrap_or(Err(Problem::UnknownSid))?;
-        Ok(answers::payload(payload))
+        let response = answers::payload(payload);
+        if !self.shard.settings().compression {
+            return Ok(response);
+        }
+        Ok(compression::encoded(&request.headers, response).await)
     }
 
     async fn post(self, sid: Sid, request: &request::Parts, incoming: Incoming) -> Result<Response<Body>, Problem> {

@@ -11,6 +11,7 @@ mod acceptor;
 mod answers;
 mod application;
 mod close;
+mod compression;
 mod counters;
 mod drive;
 mod frame;
@@ -37,6 +38,7 @@ pub mod websocket;
 
 pub use application::{Application, ConnectError, Event, Handshake, Refusal};
 pub use close::CloseReason;
+pub use compression::layer as compression_layer;
 pub use counters::{BACKLOG_BOUNDS, Counters, Queued, Stray, Totals};
 pub use frame::{Frame, Label};
 pub use id::Tag;

@@ -1,4 +1,5 @@
-//! What waits to be written to one connection: shared frames, bounded by count and bytes. Both transports take from it.
+//! What waits to be written to one connection: shared frames, bounded by count and by the bytes that hold them. Both transports
+//! take from it.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -14,6 +15,8 @@ const PACKET_SEPARATOR: u8 = 0x1e;
 const PACKETS_PER_POLL: usize = 16;
 /// Frames that an empty queue may keep room for.
 const KEPT_ROOM: usize = 8;
+/// No bound of bytes is higher, so that they can be counted in 32 bits.
+const MOST_BYTES: usize = 1 << 31;
 
 /// Which waiting frames a new one stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,10 +36,14 @@ pub(super) struct Full;
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     waiting: VecDeque<(Key, Frame)>,
-    /// Bytes of all waiting frames, the written part of the first included.
-    bytes: usize,
+    /// Bytes of all waiting frames, the written part of the first included; not compressed, since they are held so in any case.
+    bytes: u32,
+    /// How many fewer they are as they are written.
+    saved: u32,
     /// Bytes of the first frame that are written.
-    written: usize,
+    written: u32,
+    /// The connection takes frames compressed, where that pays.
+    is_compressed: bool,
 }
 
 impl Outbox {
@@ -44,19 +51,45 @@ impl Outbox {
         self.waiting.is_empty()
     }
 
-    /// How many frames wait, and their bytes.
+    /// From now on frames are counted and written compressed, where that pays, or not. Only while none is written in part.
+    pub(super) fn compress(&mut self, is_compressed: bool) {
+        debug_assert!(!self.is_cut(), "half a frame of each kind is none");
+        self.is_compressed = is_compressed;
+        self.saved = self.waiting.iter().map(|(_, frame)| count(self.saved(frame))).sum();
+    }
+
+    /// Bytes that a frame takes of this connection.
+    fn len_of(&self, frame: &Frame) -> usize {
+        frame.wire_for(self.is_compressed).len()
+    }
+
+    /// Bytes that compression saves of a frame.
+    pub(super) fn saved(&self, frame: &Frame) -> usize {
+        frame.wire().len() - self.len_of(frame)
+    }
+
+    fn count_in(&mut self, frame: &Frame) {
+        self.bytes += count(frame.wire().len());
+        self.saved += count(self.saved(frame));
+    }
+
+    fn count_out(&mut self, frame: &Frame) {
+        self.bytes -= count(frame.wire().len());
+        self.saved -= count(self.saved(frame));
+    }
+
+    /// How many frames wait, and the bytes that will be written of them.
     pub(super) fn depth(&self) -> (u32, u32) {
-        let counted = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        (counted(self.waiting.len()), counted(self.bytes))
+        (count(self.waiting.len()), self.bytes - self.saved)
     }
 
     /// Appends a frame, unless one of the two bounds is reached.
     pub(super) fn push(&mut self, key: Key, frame: Frame, max_frames: usize, max_bytes: usize) -> Result<(), Full> {
-        let bytes = self.bytes + frame.wire().len();
-        if self.waiting.len() >= max_frames || bytes > max_bytes {
+        let bytes = self.bytes as usize + frame.wire().len();
+        if self.waiting.len() >= max_frames || bytes > max_bytes.min(MOST_BYTES) {
             return Err(Full);
         }
-        self.bytes = bytes;
+        self.count_in(&frame);
         self.waiting.push_back((key, frame));
         Ok(())
     }
@@ -68,30 +101,31 @@ impl Outbox {
         let Some((_, old)) = unwritten.find(|(other, _)| *other == key) else {
             return false;
         };
-        self.bytes = self.bytes - old.wire().len() + frame.wire().len();
-        *old = frame.clone();
+        let old = std::mem::replace(old, frame.clone());
+        self.count_out(&old);
+        self.count_in(frame);
         true
     }
 
     /// Puts the frame before all of which nothing is written yet.
     pub(super) fn push_first(&mut self, key: Key, frame: Frame) {
-        self.bytes += frame.wire().len();
+        self.count_in(&frame);
         let begun = usize::from(self.written > 0);
         self.waiting.insert(begun, (key, frame));
     }
 
     /// Appends the frame that ends everything; the bounds are no concern any more.
     pub(super) fn push_last(&mut self, frame: Frame) {
-        self.bytes += frame.wire().len();
+        self.count_in(&frame);
         self.waiting.push_back((Key::Unique, frame));
     }
 
     /// Fills `slices` with what is to be written next; returns how many it filled.
     pub(super) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        let mut written = self.written;
+        let mut written = self.written as usize;
         let mut count = 0;
         for (slice, (_, frame)) in slices.iter_mut().zip(&self.waiting) {
-            *slice = IoSlice::new(&frame.wire()[written..]);
+            *slice = IoSlice::new(&frame.wire_for(self.is_compressed)[written..]);
             written = 0;
             count += 1;
         }
@@ -101,15 +135,16 @@ impl Outbox {
     /// Notes that `len` bytes are written; returns how many frames that completed.
     pub(super) fn advance(&mut self, len: usize) -> usize {
         let mut completed = 0;
-        self.written += len;
-        while let Some((_, frame)) = self.waiting.front()
-            && frame.wire().len() <= self.written
+        let mut written = self.written as usize + len;
+        while let Some(len) = self.waiting.front().map(|(_, frame)| self.len_of(frame))
+            && len <= written
+            && let Some((_, frame)) = self.waiting.pop_front()
         {
-            self.written -= frame.wire().len();
-            self.bytes -= frame.wire().len();
-            self.waiting.pop_front();
+            written -= len;
+            self.count_out(&frame);
             completed += 1;
         }
+        self.written = count(written);
         if self.waiting.is_empty() && self.waiting.capacity() > KEPT_ROOM {
             self.waiting = VecDeque::new();
         }
@@ -124,12 +159,18 @@ impl Outbox {
     /// What waits, or the first part of it, as one polling payload, and how many frames that was.
     pub(super) fn take_payload(&mut self) -> (Vec<u8>, usize) {
         debug_assert!(!self.is_cut(), "only a WebSocket takes a part of a frame");
+        debug_assert!(!self.is_compressed, "only a WebSocket takes frames compressed");
         let count = self.waiting.len().min(PACKETS_PER_POLL);
         // A frame's header has the room that the separator needs.
-        let bytes = self.waiting.iter().take(count).map(|(_, frame)| frame.wire().len());
-        let mut payload = Vec::with_capacity(bytes.sum());
+        let bytes: usize = self
+            .waiting
+            .iter()
+            .take(count)
+            .map(|(_, frame)| frame.wire().len())
+            .sum();
+        let mut payload = Vec::with_capacity(bytes);
+        self.bytes -= self::count(bytes);
         for (_, frame) in self.waiting.drain(..count) {
-            self.bytes -= frame.wire().len();
             if !payload.is_empty() {
                 payload.push(PACKET_SEPARATOR);
             }
@@ -141,14 +182,21 @@ impl Outbox {
             }
         }
         if self.waiting.is_empty() {
-            *self = Self::default();
+            self.clear();
         }
         (payload, count)
     }
 
     pub(super) fn clear(&mut self) {
-        *self = Self::default();
+        *self = Self {
+            is_compressed: self.is_compressed,
+            ..Self::default()
+        };
     }
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).expect("no queue of a connection holds 4 GB")
 }
 
 #[cfg(test)]
@@ -210,6 +258,52 @@ mod tests {
     }
 
     #[test]
+    fn compressed_frames_count_and_are_written_as_they_are() {
+        let mut outbox = Outbox::default();
+        let frame = Frame::message(&"gateway ".repeat(100));
+        let (plain, compressed) = (frame.wire().len(), frame.wire_for(true).len());
+        assert!(compressed < 100);
+        assert_eq!(outbox.saved(&frame), 0);
+        push(&mut outbox, Key::Unique, "short");
+        outbox.push(Key::Latest(1), frame.clone(), 100, 1_000).unwrap();
+        let short = Frame::message("short").wire().len();
+        assert_eq!(outbox.depth(), (2, (short + plain) as u32));
+
+        // It upgrades to a connection that takes them compressed.
+        outbox.compress(true);
+        assert_eq!(outbox.saved(&frame), plain - compressed);
+        assert_eq!(outbox.depth(), (2, (short + compressed) as u32));
+        // Both forms are held, so the bound is what it was; a flood that compresses well takes no more memory.
+        let full = outbox.push(Key::Unique, frame.clone(), 100, short + 2 * plain - 1);
+        assert_eq!(full, Err(Full));
+        outbox.push(Key::Unique, frame.clone(), 100, short + 2 * plain).unwrap();
+        assert!(outbox.replace(Key::Latest(1), &frame));
+        assert_eq!(outbox.depth(), (3, (short + 2 * compressed) as u32));
+        outbox.push_last(Frame::close(1000));
+        let all = [
+            Frame::message("short").wire(),
+            frame.wire_for(true),
+            frame.wire_for(true),
+            Frame::close(1000).wire(),
+        ]
+        .concat();
+        assert_eq!(outbox.advance(short + 5), 1);
+        assert_eq!(written(&mut outbox), all[short + 5..]);
+        assert_eq!(outbox.depth(), (0, 0));
+        outbox.clear();
+        assert_eq!(outbox.saved(&frame), plain - compressed);
+    }
+
+    /// It is a part of every session.
+    #[test]
+    fn compression_takes_no_memory_of_a_connection() {
+        assert_eq!(
+            size_of::<Outbox>(),
+            size_of::<VecDeque<(Key, Frame)>>() + 2 * size_of::<usize>()
+        );
+    }
+
+    #[test]
     fn a_frame_that_is_being_written_is_neither_replaced_nor_overtaken() {
         let mut outbox = Outbox::default();
         push(&mut outbox, Key::Latest(1), "old");
@@ -226,7 +320,7 @@ mod tests {
         let mut outbox = outbox(&["a"; PACKETS_PER_POLL + 1]);
         let one = Frame::message("a").wire().len();
         assert_eq!(outbox.take_payload().1, PACKETS_PER_POLL);
-        assert_eq!(outbox.bytes, one);
+        assert_eq!(outbox.depth(), (1, one as u32));
         assert_eq!(outbox.take_payload(), (b"4a".to_vec(), 1));
         assert!(outbox.is_empty() && outbox.bytes == 0);
     }

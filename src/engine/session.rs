@@ -171,7 +171,8 @@ impl Session {
         if self.is_open() && self.outbox.borrow_mut().replace(key, frame) {
             let tally = self.shard.tally();
             add(&tally.replaced, 1);
-            tally.note_frame(frame.label(), frame.packet_len());
+            let saved = self.outbox.borrow().saved(frame);
+            tally.note_frame(frame.label(), frame.packet_len(), saved);
         } else {
             self.enqueue(key, frame.clone());
         }
@@ -184,10 +185,13 @@ impl Session {
         let settings = self.shard.settings();
         let (frames, bytes) = (settings.out_frames, settings.out_bytes);
         let (label, packet_len) = (frame.label(), frame.packet_len());
-        let pushed = self.outbox.borrow_mut().push(key, frame, frames, bytes);
+        let mut outbox = self.outbox.borrow_mut();
+        let saved = outbox.saved(&frame);
+        let pushed = outbox.push(key, frame, frames, bytes);
+        drop(outbox);
         match pushed {
             Ok(()) => {
-                self.shard.tally().note_frame(label, packet_len);
+                self.shard.tally().note_frame(label, packet_len, saved);
                 self.wake_to_write();
             }
             Err(Full) => self.close(CloseReason::SlowConsumer),

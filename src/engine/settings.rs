@@ -33,6 +33,8 @@ pub struct Settings {
     pub max_packets: usize,
     /// Binary attachments of one Socket.IO packet.
     pub max_attachments: usize,
+    /// Compress for clients that ask for it: messages by WebSocket (permessage-deflate), payloads by polling (gzip).
+    pub compression: bool,
     /// Fragments of one WebSocket message; browsers send one, proxies a few.
     pub max_fragments: usize,
     /// Time from the WebSocket's opening to the client's upgrade packet.
@@ -72,6 +74,7 @@ impl Default for Settings {
             max_payload: 1_000_000,
             max_packets: 1_000,
             max_attachments: 10,
+            compression: true,
             max_fragments: 1_024,
             upgrade_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(45),

@@ -203,10 +203,12 @@ impl Shard {
         self.scratch.borrow_mut()
     }
 
+    /// A stream knows by itself whether its messages may be compressed.
     pub(super) fn limits(&self) -> websocket::Limits {
         websocket::Limits {
             message_bytes: self.settings().max_payload,
             fragments: self.settings().max_fragments,
+            may_compress: false,
         }
     }
 
@@ -239,6 +241,7 @@ impl Shard {
     /// Opens a session on WebSocket.
     pub(super) fn open_websocket(self: &Rc<Self>, stream: websocket::Stream, handshake: Handshake) {
         let session = self.open(Transport::Websocket, handshake);
+        session.outbox.borrow_mut().compress(stream.may_compress());
         tokio::task::spawn_local(Drive::new(session, Some(stream)));
     }
 

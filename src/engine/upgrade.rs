@@ -48,13 +48,13 @@ pub(super) fn forward(shard: &Rc<Shard>, sid: Sid, stream: websocket::Stream) {
         }
         return;
     }
-    let (tcp, read_ahead) = stream.into_parts();
+    let (tcp, read_ahead, may_compress) = stream.into_parts();
     let Ok(tcp) = tcp.into_std() else {
         return;
     };
     shard.with_session(sid, move |session| {
         if let (Some(session), Ok(tcp)) = (session, TcpStream::from_std(tcp)) {
-            let stream = websocket::Stream::new(tcp, &read_ahead);
+            let stream = websocket::Stream::new(tcp, &read_ahead, may_compress);
             tokio::task::spawn_local(probe(session.clone(), stream));
         }
     });

@@ -34,7 +34,7 @@ use crate::archive::Archive;
 use crate::domain::drain::Drain;
 use crate::domain::restore::Gate;
 use crate::domain::sink::{Durability, Sink};
-use crate::engine::Origins;
+use crate::engine::{Origins, compression_layer};
 use crate::hot::Hot;
 use crate::hot::bus::Bus;
 use crate::hot::outbox::Record;
@@ -99,6 +99,8 @@ pub struct Routes {
     pub metrics: Option<String>,
     /// Pages that may read both.
     pub origins: Origins,
+    /// Whether answers are compressed for those who accept it.
+    pub compression: bool,
 }
 
 impl State {
@@ -150,6 +152,9 @@ fn router(state: Arc<State>, routes: &Routes) -> Router {
         // Nesting leaves out the one path.
         let root = api.clone().with_state(Arc::clone(&state));
         router = router.route_service("/api/", root).nest("/api", api);
+    }
+    if routes.compression {
+        router = router.layer(compression_layer());
     }
     router.with_state(state)
 }

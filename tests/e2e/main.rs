@@ -12,6 +12,7 @@ mod bad_input;
 mod client_module;
 mod complaints;
 mod complaints_of_messages;
+mod compression;
 mod dashboard;
 mod defects;
 mod documents;

@@ -41,7 +41,7 @@ macro_rules! javascript {
     )+};
 }
 
-javascript! { handshake broadcast rooms messages history recovery moderation typing presence errors pipelined revocation }
+javascript! { handshake broadcast rooms messages history recovery moderation typing presence errors pipelined revocation compression }
 
 mod settings {
     use super::{clients, with_other_settings};

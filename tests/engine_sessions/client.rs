@@ -65,7 +65,7 @@ impl Client {
 /// A session on polling.
 pub struct Poller {
     http: reqwest::Client,
-    url: String,
+    pub url: String,
     pub sid: String,
 }
 

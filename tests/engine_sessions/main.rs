@@ -3,7 +3,10 @@
 
 mod app;
 mod client;
+mod compression;
 mod farewell;
+#[path = "../support/frames.rs"]
+mod frames;
 mod hostile;
 mod polling;
 

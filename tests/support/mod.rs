@@ -8,6 +8,7 @@
 pub mod api;
 pub mod clients;
 pub mod cluster;
+pub mod frames;
 pub mod heard;
 pub mod hosts;
 pub mod issuer;

@@ -205,7 +205,7 @@ pub const GROUPS: &[Group] = &[
             switch(
                 "REALTIME_ENABLE_COMPRESSION",
                 "true",
-                "permessage-deflate for clients that ask for it (not acted on yet)",
+                "permessage-deflate for clients that ask for it, gzip for HTTP answers",
             ),
         ],
     },

@@ -1,13 +1,26 @@
 //! Reads a client's WebSocket frames, in whatever pieces they come. Strict: masked, no reserved bits, bounded in bytes and
-//! fragments, valid UTF-8. Between messages the decoder is one empty pointer. Not here: writing, which is `frame`'s.
+//! fragments, valid UTF-8; the one reserved bit of compression where it was negotiated. Between messages the decoder is one empty
+//! pointer. Not here: writing, which is `frame`'s, and inflating itself (`deflate`).
 
+use super::deflate::inflate;
 use super::head::{Head, HeadBuffer, Opcode};
 
 /// Bounds of one message.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
+    /// Also what a compressed message may inflate to.
     pub message_bytes: usize,
     pub fragments: usize,
+    /// Whether messages may be compressed.
+    pub may_compress: bool,
+}
+
+impl Limits {
+    /// Payload bytes of one message's frames. What cannot be compressed grows by it, in careless hands by a 32nd part.
+    fn payload_bytes(self, is_compressed: bool) -> usize {
+        let growth = if is_compressed { self.message_bytes / 32 + 32 } else { 0 };
+        self.message_bytes + growth
+    }
 }
 
 /// One message or control frame.
@@ -26,6 +39,8 @@ pub enum Item {
 pub enum Violation {
     Protocol,
     InvalidUtf8,
+    /// What is said to be compressed is not.
+    Corrupt,
     TooLarge,
 }
 
@@ -34,7 +49,8 @@ impl Violation {
     pub fn close_code(self) -> u16 {
         match self {
             Violation::Protocol => 1002,
-            Violation::InvalidUtf8 => 1007,
+            // The standard of compression names no code; this one is for data that are not what the message's type says.
+            Violation::InvalidUtf8 | Violation::Corrupt => 1007,
             Violation::TooLarge => 1009,
         }
     }
@@ -60,6 +76,8 @@ struct Partial {
 #[derive(Debug)]
 struct Message {
     is_text: bool,
+    is_compressed: bool,
+    /// As it came, so that a message under way needs no inflater of its own.
     data: Vec<u8>,
     fragments: usize,
     /// Bytes of `data` that are known to be UTF-8.
@@ -95,10 +113,10 @@ impl Decoder {
 
 /// The usual case: a whole unfragmented frame lies in the input.
 fn whole(input: &mut [u8], limits: Limits) -> Result<Option<(usize, Item)>, Violation> {
-    let Some((head, head_len)) = Head::parse(input)? else {
+    let Some((head, head_len)) = Head::parse(input, limits.may_compress)? else {
         return Ok(None);
     };
-    check_size(&head, 0, limits)?;
+    check_size(&head, 0, limits.payload_bytes(head.is_compressed))?;
     let end = head_len + head.len;
     if end > input.len() || (!head.fin && !head.opcode.is_control()) {
         return Ok(None);
@@ -106,6 +124,8 @@ fn whole(input: &mut [u8], limits: Limits) -> Result<Option<(usize, Item)>, Viol
     let payload = &mut input[head_len..end];
     unmask(payload, head.mask, 0);
     let item = match head.opcode {
+        Opcode::Text if head.is_compressed => Item::Text(text(inflate(payload, limits.message_bytes)?)?),
+        Opcode::Binary if head.is_compressed => Item::Binary(inflate(payload, limits.message_bytes)?),
         Opcode::Text => {
             let text = simdutf8::basic::from_utf8(payload).map_err(|_| Violation::InvalidUtf8)?;
             Item::Text(text.to_owned())
@@ -126,7 +146,7 @@ impl Partial {
         let mut taken = 0;
         loop {
             let Some((head, have)) = self.frame else {
-                let (len, head) = self.head.fill(&input[taken..])?;
+                let (len, head) = self.head.fill(&input[taken..], limits.may_compress)?;
                 taken += len;
                 match head {
                     Some(head) => self.begin(head, limits)?,
@@ -144,19 +164,23 @@ impl Partial {
                 return Ok((taken, None));
             }
             self.frame = None;
-            if let Some(item) = self.finish(head)? {
+            if let Some(item) = self.finish(head, limits)? {
                 return Ok((taken, Some(item)));
             }
         }
     }
 
     fn begin(&mut self, head: Head, limits: Limits) -> Result<(), Violation> {
-        let so_far = self.message.as_ref().map_or(0, |message| message.data.len());
-        check_size(&head, so_far, limits)?;
+        let (so_far, is_compressed) = match &self.message {
+            Some(message) => (message.data.len(), message.is_compressed),
+            None => (0, head.is_compressed),
+        };
+        check_size(&head, so_far, limits.payload_bytes(is_compressed))?;
         match (head.opcode, &mut self.message) {
             (Opcode::Text | Opcode::Binary, None) => {
                 self.message = Some(Message {
                     is_text: head.opcode == Opcode::Text,
+                    is_compressed,
                     data: Vec::new(),
                     fragments: 1,
                     valid: 0,
@@ -181,7 +205,7 @@ impl Partial {
     }
 
     /// A frame is complete: a control frame is an item, a data frame only when it is a message's last.
-    fn finish(&mut self, head: Head) -> Result<Option<Item>, Violation> {
+    fn finish(&mut self, head: Head, limits: Limits) -> Result<Option<Item>, Violation> {
         if head.opcode.is_control() {
             return control_item(head.opcode, std::mem::take(&mut self.control)).map(Some);
         }
@@ -191,18 +215,24 @@ impl Partial {
         let Some(message) = self.message.take_if(|_| head.fin) else {
             return Ok(None);
         };
-        if !message.is_text {
-            return Ok(Some(Item::Binary(message.data)));
-        }
-        let text = String::from_utf8(message.data).map_err(|_| Violation::InvalidUtf8)?;
-        Ok(Some(Item::Text(text)))
+        let data = if message.is_compressed {
+            inflate(&message.data, limits.message_bytes)?
+        } else {
+            message.data
+        };
+        Ok(Some(if message.is_text {
+            Item::Text(text(data)?)
+        } else {
+            Item::Binary(data)
+        }))
     }
 }
 
 impl Message {
     /// Fails at the first frame that no text can contain; a character may be cut between two frames, not by the message's end.
+    /// What is compressed is looked at when it is inflated.
     fn check_utf8(&mut self, last: bool) -> Result<(), Violation> {
-        if !self.is_text {
+        if !self.is_text || self.is_compressed {
             return Ok(());
         }
         match simdutf8::compat::from_utf8(&self.data[self.valid..]) {
@@ -214,8 +244,12 @@ impl Message {
     }
 }
 
-fn check_size(head: &Head, so_far: usize, limits: Limits) -> Result<(), Violation> {
-    if !head.opcode.is_control() && head.len > limits.message_bytes.saturating_sub(so_far) {
+fn text(data: Vec<u8>) -> Result<String, Violation> {
+    String::from_utf8(data).map_err(|_| Violation::InvalidUtf8)
+}
+
+fn check_size(head: &Head, so_far: usize, max: usize) -> Result<(), Violation> {
+    if !head.opcode.is_control() && head.len > max.saturating_sub(so_far) {
         return Err(Violation::TooLarge);
     }
     Ok(())

@@ -1,11 +1,20 @@
 //! Tests of the decoder, frame by frame; `tests/engine_websocket.rs` compares it with tungstenite's.
 
+use proptest::prelude::*;
+
+use super::super::deflate::deflate;
 use super::*;
 
 const LIMITS: Limits = Limits {
     message_bytes: 200_000,
     fragments: 4,
+    may_compress: false,
 };
+const COMPRESSING: Limits = Limits {
+    may_compress: true,
+    ..LIMITS
+};
+const RSV1: u8 = 0x40;
 const FIN: u8 = 0x80;
 const CONTINUATION: u8 = 0x0;
 const TEXT: u8 = 0x1;
@@ -33,13 +42,13 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// Decodes bytes that come in pieces of that size, and whether the decoder is idle at the end.
-fn decode_in(bytes: &[u8], piece: usize) -> (Vec<Item>, Result<bool, Violation>) {
+fn decode_in(bytes: &[u8], limits: Limits, piece: usize) -> (Vec<Item>, Result<bool, Violation>) {
     let mut decoder = Decoder::default();
     let mut items = Vec::new();
     for piece in bytes.to_vec().chunks_mut(piece) {
         let mut taken = 0;
         while taken < piece.len() {
-            match decoder.next(&mut piece[taken..], LIMITS) {
+            match decoder.next(&mut piece[taken..], limits) {
                 Ok((len, item)) => {
                     taken += len;
                     items.extend(item);
@@ -53,9 +62,13 @@ fn decode_in(bytes: &[u8], piece: usize) -> (Vec<Item>, Result<bool, Violation>)
 
 /// The same, which must not depend on the size of the pieces.
 fn decode(bytes: &[u8]) -> (Vec<Item>, Result<bool, Violation>) {
-    let whole = decode_in(bytes, bytes.len().max(1));
+    decode_within(bytes, LIMITS)
+}
+
+fn decode_within(bytes: &[u8], limits: Limits) -> (Vec<Item>, Result<bool, Violation>) {
+    let whole = decode_in(bytes, limits, bytes.len().max(1));
     for piece in [1, 2, 3, 7, 1_000] {
-        assert_eq!(decode_in(bytes, piece), whole, "in pieces of {piece}");
+        assert_eq!(decode_in(bytes, limits, piece), whole, "in pieces of {piece}");
     }
     whole
 }
@@ -175,8 +188,132 @@ fn the_closing_handshake_is_checked() {
 }
 
 #[test]
+fn a_compressed_message_arrives_whole_or_in_fragments_around_control_frames() {
+    let text = "room and message, message and room; ".repeat(100);
+    let deflated = deflate(text.as_bytes()).unwrap();
+    let (front, back) = deflated.split_at(deflated.len() / 2);
+    let bytes = [
+        frame(FIN | RSV1 | TEXT, &deflated),
+        frame(RSV1 | TEXT, b""),
+        frame(CONTINUATION, front),
+        frame(FIN | PING, b"now"),
+        frame(FIN | CONTINUATION, back),
+        // What is not marked is not compressed, also here.
+        frame(FIN | TEXT, b"plain"),
+        frame(FIN | RSV1 | BINARY, &deflated),
+    ];
+    let expected = [
+        Item::Text(text.clone()),
+        Item::Ping(b"now".to_vec()),
+        Item::Text(text.clone()),
+        Item::Text("plain".into()),
+        Item::Binary(text.into_bytes()),
+    ];
+    let (items, end) = decode_within(&bytes.concat(), COMPRESSING);
+    assert_eq!((items.as_slice(), end), (&expected[..], Ok(true)));
+}
+
+#[test]
+fn the_bit_of_compression_stands_where_a_negotiated_message_begins_and_nowhere_else() {
+    let nothing = [0];
+    let refused = |bytes: &[u8]| decode_within(bytes, COMPRESSING).1.unwrap_err();
+    assert_eq!(
+        decode_within(&frame(FIN | RSV1 | TEXT, &nothing), COMPRESSING).0,
+        [Item::Text(String::new())]
+    );
+    assert_eq!(
+        violation(&frame(FIN | RSV1 | TEXT, &nothing)),
+        Violation::Protocol,
+        "not negotiated"
+    );
+    assert_eq!(refused(&frame(FIN | RSV1 | PING, b"")), Violation::Protocol);
+    assert_eq!(refused(&frame(FIN | RSV1 | CLOSE, b"")), Violation::Protocol);
+    let again = [frame(RSV1 | TEXT, b""), frame(FIN | RSV1 | CONTINUATION, &nothing)].concat();
+    assert_eq!(refused(&again), Violation::Protocol);
+    let late = [frame(TEXT, b""), frame(FIN | RSV1 | CONTINUATION, &nothing)].concat();
+    assert_eq!(refused(&late), Violation::Protocol);
+    for bit in [0x20, 0x10] {
+        assert_eq!(refused(&frame(FIN | RSV1 | bit | TEXT, &nothing)), Violation::Protocol);
+    }
+}
+
+#[test]
+fn what_is_inflated_is_bounded_whole_and_text() {
+    let refused = |bytes: &[u8]| decode_within(bytes, COMPRESSING).1.unwrap_err();
+    let longest = deflate(&[b'x'; LIMITS.message_bytes]).unwrap();
+    let (items, _) = decode_within(&frame(FIN | RSV1 | TEXT, &longest), COMPRESSING);
+    assert!(matches!(&items[..], [Item::Text(text)] if text.len() == LIMITS.message_bytes));
+    let longer = deflate(&[b'x'; LIMITS.message_bytes + 1]).unwrap();
+    assert_eq!(refused(&frame(FIN | RSV1 | TEXT, &longer)), Violation::TooLarge);
+    let cut = [
+        frame(RSV1 | TEXT, &longer[..9]),
+        frame(FIN | CONTINUATION, &longer[9..]),
+    ]
+    .concat();
+    assert_eq!(refused(&cut), Violation::TooLarge);
+    assert_eq!(refused(&frame(FIN | RSV1 | TEXT, &longest[..9])), Violation::Corrupt);
+    assert_eq!(refused(&frame(FIN | RSV1 | BINARY, b"")), Violation::Corrupt);
+    let no_text = deflate(&[0xFF; 100]).unwrap();
+    assert_eq!(refused(&frame(FIN | RSV1 | TEXT, &no_text)), Violation::InvalidUtf8);
+    let cut = [
+        frame(RSV1 | TEXT, &no_text[..3]),
+        frame(FIN | CONTINUATION, &no_text[3..]),
+    ]
+    .concat();
+    assert_eq!(refused(&cut), Violation::InvalidUtf8);
+}
+
+/// Incompressible bytes of the longest message come as blocks that are only stored, which takes a few bytes more.
+#[test]
+fn the_longest_message_may_come_stored() {
+    let data: Vec<u8> = (0..LIMITS.message_bytes).map(|_| rand::random()).collect();
+    let stored = |chunk: &[u8]| {
+        let len = (chunk.len() as u16).to_le_bytes();
+        [&[0][..], &len, &[!len[0], !len[1]], chunk].concat()
+    };
+    let mut deflated = data.chunks(16_383).flat_map(stored).collect::<Vec<u8>>();
+    deflated.push(0);
+    let (items, _) = decode_within(&frame(FIN | RSV1 | BINARY, &deflated), COMPRESSING);
+    assert!(items == [Item::Binary(data)]);
+    let far_longer = vec![0; LIMITS.message_bytes + LIMITS.message_bytes / 16];
+    assert_eq!(
+        decode_within(&frame(FIN | RSV1 | BINARY, &far_longer)[..14], COMPRESSING).1,
+        Err(Violation::TooLarge),
+        "before it is taken"
+    );
+}
+
+proptest! {
+    #[test]
+    fn what_is_deflated_and_cut_anywhere_is_read_as_it_was(
+        words in prop::collection::vec("[a-zé€😀]{1,6}", 30..400),
+        cuts in prop::collection::vec(0..2_000_usize, 0..3),
+        piece in 1..3_000_usize,
+    ) {
+        let text = words.join(" \"content\":") + &words.concat();
+        let Some(deflated) = deflate(text.as_bytes()) else {
+            return Ok(());
+        };
+        let mut cuts: Vec<_> = cuts.iter().map(|cut| (*cut).min(deflated.len())).collect();
+        cuts.sort_unstable();
+        let (mut bytes, mut begin, mut first) = (Vec::new(), 0, RSV1 | TEXT);
+        for cut in cuts {
+            bytes.extend(frame(first, &deflated[begin..cut]));
+            bytes.extend(frame(FIN | PING, b""));
+            (begin, first) = (cut, CONTINUATION);
+        }
+        bytes.extend(frame(FIN | first, &deflated[begin..]));
+        let (mut items, end) = decode_in(&bytes, COMPRESSING, piece);
+        prop_assert_eq!(items.pop(), Some(Item::Text(text)));
+        prop_assert!(items.iter().all(|item| *item == Item::Ping(vec![])));
+        prop_assert_eq!(end, Ok(true));
+    }
+}
+
+#[test]
 fn each_violation_has_its_close_code() {
     assert_eq!(Violation::Protocol.close_code(), 1002);
     assert_eq!(Violation::InvalidUtf8.close_code(), 1007);
+    assert_eq!(Violation::Corrupt.close_code(), 1007);
     assert_eq!(Violation::TooLarge.close_code(), 1009);
 }

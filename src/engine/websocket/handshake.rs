@@ -3,9 +3,11 @@
 use axum::body::Body;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use http::header::{CONNECTION, UPGRADE};
+use http::header::{CONNECTION, SEC_WEBSOCKET_EXTENSIONS, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, request};
 use sha1::{Digest as _, Sha1};
+
+use super::extensions;
 
 const KEY: HeaderName = HeaderName::from_static("sec-websocket-key");
 const VERSION: HeaderName = HeaderName::from_static("sec-websocket-version");
@@ -25,8 +27,8 @@ pub fn is_asked(headers: &HeaderMap) -> bool {
     has_token(headers, UPGRADE, "websocket")
 }
 
-/// The answer 101 to a well-formed request.
-pub fn answer(request: &request::Parts) -> Result<Response<Body>, Malformed> {
+/// The answer 101 to a well-formed request, and whether its messages may be compressed from then on.
+pub fn answer(request: &request::Parts, compression: bool) -> Result<(Response<Body>, bool), Malformed> {
     if request.headers.get(VERSION) != Some(&SUPPORTED_VERSION) {
         return Err(Malformed::Version);
     }
@@ -44,7 +46,12 @@ pub fn answer(request: &request::Parts) -> Result<Response<Body>, Malformed> {
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(ACCEPT, accept);
-    Ok(response)
+    let negotiated = compression.then(|| extensions::negotiate(&request.headers)).flatten();
+    let may_compress = negotiated.is_some();
+    if let Some(extension) = negotiated {
+        headers.insert(SEC_WEBSOCKET_EXTENSIONS, extension);
+    }
+    Ok((response, may_compress))
 }
 
 /// The answer 426 to a version that is not 13.
@@ -97,7 +104,8 @@ mod tests {
 
     #[test]
     fn the_key_of_the_standard_gets_the_answer_of_the_standard() {
-        let response = answer(&request(&GOOD)).unwrap();
+        let (response, may_compress) = answer(&request(&GOOD), true).unwrap();
+        assert!(!may_compress && !response.headers().contains_key(SEC_WEBSOCKET_EXTENSIONS));
         assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
         assert_eq!(response.headers()[ACCEPT], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
@@ -107,7 +115,7 @@ mod tests {
         for missing in 0..GOOD.len() {
             let mut headers = GOOD.to_vec();
             headers.remove(missing);
-            assert!(answer(&request(&headers)).is_err(), "{missing}");
+            assert!(answer(&request(&headers), true).is_err(), "{missing}");
         }
     }
 
@@ -115,8 +123,20 @@ mod tests {
     fn a_short_key_and_an_old_version_are_refused() {
         let mut headers = GOOD;
         headers[3].1 = "c2hvcnQ=";
-        assert_eq!(answer(&request(&headers)).unwrap_err(), Malformed::Request);
+        assert_eq!(answer(&request(&headers), true).unwrap_err(), Malformed::Request);
         headers[2].1 = "8";
-        assert_eq!(answer(&request(&headers)).unwrap_err(), Malformed::Version);
+        assert_eq!(answer(&request(&headers), true).unwrap_err(), Malformed::Version);
+    }
+
+    #[test]
+    fn compression_is_agreed_to_when_it_is_asked_for_and_switched_on() {
+        let offer = ("sec-websocket-extensions", "permessage-deflate; client_max_window_bits");
+        let headers = [&GOOD[..], &[offer]].concat();
+        let (response, may_compress) = answer(&request(&headers), true).unwrap();
+        let answered = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+        assert!(may_compress);
+        assert_eq!(response.headers()[SEC_WEBSOCKET_EXTENSIONS], answered);
+        let (response, may_compress) = answer(&request(&headers), false).unwrap();
+        assert!(!may_compress && !response.headers().contains_key(SEC_WEBSOCKET_EXTENSIONS));
     }
 }

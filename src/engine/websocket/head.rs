@@ -4,6 +4,7 @@ use super::Violation;
 
 /// A client frame's longest head: 2 bytes, 8 of length, 4 of mask.
 const LONGEST: usize = 14;
+const RSV1: u8 = 0x40;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Opcode {
@@ -18,6 +19,8 @@ pub(super) enum Opcode {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Head {
     pub fin: bool,
+    /// RSV1: the message that begins here is compressed.
+    pub is_compressed: bool,
     pub opcode: Opcode,
     pub len: usize,
     pub mask: [u8; 4],
@@ -35,6 +38,10 @@ impl Opcode {
         matches!(self, Opcode::Close | Opcode::Ping | Opcode::Pong)
     }
 
+    fn begins_message(self) -> bool {
+        matches!(self, Opcode::Text | Opcode::Binary)
+    }
+
     fn parse(bits: u8) -> Result<Self, Violation> {
         match bits {
             0x0 => Ok(Opcode::Continuation),
@@ -50,8 +57,8 @@ impl Opcode {
 
 impl Head {
     /// Reads a head and its length in bytes from the front of the input, `None` when it is not all there. What is illegal in
-    /// the first two bytes is found as soon as they are there.
-    pub fn parse(input: &[u8]) -> Result<Option<(Head, usize)>, Violation> {
+    /// the first two bytes is found as soon as they are there. `may_compress`: that was negotiated.
+    pub fn parse(input: &[u8], may_compress: bool) -> Result<Option<(Head, usize)>, Violation> {
         let Some(([first, second], rest)) = input.split_first_chunk::<2>() else {
             return Ok(None);
         };
@@ -59,9 +66,11 @@ impl Head {
         let opcode = Opcode::parse(first & 0x0F)?;
         let short_len = second & 0x7F;
         let is_masked = second & 0x80 != 0;
-        let has_reserved_bits = first & 0x70 != 0;
+        let is_compressed = first & RSV1 != 0;
+        let is_odd_compression = is_compressed && !(may_compress && opcode.begins_message());
+        let has_reserved_bits = first & 0x30 != 0;
         let is_odd_control = opcode.is_control() && (!fin || short_len > 125);
-        if has_reserved_bits || !is_masked || is_odd_control {
+        if has_reserved_bits || is_odd_compression || !is_masked || is_odd_control {
             return Err(Violation::Protocol);
         }
         let (len, rest) = match short_len {
@@ -80,6 +89,7 @@ impl Head {
         };
         let head = Head {
             fin,
+            is_compressed,
             opcode,
             len: usize::try_from(len).map_err(|_| Violation::TooLarge)?,
             mask: *mask,
@@ -94,11 +104,11 @@ impl HeadBuffer {
     }
 
     /// Takes what the head still lacks from the front of the input; returns how much that was, and the head when it is whole.
-    pub fn fill(&mut self, input: &[u8]) -> Result<(usize, Option<Head>), Violation> {
+    pub fn fill(&mut self, input: &[u8], may_compress: bool) -> Result<(usize, Option<Head>), Violation> {
         let before = self.len;
         let copied = input.len().min(LONGEST - before);
         self.bytes[before..before + copied].copy_from_slice(&input[..copied]);
-        match Head::parse(&self.bytes[..before + copied])? {
+        match Head::parse(&self.bytes[..before + copied], may_compress)? {
             Some((head, len)) => {
                 self.len = 0;
                 Ok((len - before, Some(head)))

@@ -24,6 +24,7 @@ pub struct Stream {
     decoded: usize,
     /// Nothing that still comes can be understood.
     is_garbled: bool,
+    may_compress: bool,
 }
 
 /// Why nothing more will be read.
@@ -35,20 +36,26 @@ pub enum Ended {
 }
 
 impl Stream {
-    /// `read_ahead` is what came behind the handshake's request.
-    pub fn new(tcp: TcpStream, read_ahead: &[u8]) -> Self {
+    /// `read_ahead` is what came behind the handshake's request; `may_compress`, whether both sides may.
+    pub fn new(tcp: TcpStream, read_ahead: &[u8], may_compress: bool) -> Self {
         Self {
             tcp,
             decoder: Decoder::default(),
             backlog: read_ahead.to_vec(),
             decoded: 0,
             is_garbled: false,
+            may_compress,
         }
     }
 
-    /// The socket, to be moved to another shard, and what came behind the handshake's request.
-    pub fn into_parts(self) -> (TcpStream, Vec<u8>) {
-        (self.tcp, self.backlog)
+    /// The socket, to be moved to another shard, and what else it was made of.
+    pub fn into_parts(self) -> (TcpStream, Vec<u8>, bool) {
+        (self.tcp, self.backlog, self.may_compress)
+    }
+
+    /// Whether compressed frames may be written.
+    pub fn may_compress(&self) -> bool {
+        self.may_compress
     }
 
     /// Hands one item after the other to `sink`, until it breaks (then this is ready) or everything is read (then it is pending).
@@ -149,6 +156,10 @@ impl Stream {
         limits: Limits,
         sink: &mut impl FnMut(Item) -> ControlFlow<()>,
     ) -> Result<(usize, ControlFlow<()>), Ended> {
+        let limits = Limits {
+            may_compress: self.may_compress,
+            ..limits
+        };
         let mut taken = 0;
         while taken < input.len() {
             let decoded = self.decoder.next(&mut input[taken..], limits);

@@ -208,6 +208,23 @@ async def wrong_payloads_get_their_answer(stage):
     await marker(room, ann)
 
 
+@scene
+async def messages_go_compressed_to_who_asks_for_it(stage):
+    room = stage.room()
+    ann = await stage.member("ann", room, websocket_options={"compress": 15})
+    bob = await stage.member("bob", room, node=1)
+    if TRANSPORT == "websocket":
+        assert [actor.client.eio.ws.compress for actor in (ann, bob)] == [15, 0]
+    for length in (1, 500, 511, 512, 600, 1_024, 5_000, 50_000):
+        for speaker in (ann, bob):
+            content = ("say it again, \u00e9\u65e5 " * 4_000)[:length]
+            sent = await speaker.done("message:send", {"roomName": room, "content": content})
+            for listener in (ann, bob):
+                heard = await listener.heard("message:new", {"roomName": room, "seq": sent["seq"]})
+                assert heard["content"] == content, length
+    await marker(room, ann, bob)
+
+
 async def play(body, gate):
     name = f"{body.__name__} ({TRANSPORT})"
     stage = Stage()

@@ -46,12 +46,12 @@ def fits(payload, wanted):
 
 
 class Actor:
-    def __init__(self, word, user):
+    def __init__(self, word, user, websocket_options=None):
         self.word = word
         self.id = user
         self.log = []
         self._heard = asyncio.Condition()
-        self.client = socketio.AsyncClient(reconnection=False)
+        self.client = socketio.AsyncClient(reconnection=False, websocket_extra_options=websocket_options)
         self.client.on("*", self._note)
         self.client.on("disconnect", self._gone)
 
@@ -113,16 +113,16 @@ class Stage:
         """The same word is the same user, so a word that enters twice is a user with two tabs."""
         return self._users.setdefault(word, unique(word))
 
-    async def enter(self, word, node=0, auth=None):
+    async def enter(self, word, node=0, auth=None, websocket_options=None):
         user = self.user(word)
-        actor = Actor(f"{word}@{node}", user)
+        actor = Actor(f"{word}@{node}", user, websocket_options)
         self._actors.append(actor)
         await actor.connect(node, {"token": token(sub=user)} if auth is None else auth)
         await actor.heard("authenticated")
         return actor
 
-    async def member(self, word, room, node=0):
-        actor = await self.enter(word, node)
+    async def member(self, word, room, node=0, websocket_options=None):
+        actor = await self.enter(word, node, websocket_options=websocket_options)
         actor.joined = await actor.done("room:join", {"roomName": room})
         return actor
 
