@@ -195,6 +195,7 @@ fn costs(deliveries: u64, messages: u64, bill: &Bill) -> Vec<Figure> {
         Figure::less("Redis, µs per message", us(bill.redis, messages)),
         Figure::aside("load, µs per delivery", us(bill.load, deliveries)),
         Figure::aside("server, % of a core", bill.percent(bill.servers)),
+        Figure::aside("server, % waiting for its core", bill.percent(bill.waited)),
         Figure::aside("Redis, % of a core", bill.percent(bill.redis)),
         Figure::aside("load, % of a core", bill.percent(bill.load)),
     ]

@@ -13,6 +13,7 @@ mod ceiling;
 mod contestant;
 mod figures;
 mod floor;
+mod report;
 mod stage;
 mod table;
 
@@ -57,6 +58,9 @@ struct Options {
     /// Where Redis runs
     #[arg(long, value_enum, default_value = "1")]
     redis_core: RedisCore,
+    /// Keep the report in bench/RESULTS.md
+    #[arg(long)]
+    write: bool,
     /// Cargo says so to every bench
     #[arg(long, hide = true)]
     bench: bool,
@@ -128,14 +132,17 @@ fn compare(options: &Options) -> io::Result<ExitCode> {
             }
         }
     }
-    let mut code = ExitCode::SUCCESS;
-    for results in &results {
-        println!("{}", results.table());
-        if !results.all_count() {
-            code = ExitCode::FAILURE;
-        }
+    let report = report::report(options, &results)?;
+    println!("{report}");
+    if options.write {
+        std::fs::write(report::path(), report)?;
     }
-    Ok(code)
+    Ok(if results.iter().all(Results::all_count) {
+        ExitCode::SUCCESS
+    } else {
+        eprintln!("compare: some figures do not count; the tables say which");
+        ExitCode::FAILURE
+    })
 }
 
 fn keep_better(best: &mut Option<Result<Run, String>>, run: io::Result<Run>) {

@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 
 use super::contestant::Contestant;
 use crate::load::crowd::{Crowd, Plan};
-use crate::load::machine::{Clock, Spent};
+use crate::load::machine::Clock;
 use crate::support::port::free_port;
 use crate::support::process::Process;
 use crate::support::redis::Redis;
@@ -41,7 +41,8 @@ pub enum RedisCore {
 }
 
 impl RedisCore {
-    fn list(self) -> String {
+    /// As the kernel writes lists of cores.
+    pub fn list(self) -> String {
         match self {
             Self::Server => SERVER_CORE.to_string(),
             Self::Load => LOAD_CORE.to_string(),
@@ -183,6 +184,8 @@ pub struct Meter {
 pub struct Bill {
     pub wall: Duration,
     pub servers: Duration,
+    /// For the core, while somebody else had it: on an idle machine next to nothing.
+    pub waited: Duration,
     pub redis: Duration,
     /// Of this program: the load.
     pub load: Duration,
@@ -191,11 +194,12 @@ pub struct Bill {
 impl Meter {
     pub fn read(self) -> Bill {
         let redis = self.redis.stop();
-        let servers = self.servers.into_iter().map(Clock::stop);
+        let servers: Vec<_> = self.servers.into_iter().map(Clock::stop).collect();
         Bill {
             wall: redis.wall,
             load: redis.own,
-            servers: servers.map(|spent: Spent| spent.cpu).sum(),
+            servers: servers.iter().map(|spent| spent.cpu).sum(),
+            waited: servers.iter().map(|spent| spent.waited).max().unwrap_or_default(),
             redis: redis.cpu,
         }
     }
