@@ -25,7 +25,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use cases::{Case, Terms};
 use contestant::Contestant;
 use figures::Run;
-use stage::RedisCore;
+use stage::{RedisCore, Stage};
 use table::Results;
 
 /// Compares this gateway with its peers
@@ -118,6 +118,10 @@ fn compare(options: &Options) -> io::Result<ExitCode> {
         window: options.window,
         redis_core: options.redis_core,
     };
+    // Whoever cannot be started ends it now, and not as a gap in the tables.
+    for &contestant in &options.contestants {
+        Stage::set(contestant, 1, options.redis_core)?;
+    }
     let mut results: Vec<Results> = options
         .cases
         .iter()

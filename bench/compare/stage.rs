@@ -13,6 +13,7 @@ use tokio::runtime::Runtime;
 use super::contestant::Contestant;
 use crate::load::crowd::{Crowd, Plan};
 use crate::load::machine::Clock;
+use crate::load::wire::Transport;
 use crate::support::port::free_port;
 use crate::support::process::Process;
 use crate::support::redis::Redis;
@@ -90,6 +91,7 @@ impl Stage {
         let plan = Plan {
             ports: &[server.port],
             clients: 1,
+            transport: Transport::WebSocket,
             room: 1,
             name: "probe",
         };

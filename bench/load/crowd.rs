@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll};
 
 use super::client::{Client, Entry, Phase};
+use super::wire::{Transport, owner};
 use crate::support::token::token;
 
 /// Shared by all sockets: what one has for us at once, in a hot room as well.
@@ -19,6 +20,7 @@ pub struct Plan<'a> {
     /// Of the servers, in turn.
     pub ports: &'a [u16],
     pub clients: usize,
+    pub transport: Transport,
     /// Clients in each room.
     pub room: usize,
     /// How the names of the rooms begin.
@@ -28,6 +30,7 @@ pub struct Plan<'a> {
 /// Where a client belongs.
 struct Ticket {
     port: u16,
+    transport: Transport,
     token: String,
     room: String,
 }
@@ -48,6 +51,7 @@ impl Crowd {
     pub fn new(plan: &Plan<'_>) -> io::Result<Self> {
         let ticket = |number| Ticket {
             port: plan.ports[number % plan.ports.len()],
+            transport: plan.transport,
             token: token(&format!("user-{number}")),
             room: format!("auto:{}-{}", plan.name, number / plan.room),
         };
@@ -121,7 +125,8 @@ impl Crowd {
         }
         let (tickets, inside) = (&self.tickets, &mut self.inside);
         for event in &self.events {
-            let Some(client) = self.clients.get_mut(event.token().0) else {
+            let (number, half) = owner(event.token());
+            let Some(client) = self.clients.get_mut(number) else {
                 continue; // of a connection that was cut
             };
             let receiving = |client: &mut Client, packet: &[u8]| {
@@ -134,9 +139,8 @@ impl Crowd {
             };
             let mut received = Ok(());
             if event.is_readable() {
-                received = client.receive(&mut self.scratch, event.is_read_closed(), receiving);
+                received = client.receive(half, &mut self.scratch, event.is_read_closed(), receiving);
             }
-            let number = client.number;
             received
                 .and_then(|()| client.flush())
                 .map_err(|error| io::Error::new(error.kind(), format!("client {number}: {error}")))?;
@@ -150,6 +154,7 @@ impl Ticket {
         Entry {
             number,
             port: self.port,
+            transport: self.transport,
             token: &self.token,
             room: &self.room,
         }

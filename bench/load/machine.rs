@@ -25,7 +25,7 @@ pub struct Spent {
     pub cpu: Duration,
     /// Of this program.
     pub own: Duration,
-    /// How long its first thread was ready, and somebody else had the core.
+    /// How long one of its threads, the one that waited most, was ready while somebody else had the core.
     pub waited: Duration,
 }
 
@@ -72,9 +72,13 @@ fn cpu(process: &str) -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
-/// How long the first thread has waited for a core so far.
+/// How long the thread that waited most has waited for a core so far.
 fn waited(pid: u32) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).expect("it runs");
-    let waited = stat.split_whitespace().nth(1).expect("the kernel says it");
-    Duration::from_nanos(waited.parse().expect("a number"))
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("it runs");
+    let waited = threads.filter_map(|thread| {
+        // A thread may end meanwhile.
+        let stat = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        stat.split_whitespace().nth(1)?.parse().ok()
+    });
+    Duration::from_nanos(waited.max().unwrap_or_default())
 }
