@@ -3,6 +3,7 @@
 
 use std::io;
 use std::mem;
+use std::rc::Rc;
 
 use mio::Registry;
 
@@ -43,7 +44,7 @@ pub struct Entry<'a> {
 
 impl Client {
     /// Begins to connect.
-    pub fn open(entry: &Entry<'_>, registry: &Registry) -> io::Result<Self> {
+    pub fn open(entry: &Entry<'_>, registry: &Rc<Registry>) -> io::Result<Self> {
         Ok(Self {
             number: entry.number,
             phase: Phase::Connecting,
@@ -95,7 +96,7 @@ impl Client {
         to_the_end: bool,
         mut hear: impl FnMut(&mut Self, &[u8]) -> io::Result<()>,
     ) -> io::Result<()> {
-        while let Some(read) = self.wire.half(half).pipe.read(scratch)? {
+        while let Some(read) = self.wire.read(half, scratch)? {
             let rest = &mut self.wire.half(half).rest;
             if rest.is_empty() {
                 let used = self.cut(half, &scratch[..read], &mut hear)?;

@@ -1,9 +1,10 @@
 //! Many clients in rooms of the same size, and the loop that drives them all. Not here: what they say once they are in (`talk`).
 
 use std::io;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use mio::{Events, Poll};
+use mio::{Events, Poll, Registry};
 
 use super::client::{Client, Entry, Phase};
 use super::wire::{Transport, owner};
@@ -37,6 +38,7 @@ struct Ticket {
 
 pub struct Crowd {
     poll: Poll,
+    registry: Rc<Registry>,
     events: Events,
     scratch: Vec<u8>,
     tickets: Vec<Ticket>,
@@ -55,8 +57,10 @@ impl Crowd {
             token: token(&format!("user-{number}")),
             room: format!("auto:{}-{}", plan.name, number / plan.room),
         };
+        let poll = Poll::new()?;
         Ok(Self {
-            poll: Poll::new()?,
+            registry: Rc::new(poll.registry().try_clone()?),
+            poll,
             events: Events::with_capacity(EVENTS),
             scratch: vec![0; SCRATCH],
             tickets: (0..plan.clients).map(ticket).collect(),
@@ -85,7 +89,7 @@ impl Crowd {
         while self.inside < self.tickets.len() {
             while self.clients.len() < self.tickets.len() && self.clients.len() - self.inside < at_once {
                 let number = self.clients.len();
-                let client = Client::open(&self.tickets[number].entry(number), self.poll.registry())?;
+                let client = Client::open(&self.tickets[number].entry(number), &self.registry)?;
                 self.clients.push(client);
             }
             if started.elapsed() > limit {

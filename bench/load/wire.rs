@@ -2,8 +2,8 @@
 //! read, and writes packets; what they say is its client's matter.
 
 use std::io;
-use std::mem;
 use std::ops::Range;
+use std::rc::Rc;
 
 use memchr::{memchr, memmem};
 use mio::{Registry, Token};
@@ -45,14 +45,18 @@ pub enum Wire {
 pub struct Polling {
     /// It brings packets.
     get: Half,
-    /// It takes them.
+    /// It takes them; servers close it when it has been idle for some seconds.
     post: Half,
+    is_closed: bool,
+    registry: Rc<Registry>,
+    number: usize,
     port: u16,
     /// Empty until the session stands.
     sid: String,
     /// What the next POST takes.
     waiting: Vec<u8>,
-    is_posting: bool,
+    /// The POST that has no answer yet.
+    posted: Vec<u8>,
 }
 
 /// The token of a client's socket: each client has two, of which a WebSocket needs one.
@@ -76,7 +80,7 @@ impl Half {
 
 impl Wire {
     /// Begins to connect.
-    pub fn open(transport: Transport, number: usize, port: u16, registry: &Registry) -> io::Result<Self> {
+    pub fn open(transport: Transport, number: usize, port: u16, registry: &Rc<Registry>) -> io::Result<Self> {
         let mut half = Half::open(port, registry, token(number, 0))?;
         if transport == Transport::WebSocket {
             let request = format!(
@@ -89,10 +93,13 @@ impl Wire {
         let mut polling = Polling {
             get: half,
             post: Half::open(port, registry, token(number, 1))?,
+            is_closed: false,
+            registry: Rc::clone(registry),
+            number,
             port,
             sid: String::new(),
             waiting: Vec::new(),
-            is_posting: false,
+            posted: Vec::new(),
         };
         polling.poll();
         Ok(Self::Polling(Box::new(polling)))
@@ -105,6 +112,15 @@ impl Wire {
                 0 => &mut polling.get,
                 _ => &mut polling.post,
             },
+        }
+    }
+
+    /// Bytes that have come on one socket; `None` when there are none.
+    pub fn read(&mut self, half: usize, scratch: &mut [u8]) -> io::Result<Option<usize>> {
+        let read = self.half(half).pipe.read(scratch);
+        match self {
+            Self::Polling(polling) if half == 1 && read.is_err() => polling.closed().map(|()| None),
+            _ => read,
         }
     }
 
@@ -126,7 +142,7 @@ impl Wire {
         match self {
             Self::WebSocket { half, .. } => half.pipe.flush(),
             Self::Polling(polling) => {
-                polling.bring();
+                polling.bring()?;
                 polling.get.pipe.flush()?;
                 polling.post.pipe.flush()
             }
@@ -157,7 +173,7 @@ impl Wire {
                 if half == 0 {
                     polling.polled(&bytes[piece.packets.clone()])?;
                 } else {
-                    polling.is_posting = false;
+                    polling.posted.clear();
                     piece.packets = 0..0; // it says ok
                 }
                 Ok(Some(piece))
@@ -187,21 +203,37 @@ impl Polling {
     }
 
     /// One POST at a time, as clients have to.
-    fn bring(&mut self) {
-        if self.is_posting || self.waiting.is_empty() || self.sid.is_empty() {
-            return;
+    fn bring(&mut self) -> io::Result<()> {
+        if !self.posted.is_empty() || self.waiting.is_empty() || self.sid.is_empty() {
+            return Ok(());
         }
-        let body = mem::take(&mut self.waiting);
         let head = format!(
             "POST {} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nContent-Type: text/plain;charset=UTF-8\r\nContent-Length: {}\r\n\r\n",
             self.path(),
             self.port,
-            body.len()
+            self.waiting.len()
         );
-        let queue = self.post.pipe.queue();
-        queue.extend_from_slice(head.as_bytes());
-        queue.extend_from_slice(&body);
-        self.is_posting = true;
+        self.posted.extend_from_slice(head.as_bytes());
+        self.posted.append(&mut self.waiting);
+        if self.is_closed {
+            self.reopen()?;
+        } else {
+            self.post.pipe.queue().extend_from_slice(&self.posted);
+        }
+        Ok(())
+    }
+
+    /// A POST that the server closed upon is sent again, as browsers do.
+    fn closed(&mut self) -> io::Result<()> {
+        self.is_closed = true;
+        if self.posted.is_empty() { Ok(()) } else { self.reopen() }
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        self.post = Half::open(self.port, &self.registry, token(self.number, 1))?;
+        self.is_closed = false;
+        self.post.pipe.queue().extend_from_slice(&self.posted);
+        Ok(())
     }
 }
 
