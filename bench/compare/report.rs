@@ -59,6 +59,7 @@ fn facts(options: &Options) -> io::Result<Vec<(&'static str, String)>> {
             "kernel",
             fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned(),
         ),
+        ("congestion control", congestion_control()?),
         ("commit", commit()?),
         ("Redis", first_line(Command::new("redis-server").arg("--version"))?),
     ];
@@ -87,6 +88,12 @@ fn facts(options: &Options) -> io::Result<Vec<(&'static str, String)>> {
         ),
     ));
     Ok(facts)
+}
+
+/// Of TCP. One that paces, as bbr does, makes a server that is interrupted slow for seconds.
+pub fn congestion_control() -> io::Result<String> {
+    let name = fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control")?;
+    Ok(name.trim().to_owned())
 }
 
 fn commit() -> io::Result<String> {
