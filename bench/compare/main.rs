@@ -118,11 +118,6 @@ fn compare(options: &Options) -> io::Result<ExitCode> {
         window: options.window,
         redis_core: options.redis_core,
     };
-    if report::congestion_control()? == "bbr" {
-        eprintln!(
-            "compare: bbr paces what loopback carries; sysctl -w net.ipv4.tcp_congestion_control=cubic for steady figures"
-        );
-    }
     // Whoever cannot be started ends it now, and not as a gap in the tables.
     for &contestant in &options.contestants {
         Stage::set(contestant, 1, options.redis_core)?;

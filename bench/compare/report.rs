@@ -48,6 +48,7 @@ pub fn path() -> PathBuf {
 
 fn facts(options: &Options) -> io::Result<Vec<(&'static str, String)>> {
     let cpu = fs::read_to_string("/proc/cpuinfo")?;
+    let congestion_control = fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control")?;
     let model = cpu
         .lines()
         .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
@@ -59,7 +60,7 @@ fn facts(options: &Options) -> io::Result<Vec<(&'static str, String)>> {
             "kernel",
             fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned(),
         ),
-        ("congestion control", congestion_control()?),
+        ("congestion control", congestion_control.trim().to_owned()),
         ("commit", commit()?),
         ("Redis", first_line(Command::new("redis-server").arg("--version"))?),
     ];
@@ -88,12 +89,6 @@ fn facts(options: &Options) -> io::Result<Vec<(&'static str, String)>> {
         ),
     ));
     Ok(facts)
-}
-
-/// Of TCP. One that paces, as bbr does, makes a server that is interrupted slow for seconds.
-pub fn congestion_control() -> io::Result<String> {
-    let name = fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control")?;
-    Ok(name.trim().to_owned())
 }
 
 fn commit() -> io::Result<String> {
