@@ -229,6 +229,7 @@ fn costs(deliveries: u64, messages: u64, bill: &Bill) -> Vec<Figure> {
         Figure::aside("server, % waiting for its core", bill.percent(bill.waited)),
         Figure::aside("Redis, % of a core", bill.percent(bill.redis)),
         Figure::aside("load, % of a core", bill.percent(bill.load)),
+        Figure::aside("load, % waiting for its core", bill.percent(bill.load_waited)),
     ]
 }
 

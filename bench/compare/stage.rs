@@ -130,6 +130,7 @@ impl Stage {
                 .map(|server| Clock::start(server.process.pid()))
                 .collect(),
             redis: Clock::start(self.redis.pid()),
+            load: Clock::start(std::process::id()),
         }
     }
 
@@ -179,6 +180,7 @@ pub fn pin(pid: u32, cores: &str) -> io::Result<()> {
 pub struct Meter {
     servers: Vec<Clock>,
     redis: Clock,
+    load: Clock,
 }
 
 /// Time on the processor since then, and time that went by.
@@ -191,15 +193,18 @@ pub struct Bill {
     pub redis: Duration,
     /// Of this program: the load.
     pub load: Duration,
+    /// For its core: Redis has it, too, where it runs beside.
+    pub load_waited: Duration,
 }
 
 impl Meter {
     pub fn read(self) -> Bill {
-        let redis = self.redis.stop();
+        let (redis, load) = (self.redis.stop(), self.load.stop());
         let servers: Vec<_> = self.servers.into_iter().map(Clock::stop).collect();
         Bill {
             wall: redis.wall,
-            load: redis.own,
+            load: load.cpu,
+            load_waited: load.waited,
             servers: servers.iter().map(|spent| spent.cpu).sum(),
             waited: servers.iter().map(|spent| spent.waited).max().unwrap_or_default(),
             redis: redis.cpu,
