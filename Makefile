@@ -12,7 +12,7 @@ PROVE_MESSAGES ?= 20000
 # Of fuzzing: seconds for each target.
 FUZZ_SECONDS ?= 60
 
-.PHONY: help dev test soak prove fuzz lint
+.PHONY: help dev test soak prove bench fuzz lint
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
@@ -38,6 +38,10 @@ soak: ## All faults ten times, and random lives for ten minutes; SOAK_SEED=… r
 prove: ## 20,000 messages to thirty clients of each kind, with faults in between; PROVE_SEED=… repeats those
 	@scripts/need rust redis clients module
 	PROVE_MESSAGES=$(PROVE_MESSAGES) $(CARGO) test --release --locked --test delivery -- --nocapture --test-threads 1
+
+bench: ## This gateway beside its peers, on two cores, into bench/RESULTS.md; BENCH_ARGS="--rounds 1 --cases hot,rooms"
+	@scripts/need rust redis peers
+	$(CARGO) bench --locked --bench compare -- --write $(BENCH_ARGS)
 
 fuzz: ## Look for bytes that break a property, 60 seconds for each target; FUZZ_SECONDS=… for longer
 	@scripts/need rust fuzz

@@ -11,6 +11,7 @@ use super::stage::{Bill, RedisCore, Stage};
 use crate::load::crowd::{Crowd, Plan};
 use crate::load::news::{News, Topic};
 use crate::load::talk::Heard;
+use crate::load::wire::Transport;
 
 /// Clients that connect at the same time.
 const AT_ONCE: usize = 64;
@@ -22,14 +23,37 @@ const SETTLING: Duration = Duration::from_secs(2);
 const WARM_UP: Duration = Duration::from_secs(1);
 /// Members of a room, unless a case says otherwise.
 const ROOM: usize = 10;
-/// Clients in rooms of ten, where not all of them are the case.
-const CLIENTS: usize = 2_000;
-const HOT: usize = 500;
-const HOT_SPEAKERS: usize = 16;
+const TENS: People = People {
+    clients: 2_000,
+    room: ROOM,
+    transport: Transport::WebSocket,
+};
+const HOT: People = People {
+    clients: 500,
+    room: 500,
+    ..TENS
+};
+const ALONE: People = People {
+    clients: 200,
+    room: 1,
+    ..TENS
+};
+const POLLING: People = People {
+    transport: Transport::Polling,
+    ..TENS
+};
+const HOT_VOICES: usize = 16;
 const TYPISTS: usize = 3;
-const ECHOES: usize = 200;
 /// Under way by each speaker of a flood; an echo waits for itself.
 const WINDOW: usize = 16;
+
+/// Who is asked for in a case.
+#[derive(Clone, Copy)]
+struct People {
+    clients: usize,
+    room: usize,
+    transport: Transport,
+}
 
 /// One row of questions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -48,6 +72,8 @@ pub enum Case {
     Paced,
     /// 50,000 deliveries a second in rooms of 10
     Fast,
+    /// The same as rooms, by long polling
+    Polling,
     /// Two nodes over one Redis, rooms of 10 across both
     Nodes,
     /// Everybody in 200 rooms of 10 changes their status, over and over
@@ -84,6 +110,7 @@ impl Case {
             Self::Idle => "Idle connections, in rooms of 10",
             Self::Paced => "10,000 deliveries a second, in rooms of 10",
             Self::Fast => "50,000 deliveries a second, in rooms of 10",
+            Self::Polling => "Long polling: 200 rooms of 10, 200 speak",
             Self::Nodes => "Two nodes on one core over one Redis: 200 rooms of 10 across both, 200 speak",
             Self::Presence => "Presence: all 2,000 in rooms of 10 change their status, over and over",
             Self::Typing => "Typing: three in each of 200 rooms of 10",
@@ -95,6 +122,7 @@ impl Case {
     pub fn suits(self, contestant: Contestant) -> bool {
         match self {
             Self::Nodes => contestant.is_cluster(),
+            Self::Polling => contestant != Contestant::Floor,
             _ => true,
         }
     }
@@ -107,9 +135,10 @@ impl Case {
 
     fn ask(self, stage: &Stage, terms: &Terms) -> io::Result<Run> {
         match self {
-            Self::Hot => flood(stage, terms, HOT, HOT, HOT_SPEAKERS, WINDOW),
-            Self::Rooms | Self::Nodes => flood(stage, terms, CLIENTS, ROOM, 1, WINDOW),
-            Self::Echo => flood(stage, terms, ECHOES, 1, 1, 1),
+            Self::Hot => flood(stage, terms, HOT, HOT_VOICES, WINDOW),
+            Self::Rooms | Self::Nodes => flood(stage, terms, TENS, 1, WINDOW),
+            Self::Echo => flood(stage, terms, ALONE, 1, 1),
+            Self::Polling => flood(stage, terms, POLLING, 1, WINDOW),
             Self::Connects => connects(stage, terms),
             Self::Idle => idle(stage, terms),
             Self::Paced => pace(stage, terms, 10_000),
@@ -121,30 +150,32 @@ impl Case {
     }
 }
 
-fn plan(ports: &[u16], clients: usize, room: usize) -> Plan<'_> {
-    Plan {
-        ports,
-        clients,
-        room,
+fn assemble(stage: &Stage, people: People) -> io::Result<Crowd> {
+    Crowd::new(&Plan {
+        ports: &stage.ports(),
+        clients: people.clients,
+        room: people.room,
+        transport: people.transport,
         name: "compare",
-    }
+    })
 }
 
-fn crowd(stage: &Stage, clients: usize, room: usize) -> io::Result<Crowd> {
-    let mut crowd = Crowd::new(&plan(&stage.ports(), clients, room))?;
+/// Everybody is in, and it is quiet.
+fn crowd(stage: &Stage, people: People) -> io::Result<Crowd> {
+    let mut crowd = assemble(stage, people)?;
     crowd.enter(AT_ONCE, ENTRY_LIMIT)?;
     crowd.idle(SETTLING)?;
     Ok(crowd)
 }
 
-fn flood(stage: &Stage, terms: &Terms, clients: usize, room: usize, voices: usize, window: usize) -> io::Result<Run> {
-    let mut crowd = crowd(stage, clients, room)?;
+fn flood(stage: &Stage, terms: &Terms, people: People, voices: usize, window: usize) -> io::Result<Run> {
+    let mut crowd = crowd(stage, people)?;
     let window = terms.window.unwrap_or(window);
     crowd.flood(voices, window, WARM_UP)?;
     let meter = stage.meter();
     let heard = crowd.flood(voices, window, Duration::from_secs(terms.seconds))?;
     let bill = meter.read();
-    let headline = if room == 1 {
+    let headline = if people.room == 1 {
         vec![Figure::more("messages/s", heard.messages())]
     } else {
         vec![
@@ -164,7 +195,7 @@ fn flood(stage: &Stage, terms: &Terms, clients: usize, room: usize, voices: usiz
 }
 
 fn pace(stage: &Stage, terms: &Terms, deliveries: usize) -> io::Result<Run> {
-    let mut crowd = crowd(stage, CLIENTS, ROOM)?;
+    let mut crowd = crowd(stage, TENS)?;
     crowd.pace(deliveries / ROOM, WARM_UP)?;
     let meter = stage.meter();
     let heard = crowd.pace(deliveries / ROOM, Duration::from_secs(terms.seconds))?;
@@ -195,13 +226,23 @@ fn costs(deliveries: u64, messages: u64, bill: &Bill) -> Vec<Figure> {
         Figure::less("Redis, µs per message", us(bill.redis, messages)),
         Figure::aside("load, µs per delivery", us(bill.load, deliveries)),
         Figure::aside("server, % of a core", bill.percent(bill.servers)),
+        Figure::aside("server, % waiting for its core", bill.percent(bill.waited)),
         Figure::aside("Redis, % of a core", bill.percent(bill.redis)),
         Figure::aside("load, % of a core", bill.percent(bill.load)),
+        Figure::aside("load, % waiting for its core", bill.percent(bill.load_waited)),
     ]
 }
 
+/// As many as the command line says.
+fn many(terms: &Terms) -> People {
+    People {
+        clients: terms.connections,
+        ..TENS
+    }
+}
+
 fn connects(stage: &Stage, terms: &Terms) -> io::Result<Run> {
-    let mut crowd = Crowd::new(&plan(&stage.ports(), terms.connections, ROOM))?;
+    let mut crowd = assemble(stage, many(terms))?;
     let meter = stage.meter();
     let took = crowd.enter(AT_ONCE, ENTRY_LIMIT)?;
     let bill = meter.read();
@@ -221,7 +262,7 @@ fn connects(stage: &Stage, terms: &Terms) -> io::Result<Run> {
 
 fn idle(stage: &Stage, terms: &Terms) -> io::Result<Run> {
     let empty = stage.resident_kb();
-    let mut crowd = crowd(stage, terms.connections, ROOM)?;
+    let mut crowd = crowd(stage, many(terms))?;
     let meter = stage.meter();
     crowd.idle(Duration::from_secs(terms.idle_seconds))?;
     let bill = meter.read();
@@ -241,7 +282,7 @@ fn idle(stage: &Stage, terms: &Terms) -> io::Result<Run> {
 }
 
 fn tell(stage: &Stage, terms: &Terms, topic: Topic, voices: usize) -> io::Result<Run> {
-    let mut crowd = crowd(stage, CLIENTS, ROOM)?;
+    let mut crowd = crowd(stage, TENS)?;
     let mut news = News::new(&mut crowd, topic, voices);
     crowd.tell(&mut news, WARM_UP)?;
     let meter = stage.meter();
@@ -262,10 +303,10 @@ fn tell(stage: &Stage, terms: &Terms, topic: Topic, voices: usize) -> io::Result
 }
 
 fn avalanche(stage: &Stage) -> io::Result<Run> {
-    let mut crowd = crowd(stage, CLIENTS, ROOM)?;
+    let mut crowd = crowd(stage, TENS)?;
     let meter = stage.meter();
     crowd.cut();
-    let took = crowd.enter(CLIENTS, ENTRY_LIMIT)?;
+    let took = crowd.enter(TENS.clients, ENTRY_LIMIT)?;
     let bill = meter.read();
     crowd.idle(SETTLING)?;
     // Whether they are really back.
@@ -275,11 +316,11 @@ fn avalanche(stage: &Stage) -> io::Result<Run> {
             Figure::less("until all are back, s", took.as_secs_f64()),
             Figure::less(
                 "server, µs per connection",
-                bill.servers.as_secs_f64() * 1e6 / CLIENTS as f64,
+                bill.servers.as_secs_f64() * 1e6 / TENS.clients as f64,
             ),
             Figure::less(
                 "Redis, µs per connection",
-                bill.redis.as_secs_f64() * 1e6 / CLIENTS as f64,
+                bill.redis.as_secs_f64() * 1e6 / TENS.clients as f64,
             ),
             Figure::aside("load, % of a core", bill.percent(bill.load)),
         ],

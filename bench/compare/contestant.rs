@@ -34,6 +34,14 @@ impl Contestant {
         }
     }
 
+    /// What it is.
+    pub fn title(self) -> String {
+        let value = self.to_possible_value();
+        value
+            .and_then(|value| value.get_help().map(ToString::to_string))
+            .unwrap_or_default()
+    }
+
     /// Whether several of it are one, by Redis.
     pub fn is_cluster(self) -> bool {
         matches!(self, Self::Gateway | Self::Node | Self::Bun)

@@ -13,6 +13,7 @@ mod ceiling;
 mod contestant;
 mod figures;
 mod floor;
+mod report;
 mod stage;
 mod table;
 
@@ -24,7 +25,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use cases::{Case, Terms};
 use contestant::Contestant;
 use figures::Run;
-use stage::RedisCore;
+use stage::{RedisCore, Stage};
 use table::Results;
 
 /// Compares this gateway with its peers
@@ -57,6 +58,9 @@ struct Options {
     /// Where Redis runs
     #[arg(long, value_enum, default_value = "1")]
     redis_core: RedisCore,
+    /// Keep the report in bench/RESULTS.md
+    #[arg(long)]
+    write: bool,
     /// Cargo says so to every bench
     #[arg(long, hide = true)]
     bench: bool,
@@ -114,6 +118,10 @@ fn compare(options: &Options) -> io::Result<ExitCode> {
         window: options.window,
         redis_core: options.redis_core,
     };
+    // Whoever cannot be started ends it now, and not as a gap in the tables.
+    for &contestant in &options.contestants {
+        Stage::set(contestant, 1, options.redis_core)?;
+    }
     let mut results: Vec<Results> = options
         .cases
         .iter()
@@ -128,14 +136,17 @@ fn compare(options: &Options) -> io::Result<ExitCode> {
             }
         }
     }
-    let mut code = ExitCode::SUCCESS;
-    for results in &results {
-        println!("{}", results.table());
-        if !results.all_count() {
-            code = ExitCode::FAILURE;
-        }
+    let report = report::report(options, &results)?;
+    println!("{report}");
+    if options.write {
+        std::fs::write(report::path(), report)?;
     }
-    Ok(code)
+    Ok(if results.iter().all(Results::all_count) {
+        ExitCode::SUCCESS
+    } else {
+        eprintln!("compare: some figures do not count; the tables say which");
+        ExitCode::FAILURE
+    })
 }
 
 fn keep_better(best: &mut Option<Result<Run, String>>, run: io::Result<Run>) {

@@ -12,7 +12,8 @@ use tokio::runtime::Runtime;
 
 use super::contestant::Contestant;
 use crate::load::crowd::{Crowd, Plan};
-use crate::load::machine::{Clock, Spent};
+use crate::load::machine::Clock;
+use crate::load::wire::Transport;
 use crate::support::port::free_port;
 use crate::support::process::Process;
 use crate::support::redis::Redis;
@@ -41,7 +42,8 @@ pub enum RedisCore {
 }
 
 impl RedisCore {
-    fn list(self) -> String {
+    /// As the kernel writes lists of cores.
+    pub fn list(self) -> String {
         match self {
             Self::Server => SERVER_CORE.to_string(),
             Self::Load => LOAD_CORE.to_string(),
@@ -89,6 +91,7 @@ impl Stage {
         let plan = Plan {
             ports: &[server.port],
             clients: 1,
+            transport: Transport::WebSocket,
             room: 1,
             name: "probe",
         };
@@ -127,6 +130,7 @@ impl Stage {
                 .map(|server| Clock::start(server.process.pid()))
                 .collect(),
             redis: Clock::start(self.redis.pid()),
+            load: Clock::start(std::process::id()),
         }
     }
 
@@ -176,6 +180,7 @@ pub fn pin(pid: u32, cores: &str) -> io::Result<()> {
 pub struct Meter {
     servers: Vec<Clock>,
     redis: Clock,
+    load: Clock,
 }
 
 /// Time on the processor since then, and time that went by.
@@ -183,19 +188,25 @@ pub struct Meter {
 pub struct Bill {
     pub wall: Duration,
     pub servers: Duration,
+    /// For the core, while somebody else had it: on an idle machine next to nothing.
+    pub waited: Duration,
     pub redis: Duration,
     /// Of this program: the load.
     pub load: Duration,
+    /// For its core: Redis has it, too, where it runs beside.
+    pub load_waited: Duration,
 }
 
 impl Meter {
     pub fn read(self) -> Bill {
-        let redis = self.redis.stop();
-        let servers = self.servers.into_iter().map(Clock::stop);
+        let (redis, load) = (self.redis.stop(), self.load.stop());
+        let servers: Vec<_> = self.servers.into_iter().map(Clock::stop).collect();
         Bill {
             wall: redis.wall,
-            load: redis.own,
-            servers: servers.map(|spent: Spent| spent.cpu).sum(),
+            load: load.cpu,
+            load_waited: load.waited,
+            servers: servers.iter().map(|spent| spent.cpu).sum(),
+            waited: servers.iter().map(|spent| spent.waited).max().unwrap_or_default(),
             redis: redis.cpu,
         }
     }

@@ -1,13 +1,13 @@
-//! One client: what it says until it is in its room, and packets cut out of what it reads. What they mean once it is in is its
-//! crowd's matter.
+//! One client: what it says until it is in its room, and whatever it hears from then on, which is
+//! its crowd's matter. Not here: how packets travel (`wire`).
 
 use std::io;
 use std::mem;
+use std::rc::Rc;
 
-use mio::{Registry, Token};
+use mio::Registry;
 
-use super::frame::{Head, put_masked};
-use super::pipe::Pipe;
+use super::wire::{SEPARATOR, Transport, Wire};
 
 /// The ack of a join is asked for by this number, those of everything later by `ASKED`.
 const JOIN: u8 = b'0';
@@ -20,9 +20,6 @@ pub const USER: &[u8] = b"\"userId\":\"";
 /// How far it has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// The answer to the HTTP request has not come.
-    Opening,
-    /// The session stands, or is about to.
     Connecting,
     Joining,
     In,
@@ -33,35 +30,26 @@ pub struct Client {
     pub phase: Phase,
     /// What the server calls it.
     pub user: Vec<u8>,
-    pipe: Pipe,
-    /// The beginning of something whose end has not come.
-    rest: Vec<u8>,
+    wire: Wire,
 }
 
 /// Who comes, and where to.
 pub struct Entry<'a> {
     pub number: usize,
     pub port: u16,
+    pub transport: Transport,
     pub token: &'a str,
     pub room: &'a str,
 }
 
 impl Client {
     /// Begins to connect.
-    pub fn open(entry: &Entry<'_>, registry: &Registry) -> io::Result<Self> {
-        let mut pipe = Pipe::open(entry.port, registry, Token(entry.number))?;
-        let request = format!(
-            "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nUpgrade: websocket\r\n\
-             Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-            entry.port
-        );
-        pipe.queue().extend_from_slice(request.as_bytes());
+    pub fn open(entry: &Entry<'_>, registry: &Rc<Registry>) -> io::Result<Self> {
         Ok(Self {
             number: entry.number,
-            phase: Phase::Opening,
+            phase: Phase::Connecting,
             user: Vec::new(),
-            pipe,
-            rest: Vec::new(),
+            wire: Wire::open(entry.transport, entry.number, entry.port, registry)?,
         })
     }
 
@@ -91,30 +79,33 @@ impl Client {
 
     /// Queues a packet for `flush`.
     pub fn say(&mut self, packet: &[u8]) {
-        put_masked(packet, self.pipe.queue());
+        self.wire.say(packet);
     }
 
     /// Writes what was queued, as far as it goes.
     pub fn flush(&mut self) -> io::Result<()> {
-        self.pipe.flush()
+        self.wire.flush()
     }
 
-    /// Reads what has come, and gives each packet to `hear`; pings are answered here. With `to_the_end`, until its end.
+    /// Reads what has come on one of its sockets, and gives each packet to `hear`; pings are answered here. With `to_the_end`, until
+    /// its end.
     pub fn receive(
         &mut self,
+        half: usize,
         scratch: &mut [u8],
         to_the_end: bool,
         mut hear: impl FnMut(&mut Self, &[u8]) -> io::Result<()>,
     ) -> io::Result<()> {
-        while let Some(read) = self.pipe.read(scratch)? {
-            if self.rest.is_empty() {
-                let used = self.cut(&scratch[..read], &mut hear)?;
-                self.rest.extend_from_slice(&scratch[used..read]);
+        while let Some(read) = self.wire.read(half, scratch)? {
+            let rest = &mut self.wire.half(half).rest;
+            if rest.is_empty() {
+                let used = self.cut(half, &scratch[..read], &mut hear)?;
+                self.wire.half(half).rest.extend_from_slice(&scratch[used..read]);
             } else {
-                let mut bytes = mem::take(&mut self.rest);
+                let mut bytes = mem::take(rest);
                 bytes.extend_from_slice(&scratch[..read]);
-                let used = self.cut(&bytes, &mut hear)?;
-                self.rest.extend_from_slice(&bytes[used..]);
+                let used = self.cut(half, &bytes, &mut hear)?;
+                self.wire.half(half).rest.extend_from_slice(&bytes[used..]);
             }
             // Less than was asked for: there is no more, and what comes later is told.
             if read < scratch.len() && !to_the_end {
@@ -124,30 +115,25 @@ impl Client {
         Ok(())
     }
 
-    /// How many bytes whole packets took.
-    fn cut(&mut self, bytes: &[u8], hear: &mut impl FnMut(&mut Self, &[u8]) -> io::Result<()>) -> io::Result<usize> {
+    /// How many bytes whole pieces took.
+    fn cut(
+        &mut self,
+        half: usize,
+        bytes: &[u8],
+        hear: &mut impl FnMut(&mut Self, &[u8]) -> io::Result<()>,
+    ) -> io::Result<usize> {
         let mut start = 0;
-        if self.phase == Phase::Opening {
-            let Some(end) = memchr::memmem::find(bytes, b"\r\n\r\n") else {
-                return Ok(0);
-            };
-            if !bytes.starts_with(b"HTTP/1.1 101") {
-                return Err(refused(&bytes[..end]));
-            }
-            self.phase = Phase::Connecting;
-            start = end + 4;
-        }
-        while let Some(head) = Head::read(&bytes[start..]) {
-            let begin = start + head.length;
-            let Some(packet) = bytes.get(begin..begin + head.payload) else {
-                break;
-            };
-            start = begin + head.payload;
-            match head.opcode {
-                Head::CLOSE => return Err(io::ErrorKind::ConnectionAborted.into()),
-                Head::PING => return Err(io::Error::other("a ping of WebSocket's own, which no contestant sends")),
-                _ if packet == b"2" => self.say(b"3"),
-                _ => hear(self, packet)?,
+        while let Some(piece) = self.wire.cut(half, &bytes[start..])? {
+            let mut packets = &bytes[start..][piece.packets];
+            start += piece.length;
+            while !packets.is_empty() {
+                let end = memchr::memchr(SEPARATOR, packets).unwrap_or(packets.len());
+                match &packets[..end] {
+                    b"2" => self.say(b"3"),
+                    b"6" => {} // ends a poll that nothing came for
+                    packet => hear(self, packet)?,
+                }
+                packets = packets.get(end + 1..).unwrap_or_default();
             }
         }
         Ok(start)

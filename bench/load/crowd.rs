@@ -1,11 +1,13 @@
 //! Many clients in rooms of the same size, and the loop that drives them all. Not here: what they say once they are in (`talk`).
 
 use std::io;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use mio::{Events, Poll};
+use mio::{Events, Poll, Registry};
 
 use super::client::{Client, Entry, Phase};
+use super::wire::{Transport, owner};
 use crate::support::token::token;
 
 /// Shared by all sockets: what one has for us at once, in a hot room as well.
@@ -19,6 +21,7 @@ pub struct Plan<'a> {
     /// Of the servers, in turn.
     pub ports: &'a [u16],
     pub clients: usize,
+    pub transport: Transport,
     /// Clients in each room.
     pub room: usize,
     /// How the names of the rooms begin.
@@ -28,12 +31,14 @@ pub struct Plan<'a> {
 /// Where a client belongs.
 struct Ticket {
     port: u16,
+    transport: Transport,
     token: String,
     room: String,
 }
 
 pub struct Crowd {
     poll: Poll,
+    registry: Rc<Registry>,
     events: Events,
     scratch: Vec<u8>,
     tickets: Vec<Ticket>,
@@ -48,11 +53,14 @@ impl Crowd {
     pub fn new(plan: &Plan<'_>) -> io::Result<Self> {
         let ticket = |number| Ticket {
             port: plan.ports[number % plan.ports.len()],
+            transport: plan.transport,
             token: token(&format!("user-{number}")),
             room: format!("auto:{}-{}", plan.name, number / plan.room),
         };
+        let poll = Poll::new()?;
         Ok(Self {
-            poll: Poll::new()?,
+            registry: Rc::new(poll.registry().try_clone()?),
+            poll,
             events: Events::with_capacity(EVENTS),
             scratch: vec![0; SCRATCH],
             tickets: (0..plan.clients).map(ticket).collect(),
@@ -81,7 +89,7 @@ impl Crowd {
         while self.inside < self.tickets.len() {
             while self.clients.len() < self.tickets.len() && self.clients.len() - self.inside < at_once {
                 let number = self.clients.len();
-                let client = Client::open(&self.tickets[number].entry(number), self.poll.registry())?;
+                let client = Client::open(&self.tickets[number].entry(number), &self.registry)?;
                 self.clients.push(client);
             }
             if started.elapsed() > limit {
@@ -121,7 +129,8 @@ impl Crowd {
         }
         let (tickets, inside) = (&self.tickets, &mut self.inside);
         for event in &self.events {
-            let Some(client) = self.clients.get_mut(event.token().0) else {
+            let (number, half) = owner(event.token());
+            let Some(client) = self.clients.get_mut(number) else {
                 continue; // of a connection that was cut
             };
             let receiving = |client: &mut Client, packet: &[u8]| {
@@ -134,9 +143,8 @@ impl Crowd {
             };
             let mut received = Ok(());
             if event.is_readable() {
-                received = client.receive(&mut self.scratch, event.is_read_closed(), receiving);
+                received = client.receive(half, &mut self.scratch, event.is_read_closed(), receiving);
             }
-            let number = client.number;
             received
                 .and_then(|()| client.flush())
                 .map_err(|error| io::Error::new(error.kind(), format!("client {number}: {error}")))?;
@@ -150,6 +158,7 @@ impl Ticket {
         Entry {
             number,
             port: self.port,
+            transport: self.transport,
             token: &self.token,
             room: &self.room,
         }

@@ -16,6 +16,7 @@ pub struct Clock {
     started: Instant,
     cpu: Duration,
     own: Duration,
+    waited: Duration,
 }
 
 /// What went by.
@@ -24,6 +25,8 @@ pub struct Spent {
     pub cpu: Duration,
     /// Of this program.
     pub own: Duration,
+    /// How long one of its threads, the one that waited most, was ready while somebody else had the core.
+    pub waited: Duration,
 }
 
 impl Clock {
@@ -33,6 +36,7 @@ impl Clock {
             started: Instant::now(),
             cpu: cpu(&pid.to_string()),
             own: cpu("self"),
+            waited: waited(pid),
         }
     }
 
@@ -41,6 +45,7 @@ impl Clock {
             wall: self.started.elapsed(),
             cpu: cpu(&self.pid.to_string()) - self.cpu,
             own: cpu("self") - self.own,
+            waited: waited(self.pid).saturating_sub(self.waited),
         }
     }
 }
@@ -65,4 +70,15 @@ fn cpu(process: &str) -> Duration {
     let ticks = fields.split_whitespace().skip(11).take(2);
     let ticks: u64 = ticks.map(|field| field.parse::<u64>().expect("a number")).sum();
     Duration::from_millis(ticks * 10)
+}
+
+/// How long the thread that waited most has waited for a core so far.
+fn waited(pid: u32) -> Duration {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("it runs");
+    let waited = threads.filter_map(|thread| {
+        // A thread may end meanwhile.
+        let stat = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        stat.split_whitespace().nth(1)?.parse().ok()
+    });
+    Duration::from_nanos(waited.max().unwrap_or_default())
 }

@@ -10,3 +10,4 @@ pub mod machine;
 pub mod news;
 pub mod pipe;
 pub mod talk;
+pub mod wire;

@@ -10,6 +10,8 @@ use super::ledger::{Ledger, Reader, Stamp};
 
 /// Between two portions of what is said at a pace.
 const TICK: Duration = Duration::from_millis(1);
+/// Messages that are said before the next look at what came: whoever is late with saying must not be deaf meanwhile.
+const PORTION: usize = 64;
 /// What is still under way at the end may come so late.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -78,7 +80,8 @@ impl Crowd {
         let (mut said, rooms) = (0, self.len() / self.room);
         while talk.started.elapsed() < time {
             let due = (rate as f64 * talk.started.elapsed().as_secs_f64()) as usize;
-            while said < due {
+            let portion = due.min(said + PORTION);
+            while said < portion {
                 // From room to room, and then the next in each.
                 let speaker = said % rooms * self.room + said / rooms % self.room;
                 let client = self.client(speaker);

@@ -17,6 +17,7 @@ use support::redis::Redis;
 
 use load::crowd::{Crowd, Plan};
 use load::machine::{Clock, resident_kb};
+use load::wire::Transport;
 
 const CONNECTIONS: usize = 10_000;
 /// Everybody is in a room of so many.
@@ -47,6 +48,7 @@ fn crowd(node: &Node, clients: usize, room: usize, name: &str) -> io::Result<Cro
     let mut crowd = Crowd::new(&Plan {
         ports: &[node.port()],
         clients,
+        transport: Transport::WebSocket,
         room,
         name,
     })?;
