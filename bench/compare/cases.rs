@@ -44,8 +44,10 @@ const POLLING: People = People {
 };
 const HOT_VOICES: usize = 16;
 const TYPISTS: usize = 3;
-/// Under way by each speaker of a flood; an echo waits for itself.
-const WINDOW: usize = 16;
+/// Under way by each speaker of a flood, who waits for the ack.
+const CLOSED: usize = 1;
+/// The same of one who does not.
+const AHEAD: usize = 16;
 
 /// Who is asked for in a case.
 #[derive(Clone, Copy)]
@@ -64,6 +66,12 @@ pub enum Case {
     Rooms,
     /// 200 rooms of one: everybody hears themselves
     Echo,
+    /// As hot, each speaker with 16 messages under way
+    HotAhead,
+    /// As rooms, each speaker with 16 messages under way
+    RoomsAhead,
+    /// As echo, each speaker with 16 messages under way
+    EchoAhead,
     /// Many connect, with token and join
     Connects,
     /// They do nothing: memory and processor
@@ -106,6 +114,9 @@ impl Case {
             Self::Hot => "Hot room: 500 members, 16 speak",
             Self::Rooms => "200 rooms of 10, 200 speak",
             Self::Echo => "Echo: 200 rooms of one",
+            Self::HotAhead => "Hot room, each speaker with 16 messages under way",
+            Self::RoomsAhead => "200 rooms of 10, each speaker with 16 messages under way",
+            Self::EchoAhead => "Echo, each speaker with 16 messages under way",
             Self::Connects => "Connects, with token and join",
             Self::Idle => "Idle connections, in rooms of 10",
             Self::Paced => "10,000 deliveries a second, in rooms of 10",
@@ -135,10 +146,13 @@ impl Case {
 
     fn ask(self, stage: &Stage, terms: &Terms) -> io::Result<Run> {
         match self {
-            Self::Hot => flood(stage, terms, HOT, HOT_VOICES, WINDOW),
-            Self::Rooms | Self::Nodes => flood(stage, terms, TENS, 1, WINDOW),
-            Self::Echo => flood(stage, terms, ALONE, 1, 1),
-            Self::Polling => flood(stage, terms, POLLING, 1, WINDOW),
+            Self::Hot => flood(stage, terms, HOT, HOT_VOICES, CLOSED),
+            Self::Rooms | Self::Nodes => flood(stage, terms, TENS, 1, CLOSED),
+            Self::Echo => flood(stage, terms, ALONE, 1, CLOSED),
+            Self::HotAhead => flood(stage, terms, HOT, HOT_VOICES, AHEAD),
+            Self::RoomsAhead => flood(stage, terms, TENS, 1, AHEAD),
+            Self::EchoAhead => flood(stage, terms, ALONE, 1, AHEAD),
+            Self::Polling => flood(stage, terms, POLLING, 1, CLOSED),
             Self::Connects => connects(stage, terms),
             Self::Idle => idle(stage, terms),
             Self::Paced => pace(stage, terms, 10_000),

@@ -52,7 +52,7 @@ struct Options {
     /// Of the cases that are about connections
     #[arg(long, default_value_t = 10_000)]
     connections: usize,
-    /// Messages that each speaker has under way [default: 16, and 1 for echo]
+    /// Messages that each speaker has under way [default: 1, and 16 where a case says so]
     #[arg(long)]
     window: Option<usize>,
     /// Where Redis runs

@@ -76,7 +76,7 @@ fn facts(options: &Options) -> io::Result<Vec<(&'static str, String)>> {
     }
     let window = options
         .window
-        .map_or("16 (echo: 1)".to_owned(), |window| window.to_string());
+        .map_or("1, or 16 where it says so".to_owned(), |window| window.to_string());
     facts.push((
         "asked",
         format!(

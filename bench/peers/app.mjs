@@ -1,7 +1,7 @@
 // What the peers do, whatever they run on: the events that the bench needs, with the names and shapes of this gateway's, on
-// socket.io, its Redis adapter and ioredis, set up as their documentation says. No rules, no limits, nothing kept: where a peer
-// does less than the gateway (nobody hears of a join, no number counts across nodes, nothing can be read again), it does not
-// pay for it either.
+// socket.io, its Redis adapter and ioredis, set up as their documentation says. What a client sees is alike: a join is told to
+// the room, and answered with its members. No rules, no limits, nothing kept: where a peer does less than the gateway (nobody
+// hears of an end, no number counts across nodes, nothing can be read again), it does not pay for it either.
 //
 // Environment: PORT, REDIS_URL, JWT_SECRET.
 import { createSecretKey, randomBytes } from 'node:crypto';
@@ -23,6 +23,9 @@ const FAREWELL_MS = 1000;
 /** Of this process: its messages are numbered in it, in one count. */
 const EPOCH = randomBytes(8).toString('hex');
 let seq = 0;
+
+/** A join's answer names no more. */
+const MEMBERS_MAX = 100;
 
 const EVENTS = { 'room:join': join, 'message:send': send, 'typing:start': startTyping, 'presence:update': updatePresence };
 
@@ -73,11 +76,16 @@ function welcome(socket) {
 
 // The handlers' `this` is the socket, so that all connections share them.
 
-function join(payload, ack = nobody) {
+async function join(payload, ack = nobody) {
   const roomName = payload?.roomName;
   if (typeof roomName !== 'string') return ack(failure('INVALID_PAYLOAD', 'roomName'));
-  this.join(roomName);
-  ack(success({ roomName }));
+  await this.join(roomName);
+  const userId = this.data.userId;
+  this.to(roomName).emit('user:joined', { roomName, userId, timestamp: new Date().toISOString() });
+  // Of all nodes: the documented way to a room's members.
+  const sockets = await this.nsp.in(roomName).fetchSockets();
+  const members = sockets.slice(0, MEMBERS_MAX).map(({ data }) => ({ userId: data.userId, status: 'online' }));
+  ack(success({ roomName, memberCount: sockets.length, members }));
 }
 
 function send(payload, ack = nobody) {

@@ -56,9 +56,14 @@ async function talk([here, there], room, transports) {
     });
   }
 
-  for (const { ask } of [alice, bob, carol]) {
-    assert.deepEqual(await ask('room:join', { roomName: room }), { success: true, data: { roomName: room } });
+  const members = [];
+  for (const [userId, { ask }] of Object.entries({ alice, bob, carol })) {
+    members.push({ userId, status: 'online' });
+    const { data } = await ask('room:join', { roomName: room });
+    data.members.sort((one, other) => one.userId.localeCompare(other.userId));
+    assert.deepEqual(data, { roomName: room, memberCount: members.length, members }, 'the members of both nodes');
   }
+  await alice.heard('user:joined', ({ userId }) => userId === 'carol');
 
   const said = await alice.ask('message:send', { roomName: room, content: 'hello' });
   const { messageId, epoch, seq, timestamp } = said.data;
@@ -90,7 +95,9 @@ async function talk([here, there], room, transports) {
   for (const { heard } of [alice, bob, carol]) {
     await heard('message:new', ({ content }) => content === 'the last word');
   }
-  const names = ({ log }) => log.map(([event]) => event);
+  const names = ({ log }) => log.map(([event]) => event).filter((event) => event !== 'user:joined');
+  const joins = ({ log }) => log.filter(([event]) => event === 'user:joined').length;
+  assert.deepEqual([alice, bob, carol, dora].map(joins), [2, 1, 0, 0], 'the others hear of a join');
   assert.deepEqual(names(alice), ['authenticated', 'message:new', 'message:new']);
   const all = ['authenticated', 'message:new', 'typing:event', 'presence:changed', 'message:new'];
   assert.deepEqual([names(bob), names(carol), names(dora)], [all, all, ['authenticated']]);
