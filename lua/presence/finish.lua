@@ -62,7 +62,7 @@ local after = read_presence(KEYS[4], KEYS[5], now_ms)
 local changed = before.status ~= after.status
 if changed then
   raise_version(KEYS[4], after, now_us)
-  publish_presence(KEYS[9], ARGV[3], after, own, "-")
+  publish_presence(KEYS[9], ARGV[3], after.version, encode_presence(after), own, "-")
 end
 if not after.live then
   redis.call("HDEL", KEYS[4], "away")

@@ -21,6 +21,7 @@ const FRAGMENTS: &[(&str, &str)] = &[
     ("messages/_state", include_str!("../../lua/messages/_state.lua")),
     ("presence/_state", include_str!("../../lua/presence/_state.lua")),
     ("rooms/_departure", include_str!("../../lua/rooms/_departure.lua")),
+    ("rooms/_page", include_str!("../../lua/rooms/_page.lua")),
     ("rooms/_state", include_str!("../../lua/rooms/_state.lua")),
     ("typing/_state", include_str!("../../lua/typing/_state.lua")),
 ];
