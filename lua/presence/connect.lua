@@ -44,6 +44,7 @@
 -- One script, because a lease without its record could not be explained, and two first
 -- connections at once would both tell that the user appeared.
 -- @include archive/_outbox
+-- @include presence/_seen
 -- @include presence/_state
 
 local outbox = outbox_of(KEYS[12], ARGV[24])

@@ -19,7 +19,7 @@
 -- Before the room's half, so that whatever happens in between the sweep knows the room. What a join owes is charged by the
 -- call that it makes anyway.
 -- @include limits/_gcra
--- @include presence/_state
+-- @include presence/_seen
 
 local is_leased = redis.call("ZSCORE", KEYS[1], ARGV[1])
 local member, most = ARGV[2] .. "\0" .. ARGV[3], tonumber(ARGV[4])

@@ -27,6 +27,7 @@
 -- One script, because a connection without a lease would never be swept, a lease that two
 -- sweeps end would be announced twice, and rooms without a todo entry would keep a ghost.
 -- @include archive/_outbox
+-- @include presence/_seen
 -- @include presence/_state
 
 local ends_ms = redis.call("ZSCORE", KEYS[1], ARGV[1]) or redis.call("ZSCORE", KEYS[2], ARGV[1])
