@@ -98,6 +98,7 @@ pub(super) fn engine_settings(config: &Config) -> engine::Settings {
         ping_timeout: config.ping_timeout,
         max_payload: config.max_payload,
         compression: config.enable_compression,
+        frames_per_write: config.batch_size,
         origins: origins(config),
         ..engine::Settings::default()
     }

@@ -180,10 +180,10 @@ impl Drive {
         if session.is_severed() {
             return;
         }
-        let tally = session.shard().tally();
+        let (tally, most) = (session.shard().tally(), session.shard().settings().frames_per_write);
         let mut progressed = false;
         let mut outbox = session.outbox.borrow_mut();
-        let written = stream.poll_write(cx, &mut outbox, |bytes, frames| {
+        let written = stream.poll_write(cx, &mut outbox, most, |bytes, frames| {
             progressed = true;
             add(&tally.bytes_out, bytes);
             add(&tally.frames_out, frames);

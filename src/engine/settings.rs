@@ -46,6 +46,8 @@ pub struct Settings {
     /// Time for saying farewell: sending what waits, the closing handshake. A polling client has 2 s of it at most, unless it
     /// upgrades meanwhile: then it is the time for that too.
     pub close_timeout: Duration,
+    /// Frames given to one vectored write; more than 128 are 128.
+    pub frames_per_write: usize,
     /// Frames that may wait to be written to one connection.
     pub out_frames: usize,
     /// Bytes that may wait to be written to one connection.
@@ -80,6 +82,7 @@ impl Default for Settings {
             connect_timeout: Duration::from_secs(45),
             write_stall: Duration::from_secs(30),
             close_timeout: Duration::from_secs(5),
+            frames_per_write: 100,
             out_frames: 1_024,
             out_bytes: 4 << 20,
             in_events: 64,

@@ -88,7 +88,7 @@ async fn converse(session: &Rc<Session>, stream: &mut websocket::Stream) -> Opti
     }
     let mut outbox = Outbox::default();
     outbox.push_first(Key::Unique, Frame::text(&[b"3probe"]));
-    std::future::poll_fn(|cx| stream.poll_write(cx, &mut outbox, |_, _| {}))
+    std::future::poll_fn(|cx| stream.poll_write(cx, &mut outbox, 1, |_, _| {}))
         .await
         .ok()?;
     let upgraded = expect(session, stream, "5");

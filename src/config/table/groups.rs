@@ -97,7 +97,7 @@ pub const GROUPS: &[Group] = &[
             setting(
                 "REALTIME_BATCH_SIZE",
                 "100",
-                "Most items that go to Redis or Postgres in one call (not acted on yet)",
+                "Most messages that go to Redis in one call, and most frames in one write to a socket (there 128 at most)",
             ),
         ],
     },

@@ -12,8 +12,8 @@ use tokio::net::TcpStream;
 use super::super::outbox::Outbox;
 use super::{Decoder, Item, Limits, Violation};
 
-/// Frames given to one vectored write.
-const FRAMES_PER_WRITE: usize = 64;
+/// Frames given to one vectored write, whatever the settings say.
+const FRAMES_PER_WRITE: usize = 128;
 
 /// An open WebSocket.
 pub struct Stream {
@@ -116,16 +116,18 @@ impl Stream {
         }
     }
 
-    /// Writes from the queue. Ready with `Ok` when the queue is empty; `written` hears of each progress, in bytes and whole frames.
+    /// Writes from the queue, at most so many frames at a time. Ready with `Ok` when the queue is empty; `written` hears of each
+    /// progress, in bytes and whole frames.
     pub fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
         outbox: &mut Outbox,
+        most: usize,
         mut written: impl FnMut(usize, usize),
     ) -> Poll<io::Result<()>> {
         while !outbox.is_empty() {
             let mut slices = [IoSlice::new(&[]); FRAMES_PER_WRITE];
-            let count = outbox.slices(&mut slices);
+            let count = outbox.slices(&mut slices[..most.clamp(1, FRAMES_PER_WRITE)]);
             match self.tcp.try_write_vectored(&slices[..count]) {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Ok(len) => written(len, outbox.advance(len)),
