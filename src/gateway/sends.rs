@@ -259,6 +259,7 @@ impl Shard {
                 self.node.is_barred(ROOM_MESSAGES, true);
                 Err(Failure::rate_limited(wait))
             }
+            Send::Damaged => Err(Failure::unavailable()),
             Send::Missing => Err(Failure::room_not_found()),
             Send::Banned => Err(Failure::new(ErrorCode::Banned, "You are banned from this room")),
             Send::Stranger => Err(Failure::not_a_member()),
