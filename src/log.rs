@@ -175,8 +175,22 @@ impl<W> Lines<W> {
 
 /// `"name":value`, with a comma unless it is the first. Writing into a String cannot fail.
 fn push_pair(line: &mut String, name: &str, value: &Value) {
-    let comma = if line.len() > 1 { "," } else { "" };
-    let _infallible = write!(line, "{comma}{}:{value}", Value::from(name));
+    if line.len() > 1 {
+        line.push(',');
+    }
+    push_text(line, name);
+    line.push(':');
+    match value {
+        Value::String(text) => push_text(line, text),
+        other => {
+            let _infallible = write!(line, "{other}");
+        }
+    }
+}
+
+/// A JSON text, with its quotes; by far faster than by way of `Display`, and there is a line for every connection.
+fn push_text(line: &mut String, text: &str) {
+    line.push_str(&serde_json::to_string(text).expect("a text is always JSON"));
 }
 
 fn now() -> String {

@@ -41,6 +41,7 @@ pub async fn run(redis: &Redis) {
                 known: None,
                 members: 0,
                 since: None,
+                toll: None,
             };
             let joined = rooms::join(&hot, &leaver, &room, options).await.expect("redis answers");
             joined.expect("anybody may");

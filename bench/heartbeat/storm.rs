@@ -149,6 +149,7 @@ impl Node {
                         known: None,
                         members: 0,
                         since: None,
+                        toll: None,
                     };
                     while !matches!(rooms::join(&hot, &lease, &room, options).await, Ok(Ok(_))) {
                         repeats += 1;

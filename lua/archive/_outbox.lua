@@ -2,7 +2,7 @@
 -- The outbox is there as long as its partition is open: after Redis has lost everything, whoever was banned must not get
 -- in before the archive has brought that back. Where there is no archive, most is 0, and every partition is open.
 
-local RESTORING = redis.error_reply("RESTORING the archive has to bring this partition back first")
+local RESTORING = { err = "RESTORING the archive has to bring this partition back first" }
 
 local function outbox_of(key, most)
   return { key = key, most = tonumber(most) }

@@ -15,7 +15,7 @@ local function take(key, interval_us, burst, owed, wanted, now_us)
   local granted = math.max(math.min(math.floor((now_us + whole_us - full_us) / interval_us), wanted), 0)
   full_us = full_us + granted * interval_us
   if full_us > now_us and full_us ~= stored_us then
-    redis.call("SET", key, string.format("%.0f", full_us), "PX", string.format("%.0f", math.ceil((full_us - now_us) / 1000)))
+    redis.call("SET", key, string.format("%d", full_us), "PX", string.format("%d", math.ceil((full_us - now_us) / 1000)))
   end
   return granted, math.max(full_us + interval_us - whole_us - now_us, 0)
 end

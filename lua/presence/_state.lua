@@ -1,40 +1,5 @@
--- Shared by the scripts of this folder that speak of a user's presence; the loader puts it where a script says so.
-
--- Redis time as whole microseconds.
-local function clock_us()
-  local time = redis.call("TIME")
-  return time[1] * 1000000 + time[2]
-end
-
--- What others see of the user: offline without a connection, else the chosen status, else away or online by activity.
-local function read_presence(user_key, conns_key, now_ms)
-  local field = redis.call("HMGET", user_key, "chosen", "text", "emoji", "until", "version", "seen", "away")
-  local presence = { version = tonumber(field[5] or "0") }
-  local until_ms = tonumber(field[4] or "0")
-  if until_ms == 0 or until_ms > now_ms then
-    presence.text, presence.emoji = field[2] or nil, field[3] or nil
-    presence.until_ms = until_ms > 0 and until_ms or nil
-  end
-  presence.live = redis.call("HLEN", conns_key) > 0
-  presence.chosen = field[1] or nil
-  presence.status = presence.live and (presence.chosen or (field[7] and "away") or "online") or "offline"
-  presence.seen = presence.status == "offline" and tonumber(field[6] or "0") or nil
-  return presence
-end
-
-local function presence_fields(presence)
-  return {
-    status = presence.status, chosen = presence.chosen, text = presence.text, emoji = presence.emoji,
-    ["until"] = presence.until_ms, seen = presence.seen, version = string.format("%.0f", presence.version),
-  }
-end
-
--- The JSON that travels in replies and on the bus, beside the version.
-local function encode_presence(presence)
-  local fields = presence_fields(presence)
-  fields.version = nil
-  return cjson.encode(fields)
-end
+-- Shared by the scripts of this folder that change a user's presence, behind presence/_seen; the loader puts it where a
+-- script says so.
 
 -- Where Redis has lost what a node knows of the user, that is put back: its record is gone, or older. known: version,
 -- chosen, text, emoji, until_ms, away: 0|1, all of them texts. Whether it was.
@@ -60,7 +25,7 @@ end
 -- Versions only rise, also over a clock that went back.
 local function raise_version(user_key, presence, now_us)
   presence.version = math.max(presence.version + 1, now_us)
-  redis.call("HSET", user_key, "version", string.format("%.0f", presence.version))
+  redis.call("HSET", user_key, "version", string.format("%d", presence.version))
 end
 
 -- A record of somebody who is away, and which says nothing that was chosen, is not kept for ever.
@@ -89,9 +54,9 @@ local function encode_list(list)
 end
 
 -- Tells the user's own channel; origin is the connection that caused it, or "-".
-local function publish_presence(channel, user, presence, rooms, origin)
+local function publish_presence(channel, user, version, json, rooms, origin)
   redis.call("SPUBLISH", channel, table.concat({
-    "p " .. string.format("%.0f", presence.version) .. " " .. origin, user, encode_list(rooms), encode_presence(presence),
+    "p " .. string.format("%d", version) .. " " .. origin, user, encode_list(rooms), json,
   }, "\n"))
 end
 
@@ -99,8 +64,8 @@ end
 local function announce(user_key, rooms_key, todo_key, channel, user, presence, now_us)
   raise_version(user_key, presence, now_us)
   local rooms = rooms_of(rooms_key)
-  publish_presence(channel, user, presence, rooms, "-")
-  local version, encoded, todo = string.format("%.0f", presence.version), encode_presence(presence), ""
+  local version, encoded, todo = string.format("%d", presence.version), encode_presence(presence), ""
+  publish_presence(channel, user, presence.version, encoded, rooms, "-")
   if #rooms > 0 then
     todo = redis.call("XADD", todo_key, "*", "kind", "tell", "user", user, "lease", "",
       "version", version, "presence", encoded, "rooms", encode_list(rooms))
@@ -114,13 +79,18 @@ local function note(log_key, presence, keep_ms, now_ms, what, cause, connection)
     redis.call("DEL", log_key)
     return
   end
-  redis.call("LPUSH", log_key, cjson.encode({
+  -- Written by hand where nothing has to be escaped: cjson takes as long as three commands.
+  local text = what .. cause .. connection
+  local number = redis.call("LPUSH", log_key, string.find(text, "[^%w .:_-]") and cjson.encode({
     at = now_ms, what = what, cause = cause, connection = connection, status = presence.status,
-  }))
-  redis.call("LTRIM", log_key, 0, 19)
-  if presence.live then
-    redis.call("PERSIST", log_key)
-  else
+  }) or '{"at":' .. string.format("%d", now_ms) .. ',"what":"' .. what .. '","cause":"' .. cause .. '","connection":"'
+    .. connection .. '","status":"' .. presence.status .. '"}')
+  if number > 20 then
+    redis.call("LTRIM", log_key, 0, 19)
+  end
+  if not presence.live then
     redis.call("PEXPIRE", log_key, keep_ms)
+  elseif number > 1 then
+    redis.call("PERSIST", log_key)
   end
 end

@@ -44,6 +44,7 @@
 -- One script, because a lease without its record could not be explained, and two first
 -- connections at once would both tell that the user appeared.
 -- @include archive/_outbox
+-- @include presence/_seen
 -- @include presence/_state
 
 local outbox = outbox_of(KEYS[12], ARGV[24])
@@ -52,79 +53,92 @@ if is_closed(outbox) then
 end
 local now_us = clock_us()
 local now_ms = math.floor(now_us / 1000)
-local known = redis.call("HEXISTS", KEYS[5], ARGV[2]) == 1
-local most, held, over = tonumber(ARGV[12]), redis.call("HLEN", KEYS[5]), false
+local conns, known = redis.call("HGETALL", KEYS[5]), false
+for i = 1, #conns, 2 do
+  known = known or conns[i] == ARGV[2]
+end
+local most, held, over = tonumber(ARGV[12]), #conns / 2, false
 if not known and held >= most then
   -- What is in grace may be the one that comes back: up to as many of those do not count.
   local lost = 0
-  for _, entry in ipairs(redis.call("HVALS", KEYS[5])) do
-    lost = lost + (redis.call("ZSCORE", KEYS[2], string.sub(entry, 3)) and 1 or 0)
+  for i = 2, #conns, 2 do
+    lost = lost + (redis.call("ZSCORE", KEYS[2], string.sub(conns[i], 3)) and 1 or 0)
   end
   over = held - math.min(lost, most) >= most
   if over and ARGV[22] == "0" then
     return { "full" }
   end
 end
-local is_back = put_back(KEYS[4], KEYS[9], ARGV[4], {
+local is_back = ARGV[13] ~= "0" and put_back(KEYS[4], KEYS[9], ARGV[4], {
   version = ARGV[13], chosen = ARGV[14], text = ARGV[15], emoji = ARGV[16], until_ms = ARGV[17], away = ARGV[18],
 }, now_ms)
-local before = read_presence(KEYS[4], KEYS[5], now_ms)
+local user = read_user(KEYS[4])
+local before = presence_of(user, held > 0, now_ms)
 
 local leased = known and redis.call("ZSCORE", KEYS[1], ARGV[1])
 local cause = known and "out of grace" or ARGV[13] ~= "0" and "registered anew" or "handshake"
 local returned = known and redis.call("ZSCORE", KEYS[2], ARGV[1])
-local others = known and {} or redis.call("HGETALL", KEYS[5])
-for i = 1, #others, 2 do
-  local prolonged, lease = string.match(others[i + 1], "^(%d) (.*)$")
+for i = 1, known and 0 or #conns, 2 do
+  local prolonged, lease = string.match(conns[i + 1], "^(%d) (.*)$")
   if redis.call("ZSCORE", KEYS[2], lease) then
     returned = true
-    cause = "came back while " .. others[i] .. " is in grace"
+    cause = "came back while " .. conns[i] .. " is in grace"
     if prolonged == "0" then
       redis.call("ZINCRBY", KEYS[2], ARGV[6], lease)
-      redis.call("HSET", KEYS[5], others[i], "1 " .. lease)
+      redis.call("HSET", KEYS[5], conns[i], "1 " .. lease)
     end
   end
 end
 
-redis.call("ZREM", KEYS[2], ARGV[1])
+if known then
+  redis.call("ZREM", KEYS[2], ARGV[1])
+  redis.call("HDEL", KEYS[3], "lost")
+end
 redis.call("ZADD", KEYS[1], now_ms + ARGV[5], ARGV[1])
 redis.call("SADD", KEYS[7], ARGV[1])
 redis.call("HSET", KEYS[5], ARGV[2], "0 " .. ARGV[1])
+local connected_ms = known and redis.call("HGET", KEYS[3], "connected") or string.format("%d", now_ms)
 redis.call("HSET", KEYS[3], "user", ARGV[4], "node", ARGV[3], "transport", ARGV[7], "ip", ARGV[8], "agent", ARGV[9],
-  "device", ARGV[10], "session", ARGV[11], "socket", ARGV[23])
-redis.call("HDEL", KEYS[3], "lost")
-redis.call("HSETNX", KEYS[3], "connected", string.format("%.0f", now_ms))
+  "device", ARGV[10], "session", ARGV[11], "socket", ARGV[23], "connected", connected_ms)
 local holder = ARGV[21] == "keep" and redis.call("HGET", KEYS[11], "conn")
 if ARGV[21] ~= "" and not (holder and redis.call("HEXISTS", KEYS[5], holder) == 1) then
   redis.call("HSET", KEYS[11], "user", ARGV[4], "conn", ARGV[2])
   redis.call("PERSIST", KEYS[11])
 end
-redis.call("PERSIST", KEYS[4])
-if not before.live and not is_back then
-  redis.call("HDEL", KEYS[4], "away")
+-- The record of a user who is here does not run out.
+if not before.live and (user[1] or user[2] or user[3] or user[4] or user[5] or user[6] or user[7]) then
+  redis.call("PERSIST", KEYS[4])
 end
-if redis.call("HEXISTS", KEYS[4], "away") == 0 then
+if not before.live and not is_back and user[7] then
+  redis.call("HDEL", KEYS[4], "away")
+  user[7] = false
+end
+if not user[7] then
   redis.call("ZADD", KEYS[9], "GT", now_ms - ARGV[19] + ARGV[20], "away\0" .. ARGV[4])
 end
 
-local after = read_presence(KEYS[4], KEYS[5], now_ms)
+local after = presence_of(user, true, now_ms)
 if not leased then
   note(KEYS[10], after, "0", now_ms, "connected", cause, ARGV[2])
 end
-local rooms = rooms_of(KEYS[6])
+-- Whoever had no connection is in no room.
+local rooms = before.live and rooms_of(KEYS[6]) or {}
 local appeared = before.status ~= after.status and not is_back
 if appeared then
   raise_version(KEYS[4], after, now_us)
-  publish_presence(KEYS[8], ARGV[4], after, rooms, ARGV[2])
 end
-if not leased then
+local json = encode_presence(after)
+if appeared then
+  publish_presence(KEYS[8], ARGV[4], after.version, json, rooms, ARGV[2])
+end
+if not leased and outbox.most > 0 then
   record(outbox, known and "regained" or "connect", now_ms, {
     user = ARGV[4], conn = ARGV[2], socket = ARGV[23], node = ARGV[3], transport = ARGV[7], ip = ARGV[8], agent = ARGV[9],
     device = ARGV[10], session = ARGV[11], anew = ARGV[13] ~= "0" or nil, presence = presence_fields(after),
-    conns = redis.call("HLEN", KEYS[5]),
+    conns = known and held or held + 1,
   })
 end
 return {
-  "ok", appeared and 1 or 0, string.format("%.0f", after.version), encode_presence(after), string.format("%.0f", now_ms),
-  encode_list(rooms), returned and 1 or 0, over and 1 or 0,
+  "ok", appeared and 1 or 0, string.format("%d", after.version), json, string.format("%d", now_ms), encode_list(rooms),
+  returned and 1 or 0, over and 1 or 0,
 }

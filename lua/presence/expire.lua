@@ -16,6 +16,7 @@
 --
 -- One script, because two sweeps may see the same end, and it is told once.
 -- @include archive/_outbox
+-- @include presence/_seen
 -- @include presence/_state
 
 local now_us = clock_us()

@@ -13,6 +13,7 @@
 --   "conn", lease, "lease"|"grace"|"none", end_ms or "room", connection, room or "log", transition JSON}; 0 for no time
 --
 -- One script, because a status beside the leases of another moment explains nothing.
+-- @include presence/_seen
 -- @include presence/_state
 
 local now_ms = math.floor(clock_us() / 1000)

@@ -27,6 +27,7 @@
 -- One script, because a connection without a lease would never be swept, a lease that two
 -- sweeps end would be announced twice, and rooms without a todo entry would keep a ghost.
 -- @include archive/_outbox
+-- @include presence/_seen
 -- @include presence/_state
 
 local ends_ms = redis.call("ZSCORE", KEYS[1], ARGV[1]) or redis.call("ZSCORE", KEYS[2], ARGV[1])
@@ -62,7 +63,7 @@ local after = read_presence(KEYS[4], KEYS[5], now_ms)
 local changed = before.status ~= after.status
 if changed then
   raise_version(KEYS[4], after, now_us)
-  publish_presence(KEYS[9], ARGV[3], after, own, "-")
+  publish_presence(KEYS[9], ARGV[3], after.version, encode_presence(after), own, "-")
 end
 if not after.live then
   redis.call("HDEL", KEYS[4], "away")

@@ -16,6 +16,7 @@
 -- One script, because two sweeps may see the same silence, which is told once, and because an activity that a renewal
 -- has just brought moves the end that is looked at here.
 -- @include archive/_outbox
+-- @include presence/_seen
 -- @include presence/_state
 
 local now_us = clock_us()

@@ -18,6 +18,7 @@
 --
 -- One script, because a lease in neither set would never be swept.
 -- @include archive/_outbox
+-- @include presence/_seen
 -- @include presence/_state
 
 if not redis.call("ZSCORE", KEYS[1], ARGV[1]) then

@@ -8,6 +8,7 @@
 --
 -- One script, because a status read beside the connections that it is derived from could be
 -- one that never was.
+-- @include presence/_seen
 -- @include presence/_state
 
 local presence = read_presence(KEYS[1], KEYS[2], math.floor(clock_us() / 1000))

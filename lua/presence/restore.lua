@@ -18,6 +18,7 @@
 --
 -- One script, because what somebody chooses in this moment is newer.
 -- @include archive/_outbox
+-- @include presence/_seen
 -- @include presence/_state
 
 local now_ms = math.floor(clock_us() / 1000)

@@ -22,6 +22,7 @@
 -- One script, because a change that is stored and not published would be seen by some, and
 -- a version that two changes share could not be ordered.
 -- @include archive/_outbox
+-- @include presence/_seen
 -- @include presence/_state
 
 if redis.call("HEXISTS", KEYS[2], ARGV[2]) == 0 then

@@ -17,6 +17,7 @@
 -- One script, because two devices may wake at once, which is told once, and because a user who is awake without an
 -- entry in due would never be away again.
 -- @include archive/_outbox
+-- @include presence/_seen
 -- @include presence/_state
 
 local now_us = clock_us()

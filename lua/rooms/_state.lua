@@ -17,7 +17,7 @@ end
 -- A change of membership: told to the room, and kept for the nodes that the bus did not bring it to. A frame of "" is
 -- told to nobody, and only says that there is nothing to be told of this rev.
 local function change_membership(changes_key, channel, rev, frame)
-  redis.call("XADD", changes_key, "MAXLEN", "~", "500", string.format("%.0f", rev) .. "-0", "frame", frame)
+  redis.call("XADD", changes_key, "MAXLEN", "~", "500", string.format("%d", rev) .. "-0", "frame", frame)
   redis.call("PEXPIRE", changes_key, 86400000)
   if frame ~= "" then
     redis.call("SPUBLISH", channel, frame)

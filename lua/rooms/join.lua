@@ -36,14 +36,17 @@
 -- ARGV[22] most bytes of them
 -- ARGV[23] most entries of the outbox, 0 where there is no archive
 -- ARGV[24] the room's name is an invitation of the user: 0|1
+-- ARGV[25] members to return, 0 for none
 -- RETURNS {"gone"|"missing"|"banned"|"forbidden"|"full"|"kicked"} or
---   {"ok", first: 0|1, type, role, member count, epoch, seq, rev, now_ms, visibility, most members,
---   "" or why what was missed cannot be told, frame...}
+--   {"ok", "<first: 0|1> <made: 0|1> <type> <role> <member count> <epoch> <seq> <rev> <now_ms> <visibility> <most members>",
+--   members as lines in turns: a user, and the user's entry of room.users, in any order where they are all; "" in a room
+--   over the presence limit, "" or why what was missed cannot be told, frame...}
 --
 -- One script, because a ban that lands between the check and the membership would not hold,
 -- the count that is answered has to be the one that the room was told, and what was missed ends where the membership begins.
 -- @include archive/_outbox
 -- @include rooms/_state
+-- @include rooms/_page
 -- @include messages/_state
 
 -- Why the user has left, where that is the last that the room remembers of the user.
@@ -63,7 +66,7 @@ end
 if redis.call("EXISTS", KEYS[5]) == 1 then
   return { "gone" }
 end
-local room = redis.call("HMGET", KEYS[1], "type", "visibility", "max", "epoch", "seq", "rev", "auto")
+local room = redis.call("HMGET", KEYS[1], "type", "visibility", "max", "epoch", "seq", "rev", "auto", "master")
 local missing = not room[1]
 if missing and ARGV[11] == "0" and ARGV[14] == "" then
   return { "missing" }
@@ -116,27 +119,32 @@ if missing then
     auto = ARGV[11] ~= "0" or nil, by = ARGV[2], owner = founds or nil, policy = founds and policy or nil,
     anew = lost or nil,
   })
-  room = { kind, visibility, limit, ARGV[13], "0", "0", ARGV[11] ~= "0" }
-elseif room[7] then
-  redis.call("PERSIST", KEYS[1])
-  redis.call("PERSIST", KEYS[4])
+  room = { kind, visibility, limit, ARGV[13], "0", "0", false, ARGV[18] }
 end
-local epoch = write_epoch(KEYS[1], ARGV[18])
-if redis.call("ZADD", KEYS[2], 0, ARGV[4]) == 1 then
+local epoch = room[4]
+if room[8] ~= ARGV[18] then
+  epoch = write_epoch(KEYS[1], ARGV[18])
+end
+if redis.call("ZADD", KEYS[2], 0, ARGV[4]) == 1 and outbox.most > 0 then
   local conn, node = whereabouts(ARGV[4])
   record(outbox, "join", now_ms, {
     room = ARGV[1], user = ARGV[2], conn = conn, node = node, first = first, anew = lost or nil,
     policy = next(policy) and policy or nil,
   })
 end
-local seq, rev = tonumber(room[5]), tonumber(room[6])
+local seq, rev, now_text = tonumber(room[5]), tonumber(room[6]), string.format("%d", now_ms)
+local count
 if first then
-  redis.call("HSET", KEYS[3], ARGV[2], string.format("%.0f", now_ms) .. " " .. ARGV[6] .. " " .. ARGV[8])
-  rev = redis.call("HINCRBY", KEYS[1], "rev", 1)
-  local large = redis.call("HLEN", KEYS[3]) > tonumber(ARGV[9])
+  redis.call("HSET", KEYS[3], ARGV[2], now_text .. " " .. ARGV[6] .. " " .. ARGV[8])
+  rev, count = redis.call("HINCRBY", KEYS[1], "rev", 1), redis.call("HLEN", KEYS[3])
+  -- A room that was empty may be running out.
+  if count == 1 and room[7] then
+    redis.call("PERSIST", KEYS[1])
+    redis.call("PERSIST", KEYS[4])
+  end
+  local large = count > tonumber(ARGV[9])
   local frame = table.concat({
-    "j " .. epoch .. " " .. rev .. " " .. string.format("%.0f", now_ms) .. " " .. ARGV[6] .. " " .. ARGV[3],
-    ARGV[2], ARGV[7],
+    "j " .. epoch .. " " .. rev .. " " .. now_text .. " " .. ARGV[6] .. " " .. ARGV[3], ARGV[2], ARGV[7],
   }, "\n")
   change_membership(KEYS[8], KEYS[7], rev, (large or lost) and "" or frame)
   if large then
@@ -146,6 +154,12 @@ else
   -- An earlier connection of the user is still here, perhaps only until its end comes this far: what that says of the
   -- user is older than this one, and must not be told behind it.
   tell_presence(KEYS[3], KEYS[7], ARGV[2], ARGV[6], ARGV[7], ARGV[8], ARGV[9])
+  count = redis.call("HLEN", KEYS[3])
+end
+local members, wanted = "", tonumber(ARGV[25])
+if wanted > 0 and count <= tonumber(ARGV[9]) then
+  local page = count <= wanted and redis.call("HGETALL", KEYS[3]) or page_of(KEYS[2], KEYS[3], "", wanted)
+  members = table.concat(page, "\n")
 end
 local missed, why = {}, ""
 if ARGV[19] ~= "" then
@@ -158,8 +172,10 @@ if ARGV[19] ~= "" then
   end
 end
 local reply = {
-  "ok", first and 1 or 0, room[1], policy.role or "member", redis.call("HLEN", KEYS[3]), epoch, seq, rev,
-  string.format("%.0f", now_ms), visibility, tonumber(room[3] or "0"), why,
+  "ok", table.concat({
+    first and 1 or 0, missing and 1 or 0, room[1], policy.role or "member", count, epoch, string.format("%d", seq), rev,
+    now_text, visibility, room[3] or "0",
+  }, " "), members, why,
 }
 for _, entry in ipairs(missed) do
   reply[#reply + 1] = entry[2][2]

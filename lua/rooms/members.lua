@@ -8,31 +8,20 @@
 -- ARGV[3] member that has to be in the room for an answer, "" for none
 -- RETURNS {is member: 0|1, more: 0|1, (user, joined_ms, status)...}
 --
--- By lexical ranges, since a page of a hash has no size that one could promise.
+-- One script, since who joins or leaves between two of its steps would be there twice, or without an entry.
+-- @include rooms/_page
 
-local limit = tonumber(ARGV[2])
 local is_member = ARGV[3] == "" or redis.call("ZSCORE", KEYS[1], ARGV[3])
 local reply = { is_member and 1 or 0, 0 }
 if not is_member then
   return reply
 end
-local from = ARGV[1] == "" and "-" or "(" .. ARGV[1] .. "\1"
-local found = 0
-for _ = 1, limit + 1 do
-  local member = redis.call("ZRANGEBYLEX", KEYS[1], from, "+", "LIMIT", 0, 1)[1]
-  if not member then
-    break
-  end
-  if found == limit then
-    reply[2] = 1
-    break
-  end
-  local user = string.sub(member, 1, string.find(member, "\0", 1, true) - 1)
-  local joined_ms, _, status = string.match(redis.call("HGET", KEYS[2], user) or "", "^(%d+) (%d+) (%S+)")
-  reply[#reply + 1] = user
+local page, more = page_of(KEYS[1], KEYS[2], ARGV[1], tonumber(ARGV[2]))
+reply[2] = more and 1 or 0
+for i = 1, #page, 2 do
+  local joined_ms, _, status = string.match(page[i + 1], "^(%d+) (%d+) (%S+)")
+  reply[#reply + 1] = page[i]
   reply[#reply + 1] = joined_ms or "0"
   reply[#reply + 1] = status or "online"
-  found = found + 1
-  from = "(" .. user .. "\1"
 end
 return reply

@@ -6,6 +6,7 @@
 -- RETURNS {connections, status}
 --
 -- One script, because what makes a status is said in one place, and holds at one moment only.
+-- @include presence/_seen
 -- @include presence/_state
 
 local presence = read_presence(KEYS[1], KEYS[2], math.floor(clock_us() / 1000))

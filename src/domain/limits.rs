@@ -1,13 +1,17 @@
 //! Rates: what is limited, whom a limit sees as one, and how a node draws a user's tokens ahead of need. The truth is one
 //! bucket per user and class in Redis; here is only what was drawn from it. Not here: what a refusal looks like.
 
+mod turnstile;
+
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use crate::hot::keys::Bucket;
 use crate::hot::{self, Hot, HotError};
 use crate::types::{Rate, UserId};
 
+pub use self::turnstile::{Passage, Turnstile};
 pub use crate::hot::limits::{Draw, Drawn};
 
 /// Life of a token that was drawn and not used: what the nodes together may be late by.
@@ -53,7 +57,7 @@ impl Class {
             Self::Messages => "messages",
             Self::Typing => "typing",
             Self::Presence => "presence",
-            Self::Joins => "joins",
+            Self::Joins => hot::limits::JOINS,
             Self::Creations => "creations",
             Self::Refreshes => "refreshes",
             Self::Requests => "requests",
@@ -66,10 +70,19 @@ pub async fn draw(hot: &Hot, user: &UserId, class: Class, rate: Rate, draw: Draw
     hot::limits::draw(hot, &Bucket::User(user, class.as_str()), rate, draw).await
 }
 
-/// One new connection from an address; exactly one token, since nobody's handshakes follow each other for long.
-pub async fn draw_handshake(hot: &Hot, neighbourhood: &str, rate: Rate) -> Result<Drawn, HotError> {
-    let one = Draw { owed: 0, wanted: 1 };
-    hot::limits::draw(hot, &Bucket::Address(neighbourhood, HANDSHAKES), rate, one).await
+/// So many new connections from an address.
+pub async fn draw_handshakes(hot: &Hot, neighbourhood: &str, rate: Rate, wanted: u32) -> Result<Drawn, HotError> {
+    let draw = Draw { owed: 0, wanted };
+    hot::limits::draw(hot, &Bucket::Address(neighbourhood, HANDSHAKES), rate, draw).await
+}
+
+/// A draw that goes with a call which is made anyway.
+#[derive(Debug)]
+pub struct Toll {
+    pub rate: Rate,
+    pub draw: Draw,
+    /// What came of it, once a call has gone with it; `None`: Redis did not answer.
+    pub drawn: OnceLock<Option<Drawn>>,
 }
 
 /// Whom a limit of addresses sees as one: an IPv4 address, or an IPv6 /64, which is what one subscriber is given.
@@ -154,6 +167,16 @@ impl Purse {
         }
     }
 
+    /// A token that [`Purse::take`] gave was not needed, and the draw that went with it is not made.
+    pub fn give_back(&mut self, draw: Option<Draw>) {
+        self.is_drawing &= draw.is_none();
+        self.used = self.used.saturating_sub(1);
+        let was_credit = draw.is_some_and(|draw| draw.owed > 0);
+        if let Some(block) = self.current.as_mut().filter(|_| !was_credit) {
+            block.left += 1;
+        }
+    }
+
     /// Whether it says no more than a new one would.
     pub fn is_blank(&mut self, now: Instant) -> bool {
         self.turn(now);
@@ -229,6 +252,26 @@ mod tests {
         }
         assert!(!purse.is_blank(now + 9 * BLOCK_LIFE));
         assert_eq!(purse.take(now + wait), Verdict::Pass(Some(Draw { owed: 1, wanted: 0 })));
+    }
+
+    #[test]
+    fn what_is_given_back_was_never_taken() {
+        let (mut purse, now) = (Purse::default(), Instant::now());
+        let credit = Draw { owed: 1, wanted: 0 };
+        assert_eq!(purse.take(now), Verdict::Pass(Some(credit)));
+        assert_eq!(purse.take(now), Verdict::Wait);
+        purse.give_back(Some(credit));
+        assert!(purse.is_blank(now));
+        purse.take(now);
+        let wait = Duration::from_secs(10);
+        purse.settle(Some(Drawn { granted: 2, wait }), now);
+        for _ in 0..3 {
+            assert_eq!(purse.take(now), Verdict::Pass(None));
+            purse.give_back(None);
+        }
+        assert_eq!(purse.take(now), Verdict::Pass(None));
+        assert_eq!(purse.take(now), Verdict::Pass(None));
+        assert_eq!(purse.take(now), Verdict::Refuse(wait));
     }
 
     #[test]

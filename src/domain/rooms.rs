@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::limits::Toll;
 use super::names::{self, Standing};
 use crate::hot::keys::Lease;
 use crate::hot::outbox::Record;
@@ -106,6 +107,8 @@ pub struct JoinOptions<'a> {
     pub members: u32,
     /// What the client has heard before.
     pub since: Option<&'a Since>,
+    /// What it draws for its user's joins.
+    pub toll: Option<&'a Toll>,
 }
 
 /// Joins, if the room's name does not rule that out: the user's half first, then the room's, so that whatever happens in between is cleaned by the sweep.
@@ -119,7 +122,12 @@ pub async fn join(
     if door.standing == Standing::Barred {
         return Ok(Err(JoinRefusal::Forbidden));
     }
-    let presence = match hot::presence::enter(hot, lease, room).await? {
+    let entered = hot::presence::enter(hot, lease, room, options.toll.map(|toll| (toll.rate, toll.draw))).await;
+    if let Some(toll) = options.toll {
+        toll.drawn
+            .get_or_init(|| entered.as_ref().ok().map(|(_, drawn)| *drawn));
+    }
+    let presence = match entered?.0 {
         Enter::Entered(presence) => presence,
         Enter::TooManyRooms => return Ok(Err(JoinRefusal::TooManyRooms)),
         Enter::Gone => return Ok(Err(JoinRefusal::Unregistered)),
@@ -129,6 +137,7 @@ pub async fn join(
         known,
         members,
         since,
+        toll: _,
     } = options;
     let request = JoinRequest {
         lease,

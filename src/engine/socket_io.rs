@@ -56,7 +56,9 @@ impl Protocol for SocketIo {
     fn opened(&self, connection: &Connection, handshake: Handshake) {
         connection.set_data(Rc::new(Client {
             handshake: RefCell::new(Some(Rc::new(handshake))),
-            ..Client::default()
+            // Hardly any client has a second one.
+            sockets: RefCell::new(Vec::with_capacity(1)),
+            decoder: RefCell::default(),
         }));
         connection.close_after(Some(self.connect_timeout));
     }

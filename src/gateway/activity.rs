@@ -123,7 +123,7 @@ impl Shard {
     /// The user is said to be away. Whoever was active here, and was not told of in time, contradicts.
     pub(super) fn contradict_idle(self: &Rc<Self>, user: &UserId) {
         let users = self.users.borrow();
-        let clients = users.get(user).into_iter().flat_map(|listeners| listeners.own.values());
+        let clients = users.get(user).into_iter().flat_map(|listeners| listeners.own.iter());
         let away_after = self.hot.terms().away_after;
         if let Some(client) = clients
             .into_iter()

@@ -5,9 +5,10 @@ use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::time::Instant;
 
-use ahash::{AHashSet, AHasher};
+use ahash::AHasher;
 use tokio::sync::Mutex;
 
+use super::few::Few;
 use super::limits::Gate;
 use super::node::Place;
 use super::sends::UnderWay;
@@ -45,9 +46,9 @@ pub struct Client {
     pub told: Cell<Instant>,
     /// When it is to be told of a later one; `None`: there is none.
     pub to_be_told: Cell<Option<Instant>>,
-    pub rooms: RefCell<AHashSet<RoomName>>,
+    pub rooms: RefCell<Few<RoomName>>,
     /// Whose presence the client asked to hear.
-    pub watching: RefCell<AHashSet<UserId>>,
+    pub watching: RefCell<Few<UserId>>,
     /// Events run one after the other by themselves; what a node does to a connection takes its turn here.
     pub turn: Mutex<()>,
     pub(super) under_way: UnderWay,
@@ -59,10 +60,10 @@ pub struct Client {
 
 /// What the client told of itself; shown to operators.
 pub struct About {
-    pub agent: String,
+    pub agent: Box<str>,
     /// JSON text.
-    pub device: String,
-    pub session: Option<String>,
+    pub device: Box<str>,
+    pub session: Option<Box<str>>,
 }
 
 impl Client {

@@ -135,9 +135,9 @@ pub async fn recognise(
     };
     let session = identity.as_ref().and_then(|identity| identity.session.clone());
     let about = About {
-        agent,
-        device: device(auth.device.as_ref()),
-        session,
+        agent: agent.into(),
+        device: device(auth.device.as_ref()).into(),
+        session: session.map(String::into_boxed_str),
     };
     // Nobody comes back as the same anonymous user.
     let recovers = identity.is_some()

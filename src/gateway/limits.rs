@@ -1,8 +1,10 @@
 //! Limits as the gateway holds them: the gate of each connection, a shard's tokens of its users, addresses that are known
 //! to be over theirs. Not here: the arithmetic (`domain::limits`, lua/limits), and what counts as reached (`node`).
 
+mod handshakes;
+mod pledges;
+
 use std::cell::{OnceCell, RefCell};
-use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -14,16 +16,15 @@ use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use tokio::sync::Notify;
 
+use self::handshakes::Entrance;
+pub(super) use self::pledges::Carried;
 use super::events::Turn;
 use super::protocol::Failure;
 use super::shard::Shard;
 use crate::config::Limits;
 use crate::domain::limits::{self, Class, Draw, HANDSHAKES, Purse, Verdict};
-use crate::hot::HotError;
 use crate::types::{Rate, UserId};
 
-/// Addresses that one shard remembers as refused; of the others Redis is asked each time.
-const CLOSED_MAX: usize = 4_096;
 /// Between two looks for what can be forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(1);
 /// What the gate is called in metrics.
@@ -100,8 +101,8 @@ struct Tokens {
 pub struct Book {
     /// A purse that says nothing is dropped within a second, so there are as many as users sent something of late.
     tokens: RefCell<AHashMap<(UserId, Class), Rc<Tokens>>>,
-    /// Neighbourhoods that have no token before.
-    closed: RefCell<AHashMap<String, Instant>>,
+    /// By neighbourhood: those that somebody came from just now, or that have no token yet.
+    entrances: RefCell<AHashMap<String, Rc<Entrance>>>,
     looked: std::cell::Cell<Option<Instant>>,
 }
 
@@ -119,14 +120,9 @@ impl Book {
         // Whoever waits at a purse holds it, and is to find it again.
         let says = |tokens: &Rc<Tokens>| Rc::strong_count(tokens) > 1 || !tokens.purse.borrow_mut().is_blank(now);
         self.tokens.borrow_mut().retain(|_, tokens| says(tokens));
-        self.closed.borrow_mut().retain(|_, until| *until > now);
-    }
-
-    fn close(&self, neighbourhood: String, until: Instant) {
-        let mut closed = self.closed.borrow_mut();
-        if closed.len() < CLOSED_MAX {
-            closed.insert(neighbourhood, until);
-        }
+        let is_used =
+            |entrance: &Rc<Entrance>| Rc::strong_count(entrance) > 1 || !entrance.turnstile.borrow_mut().is_blank(now);
+        self.entrances.borrow_mut().retain(|_, entrance| is_used(entrance));
     }
 }
 
@@ -171,19 +167,24 @@ impl Shard {
     /// Takes a token of a user; else how long there is none. Redis away is no reason to refuse: the event itself says so.
     async fn spend(&self, user: &UserId, class: Class) -> Option<Duration> {
         let tokens = self.limits.tokens(user, class);
+        match self.take(&tokens).await {
+            Ok(Some(draw)) => self.draw(user.clone(), class, draw, tokens),
+            Ok(None) => {}
+            Err(wait) => return Some(wait),
+        }
+        None
+    }
+
+    /// Takes a token, and says what is to be drawn; else how long there is none.
+    async fn take(&self, tokens: &Tokens) -> Result<Option<Draw>, Duration> {
         loop {
             // Before the look, so that no word is missed in between.
             let settled = tokens.settled.notified();
             let verdict = tokens.purse.borrow_mut().take(Instant::now());
             match verdict {
-                Verdict::Refuse(wait) => return Some(wait),
+                Verdict::Refuse(wait) => return Err(wait),
                 Verdict::Wait => settled.await,
-                Verdict::Pass(draw) => {
-                    if let Some(draw) = draw {
-                        self.draw(user.clone(), class, draw, Rc::clone(&tokens));
-                    }
-                    return None;
-                }
+                Verdict::Pass(draw) => return Ok(draw),
             }
         }
     }
@@ -202,26 +203,6 @@ impl Shard {
             tokens.purse.borrow_mut().settle(drawn, Instant::now());
             tokens.settled.notify_waiters();
         });
-    }
-
-    /// One more handshake from an address: how long it is to wait, if it is.
-    pub(super) async fn knock(&self, address: IpAddr) -> Result<Option<Duration>, HotError> {
-        let settings = &self.node.settings;
-        if settings.limits == Limits::Off {
-            return Ok(None);
-        }
-        let neighbourhood = limits::neighbourhood(address);
-        let now = Instant::now();
-        let known = self.limits.closed.borrow().get(&neighbourhood).copied();
-        if let Some(until) = known.filter(|until| *until > now) {
-            return Ok(Some(until - now));
-        }
-        let drawn = limits::draw_handshake(&self.hot, &neighbourhood, settings.rates.handshakes).await?;
-        if drawn.granted > 0 {
-            return Ok(None);
-        }
-        self.limits.close(neighbourhood, Instant::now() + drawn.wait);
-        Ok(Some(drawn.wait))
     }
 
     /// Whether a handshake that is to wait is kept out.

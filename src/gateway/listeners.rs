@@ -1,11 +1,11 @@
 //! Who of a shard hears whose presence: a user's own sockets, and those who asked to watch the user. Not here: the rooms,
 //! which are told as rooms.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ahash::AHashMap;
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
@@ -23,8 +23,10 @@ const LISTEN_PATIENCE: Duration = Duration::from_secs(2);
 /// Who hears a user's own channel.
 #[derive(Default)]
 pub(super) struct Listeners {
-    pub(super) own: AHashMap<u64, Rc<Client>>,
-    pub(super) watchers: AHashMap<u64, Rc<Client>>,
+    /// Mostly one.
+    pub(super) own: Vec<Rc<Client>>,
+    /// Mostly nobody, and then without memory of their own.
+    pub(super) watchers: BTreeMap<u64, Rc<Client>>,
     /// What was last heard of the user; put back where Redis loses it.
     known: Option<Arc<Presence>>,
     /// Subscriptions under way.
@@ -32,6 +34,21 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
+    /// A socket of the user's comes.
+    pub(super) fn enter(&mut self, client: &Rc<Client>) {
+        if self.own.is_empty() {
+            self.own.reserve_exact(1);
+        }
+        self.own.push(Rc::clone(client));
+    }
+
+    /// A socket of the user's goes.
+    pub(super) fn leave(&mut self, client: &Rc<Client>) {
+        if let Some(place) = self.own.iter().position(|own| Rc::ptr_eq(own, client)) {
+            self.own.swap_remove(place);
+        }
+    }
+
     /// What others see of the user, where the user has sockets here.
     fn shown(&self) -> Option<Status> {
         let known = self.known.as_ref()?;
@@ -148,7 +165,7 @@ impl Shard {
             rooms.iter().any(|room| joined.contains(room))
         };
         let watchers = listeners.watchers.values().filter(shares);
-        self.tell(listeners.own.values().chain(watchers), origin, news)
+        self.tell(listeners.own.iter().chain(watchers), origin, news)
     }
 
     pub(super) fn tell_everybody(&self, origin: Option<&str>, news: &News) -> usize {

@@ -6,6 +6,7 @@ mod backlog;
 mod client;
 mod expulsion;
 pub mod fanout;
+mod few;
 mod handshake;
 mod healing;
 mod heard_once;

@@ -83,6 +83,7 @@ impl Shard {
                 known: None,
                 members: 0,
                 since: Some(since),
+                toll: None,
             };
             let joined = rooms::join(&self.hot, &client.lease(), room, options).await?;
             Ok((room.clone(), joined))

@@ -75,6 +75,7 @@ impl Shard {
             known: known.as_ref(),
             members: 0,
             since: None,
+            toll: None,
         };
         match rooms::join(&self.hot, &client.lease(), room, options).await? {
             Ok(joined) => {

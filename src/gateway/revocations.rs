@@ -118,7 +118,7 @@ impl Shard {
             match &revocation.subject {
                 Subject::Token(token) => drop(tokens.insert(token)),
                 Subject::User(user) => {
-                    let own = users.get(user).into_iter().flat_map(|listeners| listeners.own.values());
+                    let own = users.get(user).into_iter().flat_map(|listeners| listeners.own.iter());
                     let older = own.filter(|client| revocations::means(revocation, user, &client.issued()));
                     meant.extend(older.map(|client| (client.key, Rc::clone(client))));
                 }

@@ -58,7 +58,7 @@ pub(super) struct Member {
     pub client: Rc<Client>,
     pub state: State,
     /// Where a membership that was registered anew begins, in an epoch that the room has not been heard in yet.
-    pub anew: Option<Position>,
+    pub anew: Option<Box<Position>>,
     /// A join of this client is under way.
     pub joining: bool,
     /// When its last join brought it the members, Unix ms of Redis's clock; 0: none did.
@@ -429,8 +429,8 @@ impl Room {
                     epoch.clone_into(&mut position.known.epoch);
                     (position.seq, position.rev) = (0, 0);
                 }
-                member.state = State::Live(position.clone());
-                begun.push((Rc::clone(&member.client), position));
+                member.state = State::Live(Position::clone(&position));
+                begun.push((Rc::clone(&member.client), *position));
             } else if let State::Live(position) = &mut member.state
                 && position.known.epoch != epoch
             {

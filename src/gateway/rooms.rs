@@ -142,7 +142,7 @@ impl Rooms {
             }
             State::Live(known) if known.known.epoch == position.known.epoch => {}
             // Whether that epoch goes on from the one in which the client was is seen when the room is healed.
-            State::Live(_) if is_elsewhere => member.anew = Some(position),
+            State::Live(_) if is_elsewhere => member.anew = Some(Box::new(position)),
             State::Live(known) => *known = position,
         }
         if let Some(ack) = ack {
@@ -223,7 +223,7 @@ impl Rooms {
         match &mut member.state {
             State::Live(known) if known.known.epoch != position.known.epoch => {
                 if is_elsewhere {
-                    member.anew = Some(position);
+                    member.anew = Some(Box::new(position));
                     return GoneOn::Unheard;
                 }
                 *known = position;

@@ -27,7 +27,7 @@ use crate::hot::keys::{Lease, PARTITIONS, Partition};
 use crate::types::RoomName;
 
 /// Messages of one connection that are under way; the next waits, and with it all that the connection sends behind it.
-const UNDER_WAY_MAX: u32 = 32;
+const UNDER_WAY_MAX: u8 = 32;
 /// Each so many bytes of a message count as one more, so that those under way are few where they are large.
 const COUNTED_BYTES: usize = 4 * 1024;
 /// Bytes of the messages of one call, unless one alone is larger: well below the longest frame of the bus, which may hold all.
@@ -79,18 +79,18 @@ impl Message {
 /// Messages of one connection that are under way: what it sends behind them and is no message waits for them.
 #[derive(Default)]
 pub struct UnderWay {
-    count: Cell<u32>,
+    count: Cell<u8>,
     /// The room of them all, by a digest.
     room: Cell<u32>,
     /// How many of them wait for the client's turn, in which the membership is put back.
-    mending: Cell<u32>,
+    mending: Cell<u8>,
     fewer: Notify,
 }
 
 /// The place of a message among those under way, given back with it.
 pub(super) struct Way {
     pub client: Rc<Client>,
-    weight: u32,
+    weight: u8,
 }
 
 impl Drop for Way {
@@ -122,7 +122,7 @@ impl UnderWay {
         self.wait_until(|count| count == 0).await;
     }
 
-    async fn wait_until(&self, is_so: impl Fn(u32) -> bool) {
+    async fn wait_until(&self, is_so: impl Fn(u8) -> bool) {
         loop {
             // Before the look, so that no word is missed in between.
             let fewer = self.fewer.notified();
@@ -134,8 +134,9 @@ impl UnderWay {
     }
 }
 
-fn weight(body: &str) -> u32 {
-    u32::try_from(1 + body.len() / COUNTED_BYTES).unwrap_or(u32::MAX / 2)
+/// Of a message that counts as all of them, there is one under way.
+fn weight(body: &str) -> u8 {
+    u8::try_from(1 + body.len() / COUNTED_BYTES).map_or(UNDER_WAY_MAX, |weight| weight.min(UNDER_WAY_MAX))
 }
 
 /// Of two rooms that share one by chance, messages of one connection may be told in another order than they were sent.
@@ -261,7 +262,13 @@ impl Shard {
 
     async fn send_all(self: Rc<Self>, lane: usize) {
         let most = self.node.settings.batch_size.min(messages::most_at_once(&self.hot));
-        while let Some((partition, batch)) = self.sends.take(lane, most) {
+        loop {
+            // Whatever else is to be done now comes first, and brings what else is to be sent: nothing on an idle shard, and
+            // on a busy one no more than one turn of all its tasks.
+            tokio::task::yield_now().await;
+            let Some((partition, batch)) = self.sends.take(lane, most) else {
+                return;
+            };
             let mut call = Box::pin(Rc::clone(&self).send(partition, batch));
             if timeout(LANE_PATIENCE, &mut call).await.is_err() {
                 self.sends.hold(partition);

@@ -224,9 +224,9 @@ impl Shard {
         let facts = Facts {
             transport: transport_name(client.socket.transport()).to_owned(),
             ip: client.ip.to_string(),
-            agent: client.about.agent.clone(),
-            device: client.about.device.clone(),
-            session: client.about.session.clone().unwrap_or_default(),
+            agent: client.about.agent.to_string(),
+            device: client.about.device.to_string(),
+            session: client.about.session.as_deref().unwrap_or_default().to_owned(),
             socket: client.socket.id().to_string(),
             idle: client.active.get().elapsed(),
             recovers: client.recovers,

@@ -152,9 +152,7 @@ impl Shard {
     pub(super) fn insert(&self, client: &Rc<Client>) {
         let partition = Partition::of_user(&client.user).index();
         self.clients.borrow_mut()[partition].insert(client.key, Rc::clone(client));
-        self.change_listeners(&client.user, |listeners| {
-            listeners.own.insert(client.key, Rc::clone(client));
-        });
+        self.change_listeners(&client.user, |listeners| listeners.enter(client));
     }
 
     /// Forgets a client; its rooms and users are released where it was the last.
@@ -171,7 +169,7 @@ impl Shard {
         for user in client.watching.take() {
             self.drop_listener(&user, |listeners| drop(listeners.watchers.remove(&client.key)));
         }
-        self.drop_listener(&client.user, |listeners| drop(listeners.own.remove(&client.key)));
+        self.drop_listener(&client.user, |listeners| listeners.leave(client));
     }
 
     pub(super) fn leave_room(&self, room: &RoomName, client: &Client) {
@@ -342,6 +340,7 @@ impl Shard {
             .set(i64::try_from(self.rooms.borrow().len()).unwrap_or(i64::MAX));
         self.end_expired();
         self.limits.forget(Instant::now());
+        self.told.borrow_mut().forget();
         self.look_for_lost_revocations();
     }
 

@@ -52,7 +52,12 @@ impl Told {
         self.interrupted = Some(Instant::now());
     }
 
-    fn forget(&mut self) {
+    /// Forgets what is long enough ago; also from time to time, since a node on which nothing changes would keep all that
+    /// came with its connections.
+    pub fn forget(&mut self) {
+        if self.order.is_empty() {
+            return;
+        }
         let keeps = self.interrupted.is_some_and(|at| at.elapsed() < AFTERMATH);
         while let Some((at, user, version)) = self.order.front() {
             if (keeps || at.elapsed() < MEMORY) && self.order.len() <= CHANGES_MAX {
@@ -63,6 +68,7 @@ impl Told {
             }
             self.order.pop_front();
         }
+        (self.changes, self.order) = Default::default();
     }
 }
 

@@ -452,7 +452,7 @@ impl Driver {
                     self.status.resubscribed.notify_one();
                 }
                 // A shard that no longer waits has been answered by its own patience.
-                for confirmed in entry.waiting.drain(..) {
+                for confirmed in std::mem::take(&mut entry.waiting) {
                     confirmed.send(()).unwrap_or_default();
                 }
                 // A former owner that is still there may hear what its successor does.

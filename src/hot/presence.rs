@@ -8,11 +8,12 @@ use std::time::Duration;
 
 pub use self::encoding::{decode, encode};
 pub use self::status::{Choice, Told, expire, idle, restore, update, wake};
-use super::keys::{Lease, Partition};
+use super::keys::{Bucket, Lease, Partition};
+use super::limits::{Draw, Drawn, JOINS};
 use super::reply::Reply;
 use super::script::{self, Call, Script, script};
 use super::{Hot, HotError, millis};
-use crate::types::{ConnectionId, NodeId, Presence, RoomName, UserId};
+use crate::types::{ConnectionId, NodeId, Presence, Rate, RoomName, UserId};
 
 script!(CONNECT = "presence/connect");
 script!(RENEW = "presence/renew");
@@ -296,25 +297,37 @@ pub enum Enter {
     TooManyRooms,
 }
 
-/// First half of a join, in the user's partition.
-pub async fn enter(hot: &Hot, lease: &Lease, room: &RoomName) -> Result<Enter, HotError> {
+/// First half of a join, in the user's partition; with it tokens are drawn that the join owes, whatever comes of it.
+pub async fn enter(
+    hot: &Hot,
+    lease: &Lease,
+    room: &RoomName,
+    joins: Option<(Rate, Draw)>,
+) -> Result<(Enter, Drawn), HotError> {
     let (keys, user) = (hot.keys(), &lease.user);
-    let mut reply = ENTER
+    let call = ENTER
         .call()
         .key(keys.leases(Partition::of_user(user)))
         .key(keys.user(user))
-        .key(keys.user_connections(user))
         .key(keys.user_rooms(user))
+        .key(keys.limit(&Bucket::User(user, JOINS)))
         .arg(lease.encode())
         .arg(lease.connection.as_str())
         .arg(room.as_str())
-        .number(hot.terms().connection_rooms)
-        .run(hot)
-        .await?;
-    ENTER.read(|| match &*reply.text()? {
-        "ok" => Ok(Enter::Entered(reply.presence()?)),
-        "many" => Ok(Enter::TooManyRooms),
-        _ => Ok(Enter::Gone),
+        .number(hot.terms().connection_rooms);
+    let call = match joins {
+        Some((rate, draw)) => call.draw(rate, draw),
+        None => call.draw_nothing(),
+    };
+    let mut reply = call.run(hot).await?;
+    ENTER.read(|| {
+        let (word, drawn) = (reply.text()?, reply.drawn()?);
+        let outcome = match &*word {
+            "ok" => Enter::Entered(reply.presence()?),
+            "many" => Enter::TooManyRooms,
+            _ => Enter::Gone,
+        };
+        Ok((outcome, drawn))
     })
 }
 

@@ -94,6 +94,15 @@ impl Reply {
         }
     }
 
+    /// Several values in one text, a space between them.
+    pub fn words(&mut self) -> Result<Words, UnexpectedReply> {
+        Ok(Words {
+            text: self.text()?,
+            start: 0,
+            position: self.position,
+        })
+    }
+
     pub fn json<T: DeserializeOwned>(&mut self) -> Result<T, UnexpectedReply> {
         let text = self.text()?;
         serde_json::from_str(&text).or_else(|_| self.fail("the declared JSON"))
@@ -103,5 +112,39 @@ impl Reply {
     pub fn id<T: std::str::FromStr>(&mut self) -> Result<T, UnexpectedReply> {
         let text = self.text()?;
         text.parse().or_else(|_| self.fail("an id"))
+    }
+}
+
+/// Values of one text, in order; a Lua table of as many would cost Redis more than the text.
+#[derive(Debug)]
+pub struct Words {
+    text: String,
+    start: usize,
+    position: usize,
+}
+
+impl Words {
+    pub fn text(&mut self) -> Result<&str, UnexpectedReply> {
+        let Some(rest) = self.text.get(self.start..) else {
+            return self.fail("one word more");
+        };
+        let word = rest.split(' ').next().unwrap_or_default();
+        self.start += word.len() + 1;
+        Ok(word)
+    }
+
+    pub fn number<T: std::str::FromStr>(&mut self) -> Result<T, UnexpectedReply> {
+        let position = self.position;
+        self.text()?.parse().map_err(|_| UnexpectedReply {
+            position,
+            expected: "a number in range among its words",
+        })
+    }
+
+    fn fail<T>(&self, expected: &'static str) -> Result<T, UnexpectedReply> {
+        Err(UnexpectedReply {
+            position: self.position,
+            expected,
+        })
     }
 }

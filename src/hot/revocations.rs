@@ -4,15 +4,16 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use redis::Cmd;
+
 use super::script::{Script, script};
 use super::{Hot, HotError, millis};
 use crate::types::{TokenId, UserId};
 
 script!(ADD = "revocations/add");
-script!(CHECK = "revocations/check");
 script!(SINCE = "revocations/since");
 
-pub(super) const SCRIPTS: &[&LazyLock<Script>] = &[&ADD, &CHECK, &SINCE];
+pub(super) const SCRIPTS: &[&LazyLock<Script>] = &[&ADD, &SINCE];
 
 /// Revocations that are kept at once; one more is refused, since the oldest may still be needed.
 pub const REVOCATIONS_MAX: u32 = 100_000;
@@ -87,18 +88,31 @@ pub async fn add(hot: &Hot, subject: &Subject) -> Result<Added, HotError> {
     })
 }
 
-/// When the user, and the token, were revoked, Unix ms.
+/// What the look into the revocations is called in errors and metrics.
+const CHECK: &str = "revocations/check";
+
+/// When the user, and the token, were revoked, Unix ms. No script, since one command does it, on every connect.
 pub async fn check(hot: &Hot, user: &UserId, token: Option<&TokenId>) -> Result<(Option<i64>, Option<i64>), HotError> {
-    let mut reply = CHECK
-        .call()
-        .key(hot.keys().revocations())
-        .arg(user.as_str())
-        .arg(token.map_or("", TokenId::as_str))
-        .run(hot)
-        .await?;
-    let (user_ms, token_ms): (i64, i64) = CHECK.read(|| Ok((reply.integer()?, reply.integer()?)))?;
-    let at = |at_ms: i64| (at_ms != 0).then_some(at_ms);
-    Ok((at(user_ms), at(token_ms)))
+    let mut command = redis::cmd("ZMSCORE");
+    command.arg(hot.keys().revocations()).arg(entry("user", user.as_str()));
+    if let Some(token) = token {
+        command.arg(entry("token", token.as_str()));
+    }
+    let running = hot.begin(CHECK);
+    let scores = ask(hot, &command).await;
+    running.end(&scores);
+    let at = |score: Option<&Option<f64>>| score.copied().flatten().map(|at_ms| at_ms as i64);
+    scores.map(|scores| (at(scores.first()), at(scores.get(1))))
+}
+
+async fn ask(hot: &Hot, command: &Cmd) -> Result<Vec<Option<f64>>, HotError> {
+    let fail = |error| HotError::of(CHECK, error);
+    let value = hot.link().connection().await.map_err(fail)?.send(command).await;
+    redis::from_redis_value(value.map_err(fail)?).map_err(|error| fail(error.into()))
+}
+
+fn entry(kind: &str, id: &str) -> String {
+    [kind, "\0", id].concat()
 }
 
 /// What was revoked within `age`, oldest first; some may come twice.

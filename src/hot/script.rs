@@ -19,8 +19,10 @@ const FRAGMENTS: &[(&str, &str)] = &[
     ("limits/_gcra", include_str!("../../lua/limits/_gcra.lua")),
     ("moderation/_state", include_str!("../../lua/moderation/_state.lua")),
     ("messages/_state", include_str!("../../lua/messages/_state.lua")),
+    ("presence/_seen", include_str!("../../lua/presence/_seen.lua")),
     ("presence/_state", include_str!("../../lua/presence/_state.lua")),
     ("rooms/_departure", include_str!("../../lua/rooms/_departure.lua")),
+    ("rooms/_page", include_str!("../../lua/rooms/_page.lua")),
     ("rooms/_state", include_str!("../../lua/rooms/_state.lua")),
     ("typing/_state", include_str!("../../lua/typing/_state.lua")),
 ];

@@ -166,7 +166,7 @@ async fn an_ended_connection_cannot_join_late() {
     stage.connect(&alice).await;
     let mut ear = Ear::of_room(&stage, &lobby).await;
     // The first half of the join is done; the connection ends before the second.
-    let presence::Enter::Entered(seen) = presence::enter(&stage.hot, &alice, &lobby).await.unwrap() else {
+    let presence::Enter::Entered(seen) = presence::enter(&stage.hot, &alice, &lobby, None).await.unwrap().0 else {
         panic!("it lives");
     };
     endings::finish(&stage.hot, &alice, "asked").await.unwrap();

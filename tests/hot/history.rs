@@ -56,6 +56,7 @@ async fn join_since(stage: &Stage, lease: &Lease, room: &RoomName, epoch: &str, 
         known: None,
         members: 0,
         since: Some(&since),
+        toll: None,
     };
     rooms::join(&stage.hot, lease, room, options).await.unwrap().unwrap()
 }

@@ -175,11 +175,17 @@ async fn an_address_has_one_bucket_on_all_nodes() {
     let (rate, _) = slow(2);
     let home = limits::neighbourhood("2001:db8:1:2::3".parse().unwrap());
     for (hot, granted) in [(&stage.hot, 1), (&other, 1), (&stage.hot, 0), (&other, 0)] {
-        assert_eq!(limits::draw_handshake(hot, &home, rate).await.unwrap().granted, granted);
+        assert_eq!(
+            limits::draw_handshakes(hot, &home, rate, 1).await.unwrap().granted,
+            granted
+        );
     }
     let next_door = limits::neighbourhood("2001:db8:1:3::3".parse().unwrap());
     assert_eq!(
-        limits::draw_handshake(&other, &next_door, rate).await.unwrap().granted,
+        limits::draw_handshakes(&other, &next_door, rate, 1)
+            .await
+            .unwrap()
+            .granted,
         1
     );
 }

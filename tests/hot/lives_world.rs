@@ -162,6 +162,7 @@ impl World {
             known: self.known[room].as_ref().filter(|_| anew),
             members: 0,
             since: None,
+            toll: None,
         };
         let (hot, lease, name) = (&self.hots[process], self.model.lease(id), &self.rooms[room]);
         let (joined, repeated) = again(async || rooms::join(hot, &lease, name, options()).await).await;

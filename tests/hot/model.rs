@@ -331,6 +331,7 @@ async fn a_crowd_that_comes_and_goes_at_once_is_told_in_turns() {
                         known: None,
                         members: 0,
                         since: None,
+                        toll: None,
                     };
                     rooms::join(&hot, &lease, room, options).await.unwrap().unwrap();
                 }

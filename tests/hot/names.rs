@@ -172,6 +172,7 @@ async fn a_direct_room_that_redis_lost_comes_back_private() {
         known: Some(&known),
         members: 0,
         since: None,
+        toll: None,
     };
     let joined = rooms::join(&stage.hot, &ada, &dm, back).await.unwrap().unwrap();
     is_private(&joined, RoomType::Dm);

@@ -328,18 +328,18 @@ async fn entering_needs_a_lease() {
     let stage = Stage::new().await;
     let (alice, lobby) = (lease("alice", 1), room("lobby"));
     assert!(matches!(
-        presence::enter(&stage.hot, &alice, &lobby).await.unwrap(),
+        presence::enter(&stage.hot, &alice, &lobby, None).await.unwrap().0,
         Enter::Gone
     ));
     stage.connect(&alice).await;
     for _ in 0..2 {
-        let entered = presence::enter(&stage.hot, &alice, &lobby).await.unwrap();
+        let entered = presence::enter(&stage.hot, &alice, &lobby, None).await.unwrap().0;
         assert!(matches!(entered, Enter::Entered(presence) if presence.status == Status::Online));
         assert_eq!(look_up(&stage, "alice").await.1, ["lobby"]);
     }
     presence::lose(&stage.hot, &alice, GRACE, "test").await.unwrap();
     assert!(matches!(
-        presence::enter(&stage.hot, &alice, &lobby).await.unwrap(),
+        presence::enter(&stage.hot, &alice, &lobby, None).await.unwrap().0,
         Enter::Gone
     ));
 }
@@ -350,7 +350,7 @@ async fn one_connection_is_in_so_many_rooms_and_no_more() {
     let (first, second) = (lease("alice", 1), lease("alice", 2));
     stage.connect(&first).await;
     stage.connect(&second).await;
-    let enter = async |lease, name| presence::enter(&stage.hot, lease, &room(name)).await.unwrap();
+    let enter = async |lease, name| presence::enter(&stage.hot, lease, &room(name), None).await.unwrap().0;
     assert!(matches!(enter(&first, "a").await, Enter::Entered(_)));
     assert!(matches!(enter(&first, "b").await, Enter::Entered(_)));
     assert!(matches!(enter(&first, "c").await, Enter::TooManyRooms));
@@ -374,7 +374,7 @@ async fn exiting_removes_one_connection_s_room() {
     let (first, second) = (lease("alice", 1), lease("alice", 2));
     for lease in [&first, &second] {
         stage.connect(lease).await;
-        presence::enter(&stage.hot, lease, &room("lobby")).await.unwrap();
+        let _entered = presence::enter(&stage.hot, lease, &room("lobby"), None).await.unwrap();
     }
     let exit = async |lease: &Lease| {
         presence::exit(&stage.hot, &lease.user, &lease.connection, &room("lobby"))

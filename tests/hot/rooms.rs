@@ -406,6 +406,7 @@ async fn a_room_is_changed_in_what_is_said_and_lasts() {
         known: None,
         members: 0,
         since: None,
+        toll: None,
     };
     domain::join(&stage.hot, alice, &made, options).await.unwrap().unwrap();
     let settings = rooms::Settings {

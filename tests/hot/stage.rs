@@ -185,6 +185,7 @@ impl Stage {
             known: None,
             members: 10,
             since: None,
+            toll: None,
         };
         rooms::join(&self.hot, lease, room, options).await.unwrap()
     }

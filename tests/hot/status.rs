@@ -343,7 +343,7 @@ async fn a_change_in_the_middle_of_a_join_reaches_the_room() {
     let stage = Stage::new().await;
     let (alice, lobby) = (lease("alice", 1), stage.room("lobby").await);
     stage.connect(&alice).await;
-    let Enter::Entered(before) = presence::enter(&stage.hot, &alice, &lobby).await.unwrap() else {
+    let Enter::Entered(before) = presence::enter(&stage.hot, &alice, &lobby, None).await.unwrap().0 else {
         panic!("it lives");
     };
     domain::choose(&stage.hot, &alice, &choice(Status::Busy)).await.unwrap();

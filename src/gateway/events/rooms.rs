@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::super::limits::Carried;
 use super::super::outgoing::{self, iso};
 use super::super::payload::Incoming;
 use super::super::protocol::{ErrorCode, Failure, ack};
@@ -25,10 +26,10 @@ const PAGE_MAX: u32 = 1_000;
 pub async fn join(turn: &Turn<'_>, incoming: &Incoming<'_>) -> Handled {
     let mut fields = incoming.object()?;
     let (room, since) = (fields.room()?, fields.since()?);
-    turn.limit(Class::Joins).await?;
+    let carried = turn.limit_by_call(Class::Joins).await?;
     require_room_for(turn, &room)?;
     turn.shard.rooms.borrow_mut().begin_join(&room, turn.client);
-    let outcome = subscribe_and_join(turn, &room, since.as_ref()).await;
+    let outcome = subscribe_and_join(turn, &room, since.as_ref(), carried).await;
     let answered = match outcome {
         Ok(Ok(joined)) => complete(turn, &room, &joined),
         Ok(Err(refusal)) => {
@@ -53,23 +54,41 @@ fn require_room_for(turn: &Turn<'_>, room: &RoomName) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The subscription stands before the membership, so that nothing of the room is missed. A room is made by a second join,
-/// which alone has to be paid for: only Redis knows whether it is there, and rooms that are there are joined far more often.
+/// The subscription stands before the membership, so that nothing of the room is missed. Only Redis knows whether a room is
+/// there, and making one alone has to be paid for: a token is held ready, and kept where one was made. Where none is at hand,
+/// a second join makes the room that the first did not find.
 async fn subscribe_and_join(
     turn: &Turn<'_>,
     room: &RoomName,
     since: Option<&Since>,
+    carried: Option<Carried>,
 ) -> Result<Result<Joined, Failure>, HotError> {
     let (shard, settings) = (turn.shard, &turn.shard.node.settings);
     shard.node.bus.subscribe(Topic::Room(room.clone()), shard.index).await?;
     let may_make = !turn.client.user.is_anonymous() && settings.room_autocreate.matches(room.as_str());
     let is_free = settings.limits == Limits::Off;
-    let mut joined = join_registered(turn, room, since, may_make && is_free).await?;
+    let reserved = (may_make && !is_free).then(|| turn.reserve(Class::Creations)).flatten();
+    let makes = may_make && (is_free || reserved.is_some());
+    let joined = join_registered(turn, room, since, makes, carried).await;
+    let mut joined = match (joined, reserved) {
+        (Ok(joined), Some(reserved)) => {
+            if joined.as_ref().is_ok_and(|joined| joined.made) {
+                reserved.keep();
+            }
+            return Ok(joined.map_err(refused));
+        }
+        (Err(error), Some(reserved)) => {
+            // It may have been made.
+            reserved.keep();
+            return Err(error);
+        }
+        (joined, None) => joined?,
+    };
     if matches!(joined, Err(JoinRefusal::NotFound)) && may_make && !is_free {
         if let Err(failure) = turn.limit_also(Class::Creations).await {
             return Ok(Err(failure));
         }
-        joined = join_registered(turn, room, since, true).await?;
+        joined = join_registered(turn, room, since, true, None).await?;
     }
     Ok(joined.map_err(refused))
 }
@@ -79,6 +98,7 @@ async fn join_registered(
     room: &RoomName,
     since: Option<&Since>,
     autocreate: bool,
+    carried: Option<Carried>,
 ) -> Result<Result<Joined, JoinRefusal>, HotError> {
     let shard = turn.shard;
     let options = JoinOptions {
@@ -86,9 +106,11 @@ async fn join_registered(
         known: None,
         members: if since.is_some() { 0 } else { JOIN_MEMBERS },
         since,
+        toll: carried.as_ref().map(|carried| &carried.toll),
     };
     let mut joined = rooms::join(&shard.hot, &turn.client.lease(), room, options).await?;
     if matches!(joined, Err(JoinRefusal::Unregistered)) {
+        let options = JoinOptions { toll: None, ..options };
         shard.renew_registration(turn.client).await?;
         joined = rooms::join(&shard.hot, &turn.client.lease(), room, options).await?;
     }

@@ -90,7 +90,7 @@ fn refuse(turn: &Turn<'_>, failure: Failure) -> Handled {
         turn.shard.node.note(|| Entry::AuthFailure {
             code: "refresh".to_owned(),
             ip: turn.client.ip,
-            agent: turn.client.about.agent.clone(),
+            agent: turn.client.about.agent.to_string(),
             user: Some(turn.client.user.clone()),
         });
     }

@@ -1,12 +1,12 @@
 //! Joining a room: what a join asks, and what it comes to. Not here: leaving, and who is in a room (`super`).
 
-use super::{JOIN, Member, members_call, new_epoch, page, uuid};
+use super::{JOIN, Member, new_epoch, uuid};
 use crate::hot::frame::Message;
 use crate::hot::keys::{Lease, Partition};
 use crate::hot::messages::{REPLAY_MAX, REPLAY_MAX_BYTES};
 use crate::hot::reply::Reply;
-use crate::hot::{COUNT_EVERY, Hot, HotError, millis, presence, script};
-use crate::types::{Presence, Role, RoomName, RoomType, Visibility};
+use crate::hot::{COUNT_EVERY, Hot, HotError, millis, presence};
+use crate::types::{Presence, Role, RoomName, RoomType, Status, UserId, Visibility};
 
 /// A room as its members' nodes know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +66,8 @@ pub type Missed = Result<Vec<Message>, String>;
 pub struct Joined {
     /// The user's first connection here.
     pub first: bool,
+    /// There was no such room before.
+    pub made: bool,
     pub kind: RoomType,
     pub role: Role,
     pub member_count: u64,
@@ -92,12 +94,12 @@ pub enum Join {
     Gone,
 }
 
-/// Second half of a join, in the room's partition, with the first page of members in the same round trip.
+/// Second half of a join, in the room's partition, with the first page of members.
 pub async fn join(hot: &Hot, request: &JoinRequest<'_>) -> Result<Join, HotError> {
     let (keys, room, lease) = (hot.keys(), request.room, request.lease);
     let made = request.known.map(|known| (known.kind, known.visibility));
     let made = made.or(request.autocreate.map(|making| (making.kind, making.visibility)));
-    let call = JOIN
+    let reply = JOIN
         .call()
         .key(keys.room(room))
         .key(keys.room_live(room))
@@ -137,43 +139,37 @@ pub async fn join(hot: &Hot, request: &JoinRequest<'_>) -> Result<Join, HotError
         .number(REPLAY_MAX)
         .number(REPLAY_MAX_BYTES)
         .outbox(hot, Partition::of_room(room))
-        .flag(request.is_named);
-    let mut calls = vec![call];
-    if request.members > 0 {
-        calls.push(members_call(hot, room, None, request.members, None).reading());
-    }
-    let mut replies = script::run_all(hot, calls).await?.into_iter();
-    let missing_reply = || HotError::reply(JOIN.name(), Reply::new(redis::Value::Nil).expect_err("nil is no array"));
-    let reply = replies.next().ok_or_else(missing_reply)??;
-    let mut outcome = joined(reply, request.since.is_some())?;
-    if let (Join::Joined(joined), Some(reply)) = (&mut outcome, replies.next())
-        && joined.member_count <= hot.terms().presence_limit
-    {
-        joined.members = page(reply?)?.map(|page| page.members).unwrap_or_default();
-    }
-    Ok(outcome)
+        .flag(request.is_named)
+        .number(request.members)
+        .run(hot)
+        .await?;
+    joined(reply, request.since.is_some())
 }
 
 fn joined(mut reply: Reply, since: bool) -> Result<Join, HotError> {
     JOIN.read(|| {
         Ok(match &*reply.text()? {
-            "ok" => Join::Joined(Joined {
-                first: reply.flag()?,
-                kind: RoomType::parse(&reply.text()?).unwrap_or(RoomType::Channel),
-                role: Role::parse(&reply.text()?).unwrap_or(Role::Member),
-                member_count: reply.integer()?,
-                epoch: reply.text()?,
-                seq: reply.integer()?,
-                rev: reply.integer()?,
-                now_ms: reply.integer()?,
-                visibility: Visibility::parse(&reply.text()?).unwrap_or(Visibility::Secret),
-                max_members: Some(reply.integer()?).filter(|&most| most > 0),
-                members: Vec::new(),
-                missed: {
-                    let (lost, messages) = (reply.text()?, reply.messages()?);
-                    since.then_some(if lost.is_empty() { Ok(messages) } else { Err(lost) })
-                },
-            }),
+            "ok" => {
+                let mut words = reply.words()?;
+                Join::Joined(Joined {
+                    first: words.number::<u8>()? == 1,
+                    made: words.number::<u8>()? == 1,
+                    kind: RoomType::parse(words.text()?).unwrap_or(RoomType::Channel),
+                    role: Role::parse(words.text()?).unwrap_or(Role::Member),
+                    member_count: words.number()?,
+                    epoch: words.text()?.to_owned(),
+                    seq: words.number()?,
+                    rev: words.number()?,
+                    now_ms: words.number()?,
+                    visibility: Visibility::parse(words.text()?).unwrap_or(Visibility::Secret),
+                    max_members: Some(words.number()?).filter(|&most| most > 0),
+                    members: members(&reply.text()?),
+                    missed: {
+                        let (lost, messages) = (reply.text()?, reply.messages()?);
+                        since.then_some(if lost.is_empty() { Ok(messages) } else { Err(lost) })
+                    },
+                })
+            }
             "missing" => Join::Missing,
             "banned" => Join::Banned,
             "full" => Join::Full,
@@ -181,4 +177,21 @@ fn joined(mut reply: Reply, since: bool) -> Result<Join, HotError> {
             _ => Join::Forbidden,
         })
     })
+}
+
+/// Lines in turns, a user and the user's entry of `room.users`; in the order of their ids. Whose id no longer parses is nobody.
+fn members(lines: &str) -> Vec<Member> {
+    let mut lines = lines.split('\n');
+    let mut members = Vec::new();
+    while let (Some(user), Some(entry)) = (lines.next(), lines.next()) {
+        let mut words = entry.split(' ');
+        let (joined_ms, status) = (words.next().and_then(|at| at.parse().ok()), words.nth(1));
+        members.extend(UserId::parse(user).ok().map(|user| Member {
+            user,
+            joined_ms: joined_ms.unwrap_or(0),
+            status: status.and_then(Status::parse).unwrap_or(Status::Online),
+        }));
+    }
+    members.sort_unstable_by(|one, other| one.user.cmp(&other.user));
+    members
 }
