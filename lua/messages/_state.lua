@@ -2,7 +2,7 @@
 
 -- Keeps a message, and lets the oldest go beyond the bounds. As long as no message is wider than its share of the bytes, the
 -- number of messages bounds them both. Behind a wider one they are counted, until it is no longer among those that are
--- kept: then the room's fields `wide`, the seq of it, and `bytes` are to be written, "" where counting ends.
+-- kept: then the room's fields `wide`, the seq of it, and `bytes` are to be written, "" and "0" where counting ends.
 local function keep_message(history_key, room, frame, kept)
   if kept.most == 0 then
     return
@@ -12,7 +12,7 @@ local function keep_message(history_key, room, frame, kept)
   if not is_wide and (not counted or tonumber(room.wide) <= room.seq - kept.most) then
     redis.call("XADD", history_key, "MAXLEN", kept.most, id, "m", frame)
     if counted then
-      room.is_counted, room.wide, room.bytes = true, "", ""
+      room.is_counted, room.wide, room.bytes = true, "", "0"
     end
     return
   end

@@ -28,8 +28,8 @@
 -- ARGV[16..] only listens: 0|1
 -- ARGV[17..] what the node calls this send
 -- ARGV[18..] room
--- RETURNS of each message "missing", "banned", "stranger", "muted", "forbidden", "limited <µs until one may be said>", or
---   "ok <duplicate: 0|1> <over: 0|1> <epoch> <seq> <now_ms>"
+-- RETURNS of each message "missing", "damaged", "banned", "stranger", "muted", "forbidden",
+--   "limited <µs until one may be said>", or "ok <duplicate: 0|1> <over: 0|1> <epoch> <seq> <now_ms>"
 --
 -- One script, because a number that is drawn and not published is a gap, and a message that
 -- is published before the check of a ban that came first is one too many. Of many messages, because a call and what is
@@ -74,9 +74,18 @@ local function barred(at, by, room)
   local speaker = speakers[name]
   if not speaker then
     local policy = redis.call("HGET", KEYS[at + 5], ARGV[by + 12])
-    speaker = policy and cjson.decode(policy) or {}
+    local entry = {}
+    if policy then
+      local _, decoded = pcall(cjson.decode, policy)
+      entry = decoded
+    end
+    speaker = type(entry) == "table" and entry or { is_damaged = true }
     speaker.is_member = redis.call("ZSCORE", KEYS[at + 4], ARGV[by + 13])
     speakers[name] = speaker
+  end
+  if speaker.is_damaged then
+    -- Nobody knows what it forbade; whoever else is in the same call has nothing to do with it.
+    return "damaged"
   end
   local role, ban, mute = speaker.role, speaker.ban, speaker.mute
   if room.visibility == "secret" and not role and not speaker.is_member then
@@ -92,8 +101,22 @@ local function barred(at, by, room)
   end
 end
 
+-- Where what the history has stands, by what its node called it. Read once, also where many messages are tried again.
+local function stamps_of(room, at)
+  if not room.stamps then
+    room.stamps = {}
+    for _, entry in ipairs(redis.call("XREVRANGE", KEYS[at + 8], "+", "-", "COUNT", 1000)) do
+      local stamp, token = string.match(entry[2][2], "^m (%S+ %d+ %d+) %S+ (%S+)\n")
+      if token then
+        room.stamps[token] = stamp
+      end
+    end
+  end
+  return room.stamps
+end
+
 -- The reply of an earlier send that this one repeats, if there is one.
-local function repeated(at, by)
+local function repeated(at, by, room)
   if ARGV[by + 15] ~= "0" then
     local before = redis.call("GET", KEYS[at + 6])
     if before then
@@ -101,12 +124,8 @@ local function repeated(at, by)
       return "ok " .. (token == ARGV[by + 17] and "0" or "1") .. " 0 " .. stamp
     end
   elseif is_again then
-    for _, entry in ipairs(redis.call("XREVRANGE", KEYS[at + 8], "+", "-", "COUNT", 1000)) do
-      local stamp, token = string.match(entry[2][2], "^m (%S+ %d+ %d+) %S+ (%S+)\n")
-      if token == ARGV[by + 17] then
-        return "ok 0 0 " .. stamp
-      end
-    end
+    local stamp = stamps_of(room, at)[ARGV[by + 17]]
+    return stamp and "ok 0 0 " .. stamp
   end
 end
 
@@ -114,7 +133,7 @@ end
 local replies, by = {}, 0
 for at = 0, #KEYS - 9, 7 do
   local number, room = #replies + 1, room_of(at)
-  local reply = barred(at, by, room) or repeated(at, by)
+  local reply = barred(at, by, room) or repeated(at, by, room)
   -- The same id twice in one call.
   local earlier = not reply and ARGV[by + 15] ~= "0" and repeats[KEYS[at + 6]]
   replies[number] = reply or ""
@@ -127,7 +146,7 @@ end
 
 -- Behind what was said before: a repeat of that costs nothing, and is answered however much was said since.
 local function over_rate(message)
-  if interval_us == 0 or message.earlier then
+  if interval_us == 0 then
     return "0"
   end
   local granted, wait_us = take(KEYS[message.at + 9], interval_us, tonumber(ARGV[7]), 0, 1, now_us)
@@ -139,8 +158,19 @@ local function over_rate(message)
   replies[message.number] = "limited " .. string.format("%d", wait_us)
 end
 
-local master, last_us, has_said, seldom = string.sub(ARGV[1], 1, 8), tonumber(ARGV[5]), false, false
+local master, last_us, has_said, has_renewed = string.sub(ARGV[1], 1, 8), tonumber(ARGV[5]), false, false
 local kept = { most = tonumber(ARGV[2]), most_bytes = tonumber(ARGV[3]) }
+
+-- What expires with the last message is not renewed by each, but where a thousandth of that time has gone. Redis itself is
+-- asked what is left of it: positions may be ahead of the clock, and a key may be another than that of the message before.
+local function outlast(key)
+  local left_ms = redis.call("PTTL", key)
+  if left_ms <= ttl_ms and left_ms >= ttl_ms - ttl_ms / 1000 then
+    return false
+  end
+  redis.call("PEXPIRE", key, ttl_ms)
+  return true
+end
 
 local function say(room, message, over)
   local by = message.by
@@ -189,20 +219,23 @@ for _, room in ipairs(in_order) do
     else
       redis.call("HSET", key, "seq", seq, "pos", pos)
     end
-    -- What expires with the last message is not renewed by each: by the first one in each thousandth of that time.
-    if math.floor(last_us / ttl_ms) ~= math.floor(room.first_us / ttl_ms) then
-      redis.call("PEXPIRE", KEYS[room.at + 8], ttl_ms)
-      seldom = true
+    if kept.most > 0 and outlast(KEYS[room.at + 8]) then
+      has_renewed = true
     end
     redis.call("SPUBLISH", KEYS[room.at + 7], joined(room.frames))
   end
 end
 
 -- Masters are few; should they not be, whoever comes back from one that is forgotten is told so.
-if has_said and (redis.call("HSET", KEYS[1], master, string.format("%d", last_us)) == 1 or seldom) then
-  if redis.call("HLEN", KEYS[1]) > 16 then
+if has_said then
+  if redis.call("HSET", KEYS[1], master, string.format("%d", last_us)) == 1 and redis.call("HLEN", KEYS[1]) > 16 then
     redis.call("DEL", KEYS[1])
   end
-  redis.call("PEXPIRE", KEYS[1], ttl_ms)
+  -- With the history, not before it.
+  if has_renewed then
+    redis.call("PEXPIRE", KEYS[1], ttl_ms)
+  else
+    outlast(KEYS[1])
+  end
 end
 return replies

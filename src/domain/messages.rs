@@ -10,6 +10,11 @@ use crate::types::RoomName;
 
 pub use crate::hot::messages::{History, HistoryPage, PageRequest, REPLAY_MAX, Send, SendRequest, Sent};
 
+/// Messages that may be said at once.
+pub fn most_at_once(hot: &Hot) -> usize {
+    hot::messages::most_at_once(hot)
+}
+
 /// Says messages of one partition, in their order; each has its own outcome.
 pub async fn send(hot: &Hot, requests: &[SendRequest<'_>], behind: u64) -> Result<Vec<Send>, HotError> {
     hot::messages::send(hot, requests, behind).await

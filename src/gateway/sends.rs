@@ -1,15 +1,19 @@
 //! Messages on their way to Redis. Those of one partition go in one call: as many as have come while the calls before them
-//! were under way, so an idle node waits for nothing, and a busy one makes few calls. A lane of partitions has one call at a
-//! time, so messages keep the order in which they came. Not here: reading a message (`events::messages`), delivering it
+//! were under way, so an idle node waits for nothing, and a busy one makes few calls. A partition has one call at a time, and
+//! as long as Redis is quick a lane of partitions has, so messages keep the order in which they came. Not here: reading a message (`events::messages`), delivering it
 //! (`rooms`).
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use ahash::RandomState;
+use futures_util::FutureExt as _;
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use super::client::Client;
 use super::metrics::UntilAck;
@@ -23,11 +27,18 @@ use crate::hot::keys::{Lease, PARTITIONS, Partition};
 use crate::types::RoomName;
 
 /// Messages of one connection that are under way; the next waits, and with it all that the connection sends behind it.
-const UNDER_WAY_MAX: u32 = 32;
+const UNDER_WAY_MAX: u8 = 32;
+/// Each so many bytes of a message count as one more, so that those under way are few where they are large.
+const COUNTED_BYTES: usize = 4 * 1024;
 /// Bytes of the messages of one call, unless one alone is larger: well below the longest frame of the bus, which may hold all.
 const CALL_MAX_BYTES: usize = 1024 * 1024;
 /// Partitions beside each other, which one master has in most Clusters: where it is away, the others' messages go on.
 const LANE: usize = 8;
+/// How long a lane waits for a call, before its other partitions go on beside it: a master may be away that is not theirs.
+const LANE_PATIENCE: Duration = Duration::from_millis(50);
+/// Longer in a queue, and behind a call that failed, a message is not tried any more: its answer is promised in two seconds,
+/// of which a call may take all but these. All partitions of a lane have had their turn by then.
+const QUEUE_PATIENCE: Duration = Duration::from_millis(350);
 /// Messages that an empty queue may keep room for.
 const KEPT_ROOM: usize = 16;
 /// What the rate of a user in one room is called in metrics.
@@ -46,7 +57,7 @@ pub struct Said {
 /// The same with whoever said it.
 pub(super) struct Message {
     pub said: Said,
-    pub client: Rc<Client>,
+    pub way: Way,
     /// The id to answer with, if the client waits for an ack.
     pub ack: Option<u64>,
     pub until_ack: Option<UntilAck>,
@@ -68,24 +79,42 @@ impl Message {
 /// Messages of one connection that are under way: what it sends behind them and is no message waits for them.
 #[derive(Default)]
 pub struct UnderWay {
-    count: Cell<u32>,
-    partition: Cell<u8>,
+    count: Cell<u8>,
+    /// The room of them all, by a digest.
+    room: Cell<u32>,
+    /// How many of them wait for the client's turn, in which the membership is put back.
+    mending: Cell<u8>,
     fewer: Notify,
 }
 
-impl UnderWay {
-    /// One more. Those of two partitions would overtake each other, so there are only those of one at a time.
-    async fn begin(&self, partition: Partition) {
-        let partition = partition.index() as u8;
-        self.wait_until(|count| count == 0 || (self.partition.get() == partition && count < UNDER_WAY_MAX))
-            .await;
-        self.partition.set(partition);
-        self.count.set(self.count.get() + 1);
-    }
+/// The place of a message among those under way, given back with it.
+pub(super) struct Way {
+    pub client: Rc<Client>,
+    weight: u8,
+}
 
-    fn end(&self) {
-        self.count.set(self.count.get() - 1);
-        self.fewer.notify_waiters();
+impl Drop for Way {
+    fn drop(&mut self) {
+        let under_way = &self.client.under_way;
+        under_way.count.set(under_way.count.get().saturating_sub(self.weight));
+        under_way.fewer.notify_waiters();
+    }
+}
+
+impl UnderWay {
+    /// One more. Those of two rooms would overtake each other, so there are only those of one at a time.
+    pub(super) async fn begin(client: &Rc<Client>, said: &Said) -> Way {
+        let under_way = &client.under_way;
+        let (room, weight) = (digest(&said.room), weight(&said.body));
+        under_way
+            .wait_until(|count| count == 0 || (under_way.room.get() == room && count + weight <= UNDER_WAY_MAX))
+            .await;
+        under_way.room.set(room);
+        under_way.count.set(under_way.count.get() + weight);
+        Way {
+            client: Rc::clone(client),
+            weight,
+        }
     }
 
     /// Resolves when all of them have their outcome.
@@ -93,7 +122,7 @@ impl UnderWay {
         self.wait_until(|count| count == 0).await;
     }
 
-    async fn wait_until(&self, is_so: impl Fn(u32) -> bool) {
+    async fn wait_until(&self, is_so: impl Fn(u8) -> bool) {
         loop {
             // Before the look, so that no word is missed in between.
             let fewer = self.fewer.notified();
@@ -105,11 +134,28 @@ impl UnderWay {
     }
 }
 
+/// Of a message that counts as all of them, there is one under way.
+fn weight(body: &str) -> u8 {
+    u8::try_from(1 + body.len() / COUNTED_BYTES).map_or(UNDER_WAY_MAX, |weight| weight.min(UNDER_WAY_MAX))
+}
+
+/// Of two rooms that share one by chance, messages of one connection may be told in another order than they were sent.
+fn digest(room: &RoomName) -> u32 {
+    RandomState::with_seeds(1, 2, 3, 4).hash_one(room) as u32
+}
+
 /// What waits for its call.
 pub(super) struct Sends {
-    /// By partition.
-    waiting: RefCell<Vec<VecDeque<Message>>>,
+    partitions: RefCell<Vec<Waiting>>,
     lanes: RefCell<Vec<Lane>>,
+}
+
+/// What waits of one partition.
+#[derive(Default)]
+struct Waiting {
+    messages: VecDeque<Message>,
+    /// Its lane goes on without it, until the call that takes long is over.
+    is_held: bool,
 }
 
 #[derive(Default)]
@@ -122,7 +168,7 @@ struct Lane {
 impl Default for Sends {
     fn default() -> Self {
         Self {
-            waiting: RefCell::new((0..PARTITIONS).map(|_| VecDeque::new()).collect()),
+            partitions: RefCell::new((0..PARTITIONS).map(|_| Waiting::default()).collect()),
             lanes: RefCell::new((0..PARTITIONS.div_ceil(LANE)).map(|_| Lane::default()).collect()),
         }
     }
@@ -132,24 +178,27 @@ impl Sends {
     /// The lane whose calls somebody has to begin with, if it was at rest.
     fn push(&self, message: Message) -> Option<usize> {
         let partition = Partition::of_room(&message.said.room).index();
-        let waiting = &mut self.waiting.borrow_mut()[partition];
+        let waiting = &mut self.partitions.borrow_mut()[partition];
+        let is_next = waiting.messages.is_empty() && !waiting.is_held;
+        waiting.messages.push_back(message);
+        if is_next { self.line_up(partition) } else { None }
+    }
+
+    fn line_up(&self, partition: usize) -> Option<usize> {
         let lane = &mut self.lanes.borrow_mut()[partition / LANE];
-        if waiting.is_empty() {
-            lane.next.push_back(partition);
-        }
-        waiting.push_back(message);
+        lane.next.push_back(partition);
         let was_busy = std::mem::replace(&mut lane.is_busy, true);
         (!was_busy).then_some(partition / LANE)
     }
 
-    /// The messages of a lane's next call, all of one partition; none, and the lane is at rest.
-    fn take(&self, lane: usize, most: usize) -> Vec<Message> {
+    /// The partition of a lane's next call, and its messages; none, and the lane is at rest.
+    fn take(&self, lane: usize, most: usize) -> Option<(usize, Vec<Message>)> {
         let lane = &mut self.lanes.borrow_mut()[lane];
         let Some(partition) = lane.next.pop_front() else {
             lane.is_busy = false;
-            return Vec::new();
+            return None;
         };
-        let waiting = &mut self.waiting.borrow_mut()[partition];
+        let waiting = &mut self.partitions.borrow_mut()[partition].messages;
         let (mut count, mut bytes) = (0, 0);
         for message in waiting.iter().take(most) {
             bytes += message.said.body.len();
@@ -164,35 +213,95 @@ impl Sends {
         } else {
             lane.next.push_back(partition);
         }
-        taken
+        Some((partition, taken))
+    }
+
+    /// The lane goes on without the partition.
+    fn hold(&self, partition: usize) {
+        self.partitions.borrow_mut()[partition].is_held = true;
+        let lane = &mut self.lanes.borrow_mut()[partition / LANE];
+        lane.next.retain(|next| *next != partition);
+    }
+
+    /// The lane, as for [`Sends::push`].
+    fn release(&self, partition: usize) -> Option<usize> {
+        let waiting = &mut self.partitions.borrow_mut()[partition];
+        waiting.is_held = false;
+        if waiting.messages.is_empty() {
+            return None;
+        }
+        self.line_up(partition)
+    }
+
+    /// What has waited too long to be tried behind a call that failed.
+    fn overdue(&self, partition: usize) -> Vec<Message> {
+        let mut partitions = self.partitions.borrow_mut();
+        let waiting = &mut partitions[partition].messages;
+        let is_late = |message: &&Message| message.began.elapsed() > QUEUE_PATIENCE;
+        let late = waiting.iter().take_while(is_late).count();
+        let late = waiting.drain(..late).collect();
+        if waiting.is_empty() {
+            let lane = &mut self.lanes.borrow_mut()[partition / LANE];
+            lane.next.retain(|next| *next != partition);
+        }
+        late
     }
 }
 
 impl Shard {
     /// Puts a message on its way. Its order among those of its connection is that of these calls.
-    pub(super) async fn say(self: &Rc<Self>, message: Message) {
-        let partition = Partition::of_room(&message.said.room);
-        message.client.under_way.begin(partition).await;
-        if let Some(lane) = self.sends.push(message) {
+    pub(super) fn say(self: &Rc<Self>, message: Message) {
+        self.go_on_with(self.sends.push(message));
+    }
+
+    fn go_on_with(self: &Rc<Self>, lane: Option<usize>) {
+        if let Some(lane) = lane {
             tokio::task::spawn_local(Rc::clone(self).send_all(lane));
         }
     }
 
     async fn send_all(self: Rc<Self>, lane: usize) {
+        let most = self.node.settings.batch_size.min(messages::most_at_once(&self.hot));
         loop {
             // Whatever else is to be done now comes first, and brings what else is to be sent: nothing on an idle shard, and
             // on a busy one no more than one turn of all its tasks.
             tokio::task::yield_now().await;
-            let batch = self.sends.take(lane, self.node.settings.batch_size);
-            if batch.is_empty() {
+            let Some((partition, batch)) = self.sends.take(lane, most) else {
                 return;
+            };
+            let mut call = Box::pin(Rc::clone(&self).send(partition, batch));
+            if timeout(LANE_PATIENCE, &mut call).await.is_err() {
+                self.sends.hold(partition);
+                let shard = Rc::clone(&self);
+                tokio::task::spawn_local(async move {
+                    call.await;
+                    shard.go_on_with(shard.sends.release(partition));
+                });
             }
-            self.send(batch).await;
         }
     }
 
-    async fn send(self: &Rc<Self>, batch: Vec<Message>) {
-        let leases: Vec<Lease> = batch.iter().map(|message| message.client.lease()).collect();
+    /// However the call ends, the lane goes on.
+    async fn send(self: Rc<Self>, partition: usize, batch: Vec<Message>) {
+        let shard = Rc::clone(&self);
+        if AssertUnwindSafe(shard.try_send(partition, batch))
+            .catch_unwind()
+            .await
+            .is_err()
+        {
+            tracing::error!(partition, "a call of messages panicked; they are not answered");
+        }
+    }
+
+    async fn try_send(self: Rc<Self>, partition: usize, mut batch: Vec<Message>) {
+        // Behind one whose membership is being put back, in its turn.
+        for message in batch.extract_if(.., |message| message.way.client.under_way.mending.get() > 0) {
+            self.mend(message);
+        }
+        if batch.is_empty() {
+            return;
+        }
+        let leases: Vec<Lease> = batch.iter().map(|message| message.way.client.lease()).collect();
         let requests: Vec<SendRequest<'_>> = batch
             .iter()
             .zip(&leases)
@@ -206,6 +315,7 @@ impl Shard {
                 }
             }
             Err(error) => {
+                batch.extend(self.sends.overdue(partition));
                 tracing::warn!(error = %error, messages = batch.len(), "messages not sent");
                 for message in batch {
                     self.finish(message, Err(Failure::unavailable()));
@@ -215,19 +325,26 @@ impl Shard {
     }
 
     fn settle(self: &Rc<Self>, message: Message, outcome: Send) {
-        let is_lost = matches!(outcome, Send::Stranger) && message.client.rooms.borrow().contains(&message.said.room);
+        let client = &message.way.client;
+        let is_lost = matches!(outcome, Send::Stranger) && client.rooms.borrow().contains(&message.said.room);
         if is_lost {
-            tokio::task::spawn_local(Rc::clone(self).send_again(message));
+            self.mend(message);
         } else {
             let outcome = self.judge(outcome);
             self.finish(message, outcome);
         }
     }
 
+    fn mend(self: &Rc<Self>, message: Message) {
+        let mending = &message.way.client.under_way.mending;
+        mending.set(mending.get() + 1);
+        tokio::task::spawn_local(Rc::clone(self).send_again(message));
+    }
+
     /// Redis does not know of a membership that this node knows of: a failover has lost it. It is put back, and the message
-    /// is sent then. What the connection sends behind it, other messages excepted, waits.
+    /// is sent then, before all that the connection sends behind it.
     async fn send_again(self: Rc<Self>, message: Message) {
-        let (client, room) = (&message.client, &message.said.room);
+        let (client, room) = (&message.way.client, &message.said.room);
         let turn = client.turn.lock().await;
         let again = async {
             self.put_back(client, room).await?;
@@ -240,6 +357,8 @@ impl Shard {
         };
         let outcome = again.await;
         drop(turn);
+        let mending = &client.under_way.mending;
+        mending.set(mending.get() - 1);
         let outcome = match outcome {
             Ok(Send::Stranger) if client.rooms.borrow().contains(room) => Err(Failure::unavailable()),
             Ok(outcome) => self.judge(outcome),
@@ -262,6 +381,7 @@ impl Shard {
                 self.node.is_barred(ROOM_MESSAGES, true);
                 Err(Failure::rate_limited(wait))
             }
+            Send::Damaged => Err(Failure::unavailable()),
             Send::Missing => Err(Failure::room_not_found()),
             Send::Banned => Err(Failure::new(ErrorCode::Banned, "You are banned from this room")),
             Send::Stranger => Err(Failure::not_a_member()),
@@ -274,15 +394,16 @@ impl Shard {
     fn finish(&self, message: Message, outcome: Result<Sent, Failure>) {
         let Message {
             said,
-            client,
+            way,
             ack: id,
             until_ack,
             began,
         } = message;
+        let client = &way.client;
         match (outcome, id) {
             (Ok(sent), Some(id)) => {
                 let ack = Ack {
-                    client: Rc::clone(&client),
+                    client: Rc::clone(client),
                     frame: Frame::ack(id, &ack(Some(&receipt(&sent)))),
                     until: until_ack,
                 };
@@ -290,15 +411,14 @@ impl Shard {
             }
             (Ok(_), None) => {}
             (Err(failure), _) => {
-                self.note_failure(&client, incoming::MESSAGE_SEND, &failure);
-                self.fail(&client, id, &failure);
+                self.note_failure(client, incoming::MESSAGE_SEND, &failure);
+                self.fail(client, id, &failure);
                 if let Some(until_ack) = until_ack {
                     until_ack.end();
                 }
             }
         }
         self.node.metrics.event(incoming::MESSAGE_SEND).done(began);
-        client.under_way.end();
     }
 }
 

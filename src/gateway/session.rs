@@ -285,14 +285,14 @@ impl Shard {
             Ok(events::Outcome::Said(said)) => {
                 let until_ack = turn.until_ack.take();
                 drop(in_turn);
-                let message = Message {
+                let way = UnderWay::begin(client, &said).await;
+                self.say(Message {
                     said,
-                    client: Rc::clone(client),
+                    way,
                     ack: event.ack,
                     until_ack,
                     began: started,
-                };
-                self.say(message).await;
+                });
                 return self.show(client).await;
             }
             Ok(events::Outcome::Answered) => {}

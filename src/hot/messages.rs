@@ -58,8 +58,19 @@ pub enum Send {
     Stranger,
     Muted,
     Forbidden,
+    /// Nobody can read what the room's policy says of the user.
+    Damaged,
     /// The user says too much in this room; after this time the next may be said.
     Limited(Duration),
+}
+
+/// Messages that one call may hold: no more than a room keeps, since a call whose connection broke is found by them.
+pub fn most_at_once(hot: &Hot) -> usize {
+    match hot.terms().history.size {
+        // Nothing would be found of one either.
+        0 => usize::MAX,
+        size => size as usize,
+    }
 }
 
 /// Says messages of one partition in their order: draws the next number of each room, keeps the message, and publishes what
@@ -147,6 +158,7 @@ fn sent(reply: &str) -> Option<Send> {
         "banned" => Send::Banned,
         "stranger" => Send::Stranger,
         "muted" => Send::Muted,
+        "damaged" => Send::Damaged,
         "forbidden" => Send::Forbidden,
         _ => return None,
     })

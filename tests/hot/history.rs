@@ -179,7 +179,8 @@ async fn bytes_are_counted_while_a_wide_message_is_kept() {
         let (wide, counted) = counted(&stage, &lobby).await;
         assert_eq!(wide.as_deref(), last_wide);
         match last_wide {
-            Some("") => assert_eq!(counted.as_deref(), Some("")),
+            // A number all the same, for a node of before that adds to it.
+            Some("") => assert_eq!(counted.as_deref(), Some("0")),
             _ => assert_eq!(counted, last_wide.map(|_| bytes.to_string())),
         }
     }

@@ -13,6 +13,7 @@ mod admission;
 mod again;
 mod archive;
 mod away;
+mod batches;
 mod broadcasts;
 mod bus;
 mod cluster;
