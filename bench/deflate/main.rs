@@ -7,7 +7,7 @@
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
-#[path = "../promises/machine.rs"]
+#[path = "../load/machine.rs"]
 #[allow(dead_code, reason = "the other bench asks more of it")]
 mod machine;
 mod payload;
