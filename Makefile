@@ -39,9 +39,10 @@ prove: ## 20,000 messages to thirty clients of each kind, with faults in between
 	@scripts/need rust redis clients module
 	PROVE_MESSAGES=$(PROVE_MESSAGES) $(CARGO) test --release --locked --test delivery -- --nocapture --test-threads 1
 
-bench: ## This gateway beside its peers, on two cores, into bench/RESULTS.md; BENCH_ARGS="--rounds 1 --cases hot,rooms"
+bench: ## This gateway beside its peers, and as it grows, on two cores, into bench/RESULTS.md and SCALING.md; BENCH_ARGS="--rounds 1 --cases hot,rooms"
 	@scripts/need rust redis peers
 	$(CARGO) bench --locked --bench compare -- --write $(BENCH_ARGS)
+	$(CARGO) bench --locked --bench scaling -- --write $(SCALING_ARGS)
 
 fuzz: ## Look for bytes that break a property, 60 seconds for each target; FUZZ_SECONDS=… for longer
 	@scripts/need rust fuzz

@@ -3,11 +3,12 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use super::Options;
 use super::contestant::Contestant;
+use super::facts::{self, first_line, root};
 use super::table::Results;
 
 /// Packages of npm whose versions matter.
@@ -28,7 +29,7 @@ pub fn report(options: &Options, results: &[Results]) -> io::Result<String> {
          nobody meets them; peers check the token and know no rules. Figures move with the machine, ratios less so: *a : b* says how\n\
          many times better *a* is than *b*, whether more is better or less.\n\n",
     );
-    for (name, value) in facts(options)? {
+    for (name, value) in all_facts(options)? {
         writeln!(text, "- {name}: {value}").expect("a text takes all");
     }
     text.push('\n');
@@ -46,24 +47,8 @@ pub fn path() -> PathBuf {
     root().join("bench/RESULTS.md")
 }
 
-fn facts(options: &Options) -> io::Result<Vec<(&'static str, String)>> {
-    let cpu = fs::read_to_string("/proc/cpuinfo")?;
-    let congestion_control = fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control")?;
-    let model = cpu
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let model = model.map_or("unknown", |(_, model)| model);
-    let cores = cpu.lines().filter(|line| line.starts_with("processor")).count();
-    let mut facts = vec![
-        ("machine", format!("{model}, {cores} cores")),
-        (
-            "kernel",
-            fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned(),
-        ),
-        ("congestion control", congestion_control.trim().to_owned()),
-        ("commit", commit()?),
-        ("Redis", first_line(Command::new("redis-server").arg("--version"))?),
-    ];
+fn all_facts(options: &Options) -> io::Result<Vec<(&'static str, String)>> {
+    let mut facts = facts::machine()?;
     if options.contestants.contains(&Contestant::Node) {
         facts.push(("Node", first_line(Command::new("node").arg("--version"))?));
     }
@@ -91,25 +76,6 @@ fn facts(options: &Options) -> io::Result<Vec<(&'static str, String)>> {
     Ok(facts)
 }
 
-fn commit() -> io::Result<String> {
-    let git = |arguments: &[&str]| first_line(Command::new("git").current_dir(root()).args(arguments));
-    let is_clean = git(&[
-        "status",
-        "--porcelain",
-        "--untracked-files=no",
-        "--",
-        ".",
-        ":!bench/RESULTS.md",
-    ])?
-    .is_empty();
-    let commit = git(&["rev-parse", "--short=12", "HEAD"])?;
-    Ok(if is_clean {
-        commit
-    } else {
-        format!("{commit}, with changes")
-    })
-}
-
 fn packages() -> io::Result<String> {
     let version = |name: &str| -> io::Result<String> {
         let file = root().join("bench/peers/node_modules").join(name).join("package.json");
@@ -120,16 +86,4 @@ fn packages() -> io::Result<String> {
     };
     let versions: Vec<_> = PACKAGES.into_iter().map(version).collect::<io::Result<_>>()?;
     Ok(versions.join(", "))
-}
-
-fn first_line(command: &mut Command) -> io::Result<String> {
-    let output = command
-        .output()
-        .map_err(|cause| io::Error::new(cause.kind(), format!("{command:?}: {cause}")))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    Ok(text.lines().next().unwrap_or_default().to_owned())
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
 }

@@ -1,5 +1,6 @@
-//! One run: a Redis of its own, one or two servers on their core, and a meter of what each of the three parties spends. All of it
+//! One run: a Redis of its own, one or more servers on their core, and a meter of what each of the three parties spends. All of it
 //! ends with the handle.
+#![allow(dead_code, reason = "each bench compiles this file and uses its own part of it")]
 
 use std::fs::File;
 use std::io;
@@ -119,6 +120,30 @@ impl Stage {
     pub fn resident_kb(&self) -> u64 {
         let pids = self.servers.iter().map(|server| server.process.pid());
         pids.map(crate::load::machine::resident_kb).sum()
+    }
+
+    /// The same of Redis.
+    pub fn redis_resident_kb(&self) -> u64 {
+        crate::load::machine::resident_kb(self.redis.pid())
+    }
+
+    /// Bytes that Redis has read and written so far.
+    pub fn redis_traffic(&self) -> io::Result<[u64; 2]> {
+        let asked = self.runtime.block_on(async {
+            let mut redis = self.redis.connection().await;
+            redis::cmd("INFO").arg("stats").query_async::<String>(&mut redis).await
+        });
+        let stats = asked.map_err(io::Error::other)?;
+        let count = |name: &str| {
+            let value = stats
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            value.and_then(|value| value.trim().parse().ok())
+        };
+        match (count("total_net_input_bytes"), count("total_net_output_bytes")) {
+            (Some(read), Some(written)) => Ok([read, written]),
+            _ => Err(io::Error::other("Redis does not say what it read and wrote")),
+        }
     }
 
     /// What a run spends from here on.

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::cases::Case;
 use super::contestant::Contestant;
 use super::figures::{Figure, Run};
+use super::markdown::{line, number};
 
 /// What became of each contestant in one case.
 pub struct Results {
@@ -84,29 +85,4 @@ fn figure<'a>(run: &'a Option<Result<Run, String>>, name: &str) -> Option<&'a Fi
         .figures
         .iter()
         .find(|figure| figure.name == name)
-}
-
-fn line(text: &mut String, name: &str, cells: &[String]) {
-    writeln!(text, "| {name} | {} |", cells.join(" | ")).expect("a text takes all");
-}
-
-/// Three digits that count, thousands apart.
-fn number(value: f64) -> String {
-    match value.abs() {
-        ..10.0 => format!("{value:.2}"),
-        ..100.0 => format!("{value:.1}"),
-        _ => grouped(value.round() as i64),
-    }
-}
-
-fn grouped(value: i64) -> String {
-    let digits = value.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }

@@ -22,6 +22,15 @@ pub struct Heard {
     pub unanswered: u64,
     /// From the first message to the last that was heard.
     pub time: Duration,
+    pub bytes: Bytes,
+}
+
+/// Of packets, without the frames around them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Bytes {
+    pub said: u64,
+    pub heard: u64,
+    pub acks: u64,
 }
 
 /// A conversation that goes on.
@@ -33,6 +42,7 @@ struct Talk {
     reader: Reader,
     acked: u64,
     refused: u64,
+    bytes: Bytes,
     /// When something was heard last.
     last: Duration,
 }
@@ -104,6 +114,7 @@ impl Crowd {
             unanswered: messages.saturating_sub(talk.acked) + talk.refused,
             ledger: talk.ledger,
             time: talk.last,
+            bytes: talk.bytes,
         })
     }
 }
@@ -126,6 +137,7 @@ impl Talk {
             reader: Reader::default(),
             acked: 0,
             refused: 0,
+            bytes: Bytes::default(),
             last: Duration::ZERO,
             started: Instant::now(),
         }
@@ -139,6 +151,7 @@ impl Talk {
         };
         let packet = &mut self.packets[client.number];
         stamp.write(packet);
+        self.bytes.said += packet.len() as u64;
         client.say(packet);
     }
 
@@ -147,9 +160,11 @@ impl Talk {
         if packet.starts_with(b"42[\"message:new\"") {
             let stamp = self.reader.read(packet).ok_or_else(|| refused(packet))?;
             self.last = self.started.elapsed();
+            self.bytes.heard += packet.len() as u64;
             self.ledger.hear(client.number, stamp, self.last.as_micros() as u64);
         } else if packet.starts_with(&[b'4', b'3', ASKED, b'[']) {
             self.acked += 1;
+            self.bytes.acks += packet.len() as u64;
             self.refused += u64::from(!is_success(packet));
             if goes_on {
                 self.say(client);
