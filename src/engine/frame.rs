@@ -112,8 +112,9 @@ impl Frame {
         &self.0.plain
     }
 
-    /// The finished WebSocket frame for a connection that takes it compressed, or does not.
-    pub(super) fn wire_for(&self, compressed: bool) -> &[u8] {
+    /// The finished WebSocket frame for a connection that takes it compressed, or does not. Public for `bench/micro` alone.
+    #[doc(hidden)]
+    pub fn wire_for(&self, compressed: bool) -> &[u8] {
         if compressed && self.packet_len() >= deflate::LEAST_BYTES {
             self.compressed().unwrap_or(self.wire())
         } else {
