@@ -17,7 +17,7 @@ use criterion::Criterion;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Of each figure: with some thirty of them all are done in less than a minute and a half.
+/// Of each figure: with some forty of them all are done in less than a minute and a half.
 const WARM_UP: Duration = Duration::from_millis(300);
 const MEASUREMENT: Duration = Duration::from_millis(1_200);
 const SAMPLES: usize = 50;
