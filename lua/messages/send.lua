@@ -130,18 +130,18 @@ local function repeated(at, by, room)
 end
 
 -- All that is to be looked at, before anything is written.
-local replies, by = {}, 0
+local replies, behind = {}, 0
 for at = 0, #KEYS - 9, 7 do
   local number, room = #replies + 1, room_of(at)
-  local reply = barred(at, by, room) or repeated(at, by, room)
+  local reply = barred(at, behind, room) or repeated(at, behind, room)
   -- The same id twice in one call.
-  local earlier = not reply and ARGV[by + 15] ~= "0" and repeats[KEYS[at + 6]]
+  local earlier = not reply and ARGV[behind + 15] ~= "0" and repeats[KEYS[at + 6]]
   replies[number] = reply or ""
   if not reply then
-    room.messages[#room.messages + 1] = { number = number, at = at, by = by, earlier = earlier }
+    room.messages[#room.messages + 1] = { number = number, at = at, by = behind, earlier = earlier }
     repeats[KEYS[at + 6]] = earlier or number
   end
-  by = by + 7
+  behind = behind + 7
 end
 
 -- Behind what was said before: a repeat of that costs nothing, and is answered however much was said since.
