@@ -41,6 +41,7 @@ prove: ## 20,000 messages to thirty clients of each kind, with faults in between
 
 bench: ## This gateway beside its peers, and as it grows, on two cores, into bench/RESULTS.md and SCALING.md; BENCH_ARGS="--rounds 1 --cases hot,rooms"
 	@scripts/need rust redis peers
+	npm test --silent --prefix bench/peers
 	$(CARGO) bench --locked --bench compare -- --write $(BENCH_ARGS)
 	$(CARGO) bench --locked --bench scaling -- --write $(SCALING_ARGS)
 
@@ -55,7 +56,7 @@ lint: ## Hold the style: format, lints, documentation, licences, scripts
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
 	scripts/check-dependencies
-	shellcheck .ci/run install.sh uninstall.sh $$(find scripts actions deploy ts/dist -type f 2>/dev/null | xargs -r grep -lE '^#!.*(ba)?sh')
+	shellcheck .ci/run install.sh uninstall.sh bench/peers/bun $$(find scripts actions deploy ts/dist -type f 2>/dev/null | xargs -r grep -lE '^#!.*(ba)?sh')
 	scripts/check-lua
 	scripts/check-nginx
 	npm run --silent --prefix clients/js check
