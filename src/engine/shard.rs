@@ -74,11 +74,11 @@ pub(super) struct Shard {
     ending: CancellationToken,
 }
 
-/// Runs a shard until it is told to stop. `ready` hears whether it could start.
 /// Tasks that are run before the sockets are asked again. A look costs a system call, and what it brings while a room is being
 /// told something would be told by writes of their own; at some 4 µs a task this is a millisecond.
 const TASKS_PER_LOOK: u32 = 256;
 
+/// Runs a shard until it is told to stop. `ready` hears whether it could start.
 pub(super) fn run(
     index: usize,
     common: Common,

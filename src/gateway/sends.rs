@@ -1,7 +1,7 @@
 //! Messages on their way to Redis. Those of one partition go in one call: as many as have come while the calls before them
-//! were under way, so an idle node waits for nothing, and a busy one makes few calls. A partition has one call at a time, and
-//! as long as Redis is quick a lane of partitions has, so messages keep the order in which they came. Not here: reading a message (`events::messages`), delivering it
-//! (`rooms`).
+//! were under way, so an idle node waits for nothing, and a busy one makes few calls. A partition has one call at a time, so
+//! messages keep the order in which they came; as long as Redis is quick, so has a lane of partitions. Not here: reading a message
+//! (`events::messages`), delivering it (`rooms`).
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -23,6 +23,7 @@ use super::rooms::Ack;
 use super::shard::Shard;
 use crate::domain::messages::{self, Send, SendRequest, Sent};
 use crate::engine::Frame;
+use crate::hot::HotError;
 use crate::hot::keys::{Lease, PARTITIONS, Partition};
 use crate::types::RoomName;
 
@@ -353,7 +354,7 @@ impl Shard {
             }
             let (lease, behind) = (client.lease(), self.node.latest_us.load(Ordering::Relaxed));
             let outcomes = messages::send(&self.hot, &[message.request(&lease)], behind).await?;
-            Ok(outcomes.into_iter().next().unwrap_or(Send::Stranger))
+            Ok::<_, HotError>(outcomes.into_iter().next().unwrap_or(Send::Stranger))
         };
         let outcome = again.await;
         drop(turn);
@@ -363,7 +364,6 @@ impl Shard {
             Ok(Send::Stranger) if client.rooms.borrow().contains(room) => Err(Failure::unavailable()),
             Ok(outcome) => self.judge(outcome),
             Err(error) => {
-                let error: crate::hot::HotError = error;
                 tracing::warn!(error = %error, user = %client.user, "message not sent");
                 Err(Failure::unavailable())
             }
