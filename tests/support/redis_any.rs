@@ -2,7 +2,7 @@
 //! asks beside the product goes to every master that there is at that moment, each of which answers for what it has.
 //! `REALTIME_TEST_REDIS` says which form the suites run on; `scripts/test-topologies` runs them on the latter two.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, FromRedisValue, Pipeline, Value};
@@ -68,8 +68,21 @@ impl AnyRedis {
         }
     }
 
-    /// Those that are masters now; in a failover none may be.
+    /// Those that are masters, at least one: a failover, also one that nobody asked for, is waited for.
     pub async fn masters(&self) -> Vec<&Redis> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let masters = self.masters_now().await;
+            if !masters.is_empty() {
+                return masters;
+            }
+            assert!(Instant::now() < deadline, "nobody says that it is the master");
+            tokio::time::sleep(Duration::from_millis(20)).await; // no event tells it to who follows no Sentinel
+        }
+    }
+
+    /// Those that are masters now; in a failover none may be.
+    async fn masters_now(&self) -> Vec<&Redis> {
         let mut masters = Vec::new();
         for server in self.servers().into_iter().filter(|server| server.is_running()) {
             let info: String = ask(server, "INFO", &["replication"]).await;
@@ -81,7 +94,8 @@ impl AnyRedis {
             && masters.len() > 1
         {
             // One that has just been demoted does not know it for some seconds.
-            masters = sentinel.agreed().await.into_iter().collect();
+            let agreed = sentinel.agreed().await.filter(|server| server.is_running());
+            masters = agreed.into_iter().collect();
         }
         masters
     }
@@ -146,11 +160,7 @@ impl AnyRedis {
     async fn try_read(&self, reads: &Pipeline) -> redis::RedisResult<Vec<Value>> {
         let count = reads.len();
         let mut answers = vec![Value::Nil; count];
-        let connections = self.connections().await;
-        if connections.is_empty() {
-            return Err(std::io::Error::other("nobody says that it is the master").into());
-        }
-        for mut connection in connections {
+        for mut connection in self.connections().await {
             let values = connection.send_packed_commands(reads, 0, count).await?;
             for (answer, value) in answers.iter_mut().zip(values) {
                 match value {
@@ -174,7 +184,7 @@ impl AnyRedis {
             AnyRedis::Sentinel(sentinel) => drop(sentinel.successor(master).await),
             AnyRedis::Cluster(_) => {
                 eventually("the Cluster has as many masters as before", async || {
-                    self.masters().await.len() == before
+                    self.masters_now().await.len() == before
                 })
                 .await;
             }
