@@ -120,6 +120,12 @@ impl Outbox {
         self.waiting.push_back((Key::Unique, frame));
     }
 
+    /// What is to be written next, where that is one frame.
+    pub(super) fn only(&self) -> Option<&[u8]> {
+        let (_, frame) = self.waiting.front().filter(|_| self.waiting.len() == 1)?;
+        Some(&frame.wire_for(self.is_compressed)[self.written as usize..])
+    }
+
     /// Fills `slices` with what is to be written next; returns how many it filled.
     pub(super) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut written = self.written as usize;

@@ -126,9 +126,7 @@ impl Stream {
         mut written: impl FnMut(usize, usize),
     ) -> Poll<io::Result<()>> {
         while !outbox.is_empty() {
-            let mut slices = [IoSlice::new(&[]); FRAMES_PER_WRITE];
-            let count = outbox.slices(&mut slices[..most.clamp(1, FRAMES_PER_WRITE)]);
-            match self.tcp.try_write_vectored(&slices[..count]) {
+            match self.try_write(outbox, most) {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Ok(len) => written(len, outbox.advance(len)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -139,6 +137,16 @@ impl Stream {
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Most writes are of one frame, and send(2) is a tenth faster than writev(2).
+    fn try_write(&self, outbox: &Outbox, most: usize) -> io::Result<usize> {
+        if let Some(frame) = outbox.only() {
+            return self.tcp.try_write(frame);
+        }
+        let mut slices = [IoSlice::new(&[]); FRAMES_PER_WRITE];
+        let count = outbox.slices(&mut slices[..most.clamp(1, FRAMES_PER_WRITE)]);
+        self.tcp.try_write_vectored(&slices[..count])
     }
 
     /// One attempt to say a last frame; the stream is given up afterwards, so nobody minds whether it succeeds.
