@@ -71,6 +71,7 @@ impl Member {
             body: &self.body,
             client_message_id: None,
             listens_only: false,
+            tokens: 1,
         }
     }
 

@@ -1,16 +1,17 @@
 -- Shared by the scripts that know what a room has said: room.history, a stream of <seq>-0 -> frame.
 
--- Keeps a message, and lets the oldest go beyond the bounds. As long as no message is wider than its share of the bytes, the
--- number of messages bounds them both. Behind a wider one they are counted, until it is no longer among those that are
--- kept: then the room's fields `wide`, the seq of it, and `bytes` are to be written, "" and "0" where counting ends.
-local function keep_message(history_key, room, frame, kept)
+-- Keeps a message, the seq of which is given as a text, and lets the oldest go beyond the bounds. As long as no message is wider
+-- than its share of the bytes, the number of messages bounds them both. Behind a wider one they are counted, until it is no
+-- longer among those that are kept: then the room's fields `wide`, the seq of it, and `bytes` are to be written, "" and "0"
+-- where counting ends.
+local function keep_message(history_key, room, seq, frame, kept)
   if kept.most == 0 then
     return
   end
-  local id = string.format("%d", room.seq) .. "-0"
-  local is_wide, counted = #frame > kept.most_bytes / kept.most, room.wide and room.wide ~= ""
-  if not is_wide and (not counted or tonumber(room.wide) <= room.seq - kept.most) then
-    redis.call("XADD", history_key, "MAXLEN", kept.most, id, "m", frame)
+  local id = seq .. "-0"
+  local is_wide, counted = #frame > kept.share, room.wide and room.wide ~= ""
+  if not is_wide and (not counted or tonumber(room.wide) <= tonumber(seq) - kept.most) then
+    redis.call("XADD", history_key, "MAXLEN", kept.most_text, id, "m", frame)
     if counted then
       room.is_counted, room.wide, room.bytes = true, "", "0"
     end
@@ -36,7 +37,7 @@ local function keep_message(history_key, room, frame, kept)
   end
   room.is_counted, room.bytes = true, string.format("%d", bytes)
   if is_wide then
-    room.wide = string.format("%d", room.seq)
+    room.wide = seq
   end
 end
 

@@ -1,9 +1,9 @@
 #!lua
--- Members say something, one after the other, in rooms of one partition.
+-- Members say something, one after the other. In a Cluster their rooms are of one partition.
 --
--- KEYS[1] said            hash    master -> position of the last message that it wrote in the partition
--- KEYS[2] outbox          stream  what Postgres must hear of
--- KEYS[3..] room          hash    the room; of each message, as the six behind it
+-- KEYS[1] said            hash    master -> position of the last message of the last call that it wrote here; of any partition
+-- KEYS[2..] outbox        stream  what Postgres must hear of; of each message, as the seven behind it
+-- KEYS[3..] room          hash    the room
 -- KEYS[4..] room.live     zset    <user>\0<conn>@<node>
 -- KEYS[5..] room.policy   hash    user -> role, mute, ban
 -- KEYS[6..] room.dedupe   string  the ack of the send with this client message id
@@ -21,91 +21,112 @@
 -- ARGV[9] what is said is kept in Postgres: 0|1
 -- ARGV[10] the node has tried these before, and does not know the outcome: 0|1
 -- ARGV[11] most entries of the outbox, 0 where there is no archive
--- ARGV[12..] user; of each message, as the six behind it
+-- ARGV[12..] user; of each message, as the seven behind it
 -- ARGV[13..] member
 -- ARGV[14..] the event's JSON object without its end: what the server adds comes behind
 -- ARGV[15..] dedupe_ms, 0 where the client gave no id
 -- ARGV[16..] only listens: 0|1
--- ARGV[17..] what the node calls this send
--- ARGV[18..] room
+-- ARGV[17..] tokens wanted of the rate, 0 where the node drew one before; the first is used, the others are the node's
+-- ARGV[18..] what the node calls this send
+-- ARGV[19..] room
 -- RETURNS of each message "missing", "damaged", "banned", "stranger", "muted", "forbidden",
---   "limited <µs until one may be said>", or "ok <duplicate: 0|1> <over: 0|1> <epoch> <seq> <now_ms>"
+--   "limited <µs until one may be said>", or "ok <duplicate: 0|1> <over: 0|1> <tokens drawn ahead> <epoch> <seq> <now_ms>"
 --
 -- One script, because a number that is drawn and not published is a gap, and a message that
 -- is published before the check of a ban that came first is one too many. Of many messages, because a call and what is
--- looked up for it cost as much as what a message writes.
+-- looked up for it cost as much as what a message writes. Half of what that costs is Lua's own: here a table, a text that
+-- is put together and a number that is written out are made once, and where they are needed.
 -- @include archive/_outbox
 -- @include rooms/_state
 -- @include messages/_state
 -- @include limits/_gcra
 
-local outbox = outbox_of(KEYS[2], ARGV[11])
-if is_closed(outbox) then
-  return RESTORING
-end
+local call, format = redis.call, string.format
 local now_us = clock_us()
 local now_ms = math.floor(now_us / 1000)
-local now_text, ttl_ms = string.format("%d", now_ms), tonumber(ARGV[4])
+local now_text, ttl_ms = format("%d", now_ms), tonumber(ARGV[4])
 local interval_us, is_again = tonumber(ARGV[6]), ARGV[10] == "1"
-local rooms, in_order, speakers, repeats = {}, {}, {}, {}
 
--- A room as it was before this call, read once.
-local function room_of(at)
-  local room = rooms[KEYS[at + 3]]
-  if not room then
-    local field =
-      redis.call("HMGET", KEYS[at + 3], "type", "visibility", "epoch", "master", "seq", "pos", "wide", "bytes")
-    room = {
-      at = at, type = field[1], visibility = field[2], epoch = field[3], master = field[4], seq = field[5],
-      first_us = tonumber(field[6] or "0"), wide = field[7], bytes = field[8], messages = {}, frames = {},
-    }
-    rooms[KEYS[at + 3]] = room
-    in_order[#in_order + 1] = room
+-- By their keys; without an archive there is only one, that takes nothing.
+local outboxes, has_archive = {}, ARGV[11] ~= "0"
+
+-- Where the room's partition writes for Postgres; nothing where it is closed.
+local function open_outbox(key)
+  local outbox = outboxes[has_archive and key or ""]
+  if not outbox then
+    outbox = outbox_of(key, ARGV[11])
+    outbox.is_closed = is_closed(outbox)
+    outboxes[has_archive and key or ""] = outbox
   end
-  return room
+  return not outbox.is_closed and outbox
 end
 
--- What a member of a room may not: the reply, or nothing.
-local function barred(at, by, room)
-  if not room.type then
-    return "missing"
-  end
-  local name = KEYS[at + 3] .. "\0" .. ARGV[by + 13]
-  local speaker = speakers[name]
-  if not speaker then
-    local policy = redis.call("HGET", KEYS[at + 5], ARGV[by + 12])
-    local entry = {}
-    if policy then
-      local _, decoded = pcall(cjson.decode, policy)
-      entry = decoded
+-- A room as it was before this call, and room for what becomes of it: a table that grows is made anew each time.
+local function read_room(at)
+  local field = call("HMGET", KEYS[at + 3], "type", "visibility", "epoch", "master", "seq", "pos", "wide", "bytes")
+  return {
+    at = at, outbox = open_outbox(KEYS[at + 2]), type = field[1], visibility = field[2], epoch = field[3],
+    master = field[4], seq = field[5], before_us = field[6], wide = field[7], bytes = field[8],
+    speaker = false, reason = false, first = false, latest = false, pos = false, frame = false, is_renewed = false,
+  }
+end
+
+-- The reason why a member may not speak, or nothing.
+local function standing(room, at, by)
+  local policy, role, ban, mute = call("HGET", KEYS[at + 5], ARGV[by + 12]), nil, nil, nil
+  local is_member = call("ZSCORE", KEYS[at + 4], ARGV[by + 13])
+  if policy == '{"role":"admin"}' then
+    role = "admin"
+  elseif policy then
+    local _, entry = pcall(cjson.decode, policy)
+    if type(entry) ~= "table" then
+      -- Nobody knows what it forbade; whoever else is in the same call has nothing to do with it.
+      return "damaged"
     end
-    speaker = type(entry) == "table" and entry or { is_damaged = true }
-    speaker.is_member = redis.call("ZSCORE", KEYS[at + 4], ARGV[by + 13])
-    speakers[name] = speaker
+    role, ban, mute = entry.role, entry.ban, entry.mute
   end
-  if speaker.is_damaged then
-    -- Nobody knows what it forbade; whoever else is in the same call has nothing to do with it.
-    return "damaged"
-  end
-  local role, ban, mute = speaker.role, speaker.ban, speaker.mute
-  if room.visibility == "secret" and not role and not speaker.is_member then
+  if room.visibility == "secret" and not role and not is_member then
     return "missing"
   elseif ban and (ban == 0 or ban > now_ms) then
     return "banned"
-  elseif not speaker.is_member then
+  elseif not is_member then
     return "stranger"
   elseif mute and (mute == 0 or mute > now_ms) then
     return "muted"
-  elseif ARGV[by + 16] == "1" or room.type == "broadcast" and role ~= "admin" and role ~= "moderator" then
+  elseif room.type == "broadcast" and role ~= "admin" and role ~= "moderator" then
     return "forbidden"
   end
+end
+
+-- The same, looked up once of each speaker: most calls have one in a room.
+local function barred(room, at, by)
+  if not room.type then
+    return "missing"
+  end
+  local member, reason = ARGV[by + 13]
+  if room.speaker == member then
+    reason = room.reason
+  else
+    local others = room.others
+    reason = others and others[member]
+    if reason == nil then
+      reason = standing(room, at, by) or false
+      if not room.speaker then
+        room.speaker, room.reason = member, reason
+      else
+        room.others = others or {}
+        room.others[member] = reason
+      end
+    end
+  end
+  return reason or ARGV[by + 16] == "1" and "forbidden"
 end
 
 -- Where what the history has stands, by what its node called it. Read once, also where many messages are tried again.
 local function stamps_of(room, at)
   if not room.stamps then
     room.stamps = {}
-    for _, entry in ipairs(redis.call("XREVRANGE", KEYS[at + 8], "+", "-", "COUNT", 1000)) do
+    for _, entry in ipairs(call("XREVRANGE", KEYS[at + 8], "+", "-", "COUNT", 1000)) do
       local stamp, token = string.match(entry[2][2], "^m (%S+ %d+ %d+) %S+ (%S+)\n")
       if token then
         room.stamps[token] = stamp
@@ -116,126 +137,156 @@ local function stamps_of(room, at)
 end
 
 -- The reply of an earlier send that this one repeats, if there is one.
-local function repeated(at, by, room)
+local function repeated(room, at, by)
   if ARGV[by + 15] ~= "0" then
-    local before = redis.call("GET", KEYS[at + 6])
+    local before = call("GET", KEYS[at + 6])
     if before then
       local stamp, token = string.match(before, "^(%S+ %d+ %d+) ?(%S*)$")
-      return "ok " .. (token == ARGV[by + 17] and "0" or "1") .. " 0 " .. stamp
+      return "ok " .. (token == ARGV[by + 18] and "0" or "1") .. " 0 0 " .. stamp
     end
   elseif is_again then
-    local stamp = stamps_of(room, at)[ARGV[by + 17]]
-    return stamp and "ok 0 0 " .. stamp
+    local stamp = stamps_of(room, at)[ARGV[by + 18]]
+    return stamp and "ok 0 0 0 " .. stamp
   end
 end
 
--- All that is to be looked at, before anything is written.
-local replies, behind = {}, 0
-for at = 0, #KEYS - 9, 7 do
-  local number, room = #replies + 1, room_of(at)
-  local reply = barred(at, behind, room) or repeated(at, behind, room)
-  -- The same id twice in one call.
-  local earlier = not reply and ARGV[behind + 15] ~= "0" and repeats[KEYS[at + 6]]
-  replies[number] = reply or ""
-  if not reply then
-    room.messages[#room.messages + 1] = { number = number, at = at, by = behind, earlier = earlier }
-    repeats[KEYS[at + 6]] = earlier or number
-  end
-  behind = behind + 7
-end
-
--- Behind what was said before: a repeat of that costs nothing, and is answered however much was said since.
-local function over_rate(message)
-  if interval_us == 0 then
-    return "0"
-  end
-  local granted, wait_us = take(KEYS[message.at + 9], interval_us, tonumber(ARGV[7]), 0, 1, now_us)
-  if granted == 1 then
-    return "0"
-  elseif ARGV[8] == "1" then
-    return "1"
-  end
-  replies[message.number] = "limited " .. string.format("%d", wait_us)
-end
-
-local master, last_us, has_said, has_renewed = string.sub(ARGV[1], 1, 8), tonumber(ARGV[5]), false, false
-local kept = { most = tonumber(ARGV[2]), most_bytes = tonumber(ARGV[3]) }
-
--- What expires with the last message is not renewed by each, but where a thousandth of that time has gone. Redis itself is
--- asked what is left of it: positions may be ahead of the clock, and a key may be another than that of the message before.
-local function outlast(key)
-  local left_ms = redis.call("PTTL", key)
-  if left_ms <= ttl_ms and left_ms >= ttl_ms - ttl_ms / 1000 then
-    return false
-  end
-  redis.call("PEXPIRE", key, ttl_ms)
-  return true
-end
-
-local function say(room, message, over)
-  local by = message.by
-  if not room.is_written then
-    room.is_written, has_said = true, true
-    if room.master ~= ARGV[1] then
-      room.epoch = write_epoch(KEYS[room.at + 3], ARGV[1])
+-- All that is to be looked at, before anything is written. A room is read once, as it was before this call.
+-- Behind each message that may be said stands the next one of its room.
+local replies, rooms, in_order, next_of, firsts, first_of = {}, {}, {}, {}, {}, {}
+local number, behind = 0, 0
+for at = 0, #KEYS - 9, 8 do
+  number = number + 1
+  local key = KEYS[at + 3]
+  local room = rooms[key]
+  if not room then
+    room = read_room(at)
+    if not room.outbox then
+      return RESTORING
     end
-    last_us = math.max(last_us, room.first_us)
+    rooms[key] = room
+    in_order[#in_order + 1] = room
   end
-  room.seq = room.seq + 1
+  local reply = barred(room, at, behind) or repeated(room, at, behind)
+  if not reply then
+    if ARGV[behind + 15] ~= "0" then
+      -- The same id twice in one call.
+      local id = KEYS[at + 6]
+      first_of[number], firsts[id] = firsts[id], firsts[id] or number
+    end
+    if room.first then
+      next_of[room.latest] = number
+    else
+      room.first = number
+    end
+    room.latest = number
+  end
+  replies[number] = reply or ""
+  behind = behind + 8
+end
+
+local master, last_us, last_said, has_renewed = string.sub(ARGV[1], 1, 8), tonumber(ARGV[5]), nil, false
+local kept = { most_text = ARGV[2], most = tonumber(ARGV[2]), most_bytes = tonumber(ARGV[3]) }
+kept.share = kept.most_bytes / kept.most
+
+-- What expires with the last message is not renewed by each, but by the first of each thousandth of that time: here those of
+-- a room that was written in this one before, by this master. A position ahead of the clock says nothing of when that was.
+local function is_renewed(room, before_us)
+  return before_us <= now_us
+    and math.floor(before_us / ttl_ms) == math.floor(now_us / ttl_ms)
+    and room.master == ARGV[1]
+end
+
+-- The first message of a call in a room.
+local function begin(room)
+  local before_us = tonumber(room.before_us or "0")
+  last_us = math.max(last_us, before_us)
+  room.is_renewed = is_renewed(room, before_us)
+  if room.master ~= ARGV[1] then
+    room.epoch = write_epoch(KEYS[room.at + 3], ARGV[1])
+  end
+end
+
+local function say(room, at, by, over, spare)
+  if not room.pos then
+    begin(room)
+  end
+  local seq = format("%d", room.seq + 1)
   last_us = math.max(now_us, last_us + 1)
-  local stamp = room.epoch .. " " .. string.format("%d", room.seq) .. " " .. now_text
+  local pos = format("%d", last_us)
+  room.seq, room.pos = seq, pos
+  local stamp, token = room.epoch .. " " .. seq .. " " .. now_text, ARGV[by + 18]
   if ARGV[by + 15] ~= "0" then
-    redis.call("SET", KEYS[message.at + 6], stamp .. " " .. ARGV[by + 17], "PX", ARGV[by + 15])
+    call("SET", KEYS[at + 6], stamp .. " " .. token, "PX", ARGV[by + 15])
   end
-  local place = master .. "." .. string.format("%d", last_us)
-  local frame = "m " .. stamp .. " " .. place .. " " .. ARGV[by + 17] .. "\n" .. ARGV[by + 14]
-  keep_message(KEYS[message.at + 8], room, frame, kept)
-  room.frames[#room.frames + 1] = frame
+  local frame = "m " .. stamp .. " " .. master .. "." .. pos .. " " .. token .. "\n" .. ARGV[by + 14]
+  keep_message(KEYS[at + 8], room, seq, frame, kept)
+  if not room.frame then
+    room.frame = frame
+  else
+    room.frames = room.frames or { room.frame }
+    room.frames[#room.frames + 1] = frame
+  end
   if ARGV[9] == "1" then
-    record(outbox, "message", now_ms, {
-      room = ARGV[by + 18], user = ARGV[by + 12], epoch = room.epoch, seq = room.seq, token = ARGV[by + 17],
+    record(room.outbox, "message", now_ms, {
+      room = ARGV[by + 19], user = ARGV[by + 12], epoch = room.epoch, seq = tonumber(seq), token = token,
       json = ARGV[by + 14] .. "}",
     })
   end
-  replies[message.number] = "ok 0 " .. over .. " " .. stamp
+  return "ok 0 " .. over .. " " .. spare .. " " .. stamp
 end
 
-for _, room in ipairs(in_order) do
-  for _, message in ipairs(room.messages) do
-    local first = message.earlier and replies[message.earlier]
-    if first and string.sub(first, 1, 3) == "ok " then
-      replies[message.number] = "ok 1 0 " .. string.match(first, "^ok %d %d (.*)$")
-    else
-      local over = over_rate(message)
-      if over then
-        say(room, message, over)
-      end
-    end
+-- Behind what was said before: a repeat of that costs nothing, and is answered however much was said since.
+local function say_within_rate(room, at, by)
+  local wanted = ARGV[by + 17]
+  if wanted == "0" or interval_us == 0 then
+    return say(room, at, by, "0", "0")
   end
-  if room.is_written then
-    local key, seq, pos = KEYS[room.at + 3], string.format("%d", room.seq), string.format("%d", last_us)
-    if room.is_counted then
-      redis.call("HSET", key, "seq", seq, "pos", pos, "wide", room.wide, "bytes", room.bytes)
+  local granted, wait_us = take(KEYS[at + 9], interval_us, tonumber(ARGV[7]), 0, tonumber(wanted), now_us)
+  if granted > 0 then
+    return say(room, at, by, "0", granted - 1)
+  elseif ARGV[8] == "1" then
+    return say(room, at, by, "1", "0")
+  end
+  return "limited " .. format("%d", wait_us)
+end
+
+-- Room by room, as they are told: nodes hear positions in their order.
+for _, room in ipairs(in_order) do
+  local n = room.first
+  while n do
+    local first = first_of[n] and replies[first_of[n]]
+    if first and string.sub(first, 1, 3) == "ok " then
+      replies[n] = "ok 1 0 0 " .. string.match(first, "^ok %d %d %d+ (.*)$")
     else
-      redis.call("HSET", key, "seq", seq, "pos", pos)
+      replies[n] = say_within_rate(room, n * 8 - 8, n * 8 - 8)
     end
-    if kept.most > 0 and outlast(KEYS[room.at + 8]) then
+    n = next_of[n]
+  end
+  if room.pos then
+    local at = room.at
+    last_said = room.pos
+    if room.is_counted then
+      call("HSET", KEYS[at + 3], "seq", room.seq, "pos", room.pos, "wide", room.wide, "bytes", room.bytes)
+    else
+      call("HSET", KEYS[at + 3], "seq", room.seq, "pos", room.pos)
+    end
+    if kept.most > 0 and not room.is_renewed then
+      call("PEXPIRE", KEYS[at + 8], ARGV[4])
       has_renewed = true
     end
-    redis.call("SPUBLISH", KEYS[room.at + 7], joined(room.frames))
+    call("SPUBLISH", KEYS[at + 7], room.frames and joined(room.frames) or room.frame)
   end
 end
 
 -- Masters are few; should they not be, whoever comes back from one that is forgotten is told so.
-if has_said then
-  if redis.call("HSET", KEYS[1], master, string.format("%d", last_us)) == 1 and redis.call("HLEN", KEYS[1]) > 16 then
-    redis.call("DEL", KEYS[1])
+if last_said then
+  if call("HSET", KEYS[1], master, last_said) == 1 and call("HLEN", KEYS[1]) > 16 then
+    call("DEL", KEYS[1])
   end
-  -- With the history, not before it.
-  if has_renewed then
-    redis.call("PEXPIRE", KEYS[1], ttl_ms)
-  else
-    outlast(KEYS[1])
+  -- With every history that these messages are in, not before it.
+  local left_ms = not has_renewed and call("PTTL", KEYS[1]) or 0
+  if left_ms > ttl_ms or left_ms < ttl_ms - ttl_ms / 1000 then
+    call("PEXPIRE", KEYS[1], ARGV[4])
   end
 end
 return replies

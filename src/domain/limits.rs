@@ -1,6 +1,7 @@
 //! Rates: what is limited, whom a limit sees as one, and how a node draws a user's tokens ahead of need. The truth is one
 //! bucket per user and class in Redis; here is only what was drawn from it. Not here: what a refusal looks like.
 
+mod advance;
 mod turnstile;
 
 use std::net::{IpAddr, Ipv6Addr};
@@ -11,6 +12,7 @@ use crate::hot::keys::Bucket;
 use crate::hot::{self, Hot, HotError};
 use crate::types::{Rate, UserId};
 
+pub use self::advance::{Advance, most_ahead};
 pub use self::turnstile::{Passage, Turnstile};
 pub use crate::hot::limits::{Draw, Drawn};
 

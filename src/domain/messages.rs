@@ -15,7 +15,12 @@ pub fn most_at_once(hot: &Hot) -> usize {
     hot::messages::most_at_once(hot)
 }
 
-/// Says messages of one partition, in their order; each has its own outcome.
+/// Whether messages of several partitions may go in one call.
+pub fn share_calls(hot: &Hot) -> bool {
+    hot::messages::share_calls(hot)
+}
+
+/// Says messages in their order; each has its own outcome.
 pub async fn send(hot: &Hot, requests: &[SendRequest<'_>], behind: u64) -> Result<Vec<Send>, HotError> {
     hot::messages::send(hot, requests, behind).await
 }

@@ -1,6 +1,7 @@
 //! Limits as the gateway holds them: the gate of each connection, a shard's tokens of its users, addresses that are known
 //! to be over theirs. Not here: the arithmetic (`domain::limits`, lua/limits), and what counts as reached (`node`).
 
+mod advances;
 mod handshakes;
 mod pledges;
 
@@ -16,6 +17,7 @@ use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use tokio::sync::Notify;
 
+use self::advances::Advances;
 use self::handshakes::Entrance;
 pub(super) use self::pledges::Carried;
 use super::events::Turn;
@@ -101,6 +103,7 @@ struct Tokens {
 pub struct Book {
     /// A purse that says nothing is dropped within a second, so there are as many as users sent something of late.
     tokens: RefCell<AHashMap<(UserId, Class), Rc<Tokens>>>,
+    pub advances: Advances,
     /// By neighbourhood: those that somebody came from just now, or that have no token yet.
     entrances: RefCell<AHashMap<String, Rc<Entrance>>>,
     looked: std::cell::Cell<Option<Instant>>,
@@ -120,6 +123,7 @@ impl Book {
         // Whoever waits at a purse holds it, and is to find it again.
         let says = |tokens: &Rc<Tokens>| Rc::strong_count(tokens) > 1 || !tokens.purse.borrow_mut().is_blank(now);
         self.tokens.borrow_mut().retain(|_, tokens| says(tokens));
+        self.advances.forget(now);
         let is_used =
             |entrance: &Rc<Entrance>| Rc::strong_count(entrance) > 1 || !entrance.turnstile.borrow_mut().is_blank(now);
         self.entrances.borrow_mut().retain(|_, entrance| is_used(entrance));

@@ -1,7 +1,6 @@
-//! Messages on their way to Redis. Those of one partition go in one call: as many as have come while the calls before them
-//! were under way, so an idle node waits for nothing, and a busy one makes few calls. A partition has one call at a time, so
-//! messages keep the order in which they came; as long as Redis is quick, so has a lane of partitions. Not here: reading a message
-//! (`events::messages`), delivering it (`rooms`).
+//! Messages on their way to Redis. Many go in one call: as many as have come while the calls before them
+//! were under way, so an idle node waits for nothing, and a busy one makes few calls. A partition is in one call at a time, so
+//! messages keep the order in which they came. Not here: reading a message (`events::messages`), delivering it (`rooms`).
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -13,7 +12,6 @@ use std::time::{Duration, Instant};
 use ahash::RandomState;
 use futures_util::FutureExt as _;
 use tokio::sync::Notify;
-use tokio::time::timeout;
 
 use super::client::Client;
 use super::metrics::UntilAck;
@@ -22,7 +20,7 @@ use super::protocol::{ErrorCode, Failure, ack, incoming};
 use super::rooms::Ack;
 use super::shard::Shard;
 use crate::domain::messages::{self, Send, SendRequest, Sent};
-use crate::engine::Frame;
+use crate::engine::{CloseReason, Frame};
 use crate::hot::HotError;
 use crate::hot::keys::{Lease, PARTITIONS, Partition};
 use crate::types::RoomName;
@@ -33,12 +31,10 @@ const UNDER_WAY_MAX: u8 = 32;
 const COUNTED_BYTES: usize = 4 * 1024;
 /// Bytes of the messages of one call, unless one alone is larger: well below the longest frame of the bus, which may hold all.
 const CALL_MAX_BYTES: usize = 1024 * 1024;
-/// Partitions beside each other, which one master has in most Clusters: where it is away, the others' messages go on.
-const LANE: usize = 8;
-/// How long a lane waits for a call, before its other partitions go on beside it: a master may be away that is not theirs.
-const LANE_PATIENCE: Duration = Duration::from_millis(50);
+/// Calls of a lane that are under way: Redis has one at hand while the shard delivers what came of the other.
+const LANE_CALLS: u8 = 2;
 /// Longer in a queue, and behind a call that failed, a message is not tried any more: its answer is promised in two seconds,
-/// of which a call may take all but these. All partitions of a lane have had their turn by then.
+/// of which a call may take all but these.
 const QUEUE_PATIENCE: Duration = Duration::from_millis(350);
 /// Messages that an empty queue may keep room for.
 const KEPT_ROOM: usize = 16;
@@ -63,6 +59,8 @@ pub(super) struct Message {
     pub ack: Option<u64>,
     pub until_ack: Option<UntilAck>,
     pub began: Instant,
+    /// Of the user's rate in the room, to be drawn with it; its call knows how many.
+    pub tokens: u32,
 }
 
 impl Message {
@@ -73,6 +71,7 @@ impl Message {
             body: &self.said.body,
             client_message_id: self.said.client_message_id.as_deref(),
             listens_only: self.said.listens_only,
+            tokens: self.tokens,
         }
     }
 }
@@ -99,6 +98,10 @@ impl Drop for Way {
         let under_way = &self.client.under_way;
         under_way.count.set(under_way.count.get().saturating_sub(self.weight));
         under_way.fewer.notify_waiters();
+        if std::thread::panicking() {
+            // What was said gets no answer: as behind every handler that panics, the client is to ask again.
+            self.client.socket.close(CloseReason::Internal);
+        }
     }
 }
 
@@ -148,6 +151,7 @@ fn digest(room: &RoomName) -> u32 {
 /// What waits for its call.
 pub(super) struct Sends {
     partitions: RefCell<Vec<Waiting>>,
+    /// One, or where calls cannot be shared, one for each partition: then those whose master is there go on.
     lanes: RefCell<Vec<Lane>>,
 }
 
@@ -155,97 +159,129 @@ pub(super) struct Sends {
 #[derive(Default)]
 struct Waiting {
     messages: VecDeque<Message>,
-    /// Its lane goes on without it, until the call that takes long is over.
-    is_held: bool,
+    /// Some of it is under way.
+    is_out: bool,
 }
 
+/// Partitions whose messages share calls.
 #[derive(Default)]
 struct Lane {
-    /// Partitions of which something waits, each once.
+    /// Those of which something waits and nothing is under way, each once.
     next: VecDeque<usize>,
-    is_busy: bool,
+    calls: u8,
+    /// One of the calls has not taken its messages yet.
+    is_beginning: bool,
 }
 
-impl Default for Sends {
-    fn default() -> Self {
-        Self {
-            partitions: RefCell::new((0..PARTITIONS).map(|_| Waiting::default()).collect()),
-            lanes: RefCell::new((0..PARTITIONS.div_ceil(LANE)).map(|_| Lane::default()).collect()),
-        }
-    }
+/// What goes in one call.
+struct Batch {
+    lane: usize,
+    partitions: Vec<usize>,
+    messages: Vec<Message>,
 }
 
 impl Sends {
-    /// The lane whose calls somebody has to begin with, if it was at rest.
+    /// `share_calls`: messages of all partitions may go in one call.
+    pub(super) fn new(share_calls: bool) -> Self {
+        let lanes = if share_calls { 1 } else { PARTITIONS };
+        Self {
+            partitions: RefCell::new((0..PARTITIONS).map(|_| Waiting::default()).collect()),
+            lanes: RefCell::new((0..lanes).map(|_| Lane::default()).collect()),
+        }
+    }
+
     fn push(&self, message: Message) -> Option<usize> {
         let partition = Partition::of_room(&message.said.room).index();
         let waiting = &mut self.partitions.borrow_mut()[partition];
-        let is_next = waiting.messages.is_empty() && !waiting.is_held;
+        let is_next = waiting.messages.is_empty() && !waiting.is_out;
         waiting.messages.push_back(message);
-        if is_next { self.line_up(partition) } else { None }
+        let lanes = &mut self.lanes.borrow_mut()[..];
+        let lane = partition % lanes.len();
+        if is_next {
+            lanes[lane].next.push_back(partition);
+        }
+        lanes[lane].begin().then_some(lane)
     }
 
-    fn line_up(&self, partition: usize) -> Option<usize> {
-        let lane = &mut self.lanes.borrow_mut()[partition / LANE];
-        lane.next.push_back(partition);
-        let was_busy = std::mem::replace(&mut lane.is_busy, true);
-        (!was_busy).then_some(partition / LANE)
-    }
-
-    /// The partition of a lane's next call, and its messages; none, and the lane is at rest.
-    fn take(&self, lane: usize, most: usize) -> Option<(usize, Vec<Message>)> {
-        let lane = &mut self.lanes.borrow_mut()[lane];
-        let Some(partition) = lane.next.pop_front() else {
-            lane.is_busy = false;
-            return None;
+    /// What goes in the call that begins, and whether a further one is to begin.
+    fn take(&self, lane: usize, most: usize) -> Option<(Batch, bool)> {
+        let mut batch = Batch {
+            lane,
+            partitions: Vec::new(),
+            messages: Vec::new(),
         };
-        let waiting = &mut self.partitions.borrow_mut()[partition].messages;
-        let (mut count, mut bytes) = (0, 0);
-        for message in waiting.iter().take(most) {
-            bytes += message.said.body.len();
-            if count > 0 && bytes > CALL_MAX_BYTES {
+        let lane = &mut self.lanes.borrow_mut()[lane];
+        lane.is_beginning = false;
+        let (partitions, mut bytes) = (&mut self.partitions.borrow_mut()[..], 0);
+        while let Some(partition) = lane.next.front().copied() {
+            let Waiting { messages, is_out } = &mut partitions[partition];
+            let before = batch.messages.len();
+            while let Some(message) = messages.front().filter(|_| batch.messages.len() < most) {
+                bytes += message.said.body.len();
+                if !batch.messages.is_empty() && bytes > CALL_MAX_BYTES {
+                    break;
+                }
+                batch.messages.extend(messages.pop_front());
+            }
+            if batch.messages.len() == before {
                 break;
             }
-            count += 1;
+            *is_out = true;
+            batch.partitions.push(partition);
+            lane.next.pop_front();
         }
-        let taken = waiting.drain(..count).collect();
-        if waiting.is_empty() {
-            waiting.shrink_to(KEPT_ROOM);
-        } else {
-            lane.next.push_back(partition);
-        }
-        Some((partition, taken))
-    }
-
-    /// The lane goes on without the partition.
-    fn hold(&self, partition: usize) {
-        self.partitions.borrow_mut()[partition].is_held = true;
-        let lane = &mut self.lanes.borrow_mut()[partition / LANE];
-        lane.next.retain(|next| *next != partition);
-    }
-
-    /// The lane, as for [`Sends::push`].
-    fn release(&self, partition: usize) -> Option<usize> {
-        let waiting = &mut self.partitions.borrow_mut()[partition];
-        waiting.is_held = false;
-        if waiting.messages.is_empty() {
+        if batch.messages.is_empty() {
+            lane.calls -= 1;
             return None;
         }
-        self.line_up(partition)
+        let begins = lane.begin();
+        Some((batch, begins))
+    }
+
+    /// A call is over: what came behind it is next.
+    fn put_back(&self, lane: usize, of_call: &[usize]) {
+        let lane = &mut self.lanes.borrow_mut()[lane];
+        let partitions = &mut self.partitions.borrow_mut()[..];
+        for partition in of_call {
+            let waiting = &mut partitions[*partition];
+            waiting.is_out = false;
+            if waiting.messages.is_empty() {
+                waiting.messages.shrink_to(KEPT_ROOM);
+            } else {
+                lane.next.push_back(*partition);
+            }
+        }
+        lane.is_beginning = true;
     }
 
     /// What has waited too long to be tried behind a call that failed.
-    fn overdue(&self, partition: usize) -> Vec<Message> {
-        let mut partitions = self.partitions.borrow_mut();
-        let waiting = &mut partitions[partition].messages;
+    fn overdue(&self, lane: usize) -> Vec<Message> {
+        let lanes = &mut self.lanes.borrow_mut()[..];
+        let count = lanes.len();
         let is_late = |message: &&Message| message.began.elapsed() > QUEUE_PATIENCE;
-        let late = waiting.iter().take_while(is_late).count();
-        let late = waiting.drain(..late).collect();
-        if waiting.is_empty() {
-            let lane = &mut self.lanes.borrow_mut()[partition / LANE];
-            lane.next.retain(|next| *next != partition);
+        let mut overdue = Vec::new();
+        for (partition, waiting) in self.partitions.borrow_mut().iter_mut().enumerate() {
+            if partition % count != lane {
+                continue;
+            }
+            let late = waiting.messages.iter().take_while(is_late).count();
+            overdue.extend(waiting.messages.drain(..late));
+            if waiting.messages.is_empty() {
+                lanes[lane].next.retain(|next| *next != partition);
+            }
         }
-        late
+        overdue
+    }
+}
+
+impl Lane {
+    /// Whether a further call is to begin, which then is one of them.
+    fn begin(&mut self) -> bool {
+        let begins = !self.next.is_empty() && !self.is_beginning && self.calls < LANE_CALLS;
+        if begins {
+            (self.is_beginning, self.calls) = (true, self.calls + 1);
+        }
+        begins
     }
 }
 
@@ -267,40 +303,40 @@ impl Shard {
             // Whatever else is to be done now comes first, and brings what else is to be sent: nothing on an idle shard, and
             // on a busy one no more than one turn of all its tasks.
             tokio::task::yield_now().await;
-            let Some((partition, batch)) = self.sends.take(lane, most) else {
+            let Some((batch, begins)) = self.sends.take(lane, most) else {
                 return;
             };
-            let mut call = Box::pin(Rc::clone(&self).send(partition, batch));
-            if timeout(LANE_PATIENCE, &mut call).await.is_err() {
-                self.sends.hold(partition);
-                let shard = Rc::clone(&self);
-                tokio::task::spawn_local(async move {
-                    call.await;
-                    shard.go_on_with(shard.sends.release(partition));
-                });
-            }
+            self.go_on_with(begins.then_some(lane));
+            self.send(batch).await;
         }
     }
 
     /// However the call ends, the lane goes on.
-    async fn send(self: Rc<Self>, partition: usize, batch: Vec<Message>) {
-        let shard = Rc::clone(&self);
-        if AssertUnwindSafe(shard.try_send(partition, batch))
-            .catch_unwind()
-            .await
-            .is_err()
-        {
-            tracing::error!(partition, "a call of messages panicked; they are not answered");
+    async fn send(self: &Rc<Self>, batch: Batch) {
+        let Batch {
+            lane,
+            partitions,
+            messages,
+        } = batch;
+        let sending = AssertUnwindSafe(Rc::clone(self).try_send(lane, messages));
+        if sending.catch_unwind().await.is_err() {
+            tracing::error!("a call of messages panicked; their connections are closed");
         }
+        self.sends.put_back(lane, &partitions);
     }
 
-    async fn try_send(self: Rc<Self>, partition: usize, mut batch: Vec<Message>) {
+    async fn try_send(self: Rc<Self>, lane: usize, mut batch: Vec<Message>) {
         // Behind one whose membership is being put back, in its turn.
         for message in batch.extract_if(.., |message| message.way.client.under_way.mending.get() > 0) {
             self.mend(message);
         }
         if batch.is_empty() {
             return;
+        }
+        let rate = self.hot.terms().room_messages;
+        for message in &mut batch {
+            let (room, user) = (&message.said.room, &message.way.client.user);
+            message.tokens = self.limits.advances.take(rate, room, user);
         }
         let leases: Vec<Lease> = batch.iter().map(|message| message.way.client.lease()).collect();
         let requests: Vec<SendRequest<'_>> = batch
@@ -316,10 +352,11 @@ impl Shard {
                 }
             }
             Err(error) => {
-                batch.extend(self.sends.overdue(partition));
+                batch.extend(self.sends.overdue(lane));
                 tracing::warn!(error = %error, messages = batch.len(), "messages not sent");
                 for message in batch {
-                    self.finish(message, Err(Failure::unavailable()));
+                    let outcome = self.judge(&message, Send::Unknown);
+                    self.finish(message, outcome);
                 }
             }
         }
@@ -331,7 +368,7 @@ impl Shard {
         if is_lost {
             self.mend(message);
         } else {
-            let outcome = self.judge(outcome);
+            let outcome = self.judge(&message, outcome);
             self.finish(message, outcome);
         }
     }
@@ -361,17 +398,20 @@ impl Shard {
         let mending = &client.under_way.mending;
         mending.set(mending.get() - 1);
         let outcome = match outcome {
-            Ok(Send::Stranger) if client.rooms.borrow().contains(room) => Err(Failure::unavailable()),
-            Ok(outcome) => self.judge(outcome),
+            Ok(Send::Stranger) if client.rooms.borrow().contains(room) => self.judge(&message, Send::Unknown),
+            Ok(outcome) => self.judge(&message, outcome),
             Err(error) => {
                 tracing::warn!(error = %error, user = %client.user, "message not sent");
-                Err(Failure::unavailable())
+                self.judge(&message, Send::Unknown)
             }
         };
         self.finish(message, outcome);
     }
 
-    fn judge(&self, outcome: Send) -> Result<Sent, Failure> {
+    /// What the outcome of a message means to who sent it.
+    fn judge(&self, message: &Message, outcome: Send) -> Result<Sent, Failure> {
+        let (room, user) = (&message.said.room, &message.way.client.user);
+        self.limits.advances.settle(message.tokens, room, user, &outcome);
         match outcome {
             Send::Sent(sent) => {
                 self.node.is_barred(ROOM_MESSAGES, sent.is_over);
@@ -381,7 +421,7 @@ impl Shard {
                 self.node.is_barred(ROOM_MESSAGES, true);
                 Err(Failure::rate_limited(wait))
             }
-            Send::Damaged => Err(Failure::unavailable()),
+            Send::Damaged | Send::Unknown => Err(Failure::unavailable()),
             Send::Missing => Err(Failure::room_not_found()),
             Send::Banned => Err(Failure::new(ErrorCode::Banned, "You are banned from this room")),
             Send::Stranger => Err(Failure::not_a_member()),
@@ -398,6 +438,7 @@ impl Shard {
             ack: id,
             until_ack,
             began,
+            ..
         } = message;
         let client = &way.client;
         match (outcome, id) {

@@ -292,6 +292,7 @@ impl Shard {
                     ack: event.ack,
                     until_ack,
                     began: started,
+                    tokens: 1,
                 });
                 return self.show(client).await;
             }

@@ -29,6 +29,7 @@ use super::snapshot::{Marks, Slot};
 use super::told::Told;
 use crate::archive::snapshot::Snapshot;
 use crate::domain::connections;
+use crate::domain::messages;
 use crate::domain::presence::Held;
 use crate::engine::CloseReason;
 use crate::hot::Hot;
@@ -83,6 +84,7 @@ impl Shard {
             rooms_now: node.metrics.rooms.with_label_values(&[&index.to_string()]),
             index,
             node,
+            sends: Sends::new(messages::share_calls(&hot)),
             hot,
             rooms: RefCell::default(),
             clients: RefCell::new((0..PARTITIONS).map(|_| AHashMap::new()).collect()),
@@ -90,7 +92,6 @@ impl Shard {
             told: RefCell::default(),
             untold: RefCell::default(),
             limits: Book::default(),
-            sends: Sends::default(),
             marks: Marks::default(),
             expiries: RefCell::default(),
             revocations: Revocations::default(),

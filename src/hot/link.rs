@@ -131,6 +131,11 @@ impl Link {
             .unwrap_or_default()
     }
 
+    /// Whether what belongs together may be in several places.
+    pub fn is_cluster(&self) -> bool {
+        self.shared.topology.is_cluster()
+    }
+
     /// A connection, once there is one; fails after [`PATIENCE`], or much earlier while Redis is silent. In a Cluster it
     /// is each command's own line that is waited for, when the command is sent.
     pub async fn connection(&self) -> Result<Connection, RedisError> {

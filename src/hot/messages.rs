@@ -1,6 +1,7 @@
 //! Messages and their history: one typed function per file of lua/messages. Not here: what a message looks like on the
 //! wire.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -36,6 +37,8 @@ pub struct SendRequest<'a> {
     pub client_message_id: Option<&'a str>,
     /// Anonymous, and not allowed to speak: refused, but only after everything else that could be wrong.
     pub listens_only: bool,
+    /// Tokens of the user's rate in the room to be taken, of which the message uses one; 0: it was taken before.
+    pub tokens: u32,
 }
 
 /// Where a message stands in its room's order.
@@ -47,6 +50,8 @@ pub struct Sent {
     pub sent_ms: i64,
     /// Over the user's rate in the room, where that is only counted.
     pub is_over: bool,
+    /// Of the tokens that were taken, those beyond the message's own.
+    pub tokens_ahead: u32,
 }
 
 /// Outcome of [`send`].
@@ -62,6 +67,8 @@ pub enum Send {
     Damaged,
     /// The user says too much in this room; after this time the next may be said.
     Limited(Duration),
+    /// Nobody knows what became of it.
+    Unknown,
 }
 
 /// Messages that one call may hold: no more than a room keeps, since a call whose connection broke is found by them.
@@ -73,44 +80,79 @@ pub fn most_at_once(hot: &Hot) -> usize {
     }
 }
 
-/// Says messages of one partition in their order: draws the next number of each room, keeps the message, and publishes what
+/// Whether messages of several partitions may go in one call: a Cluster may have them on several masters.
+pub fn share_calls(hot: &Hot) -> bool {
+    !hot.link().is_cluster()
+}
+
+/// Says messages in their order: draws the next number of each room, keeps the message, and publishes what
 /// is said in a room at once. `behind` is the latest position that the node has heard of: these stand behind it. A call whose
 /// connection broke is made once more: messages that it may have stored are found by the names that the node gave them.
 pub async fn send(hot: &Hot, requests: &[SendRequest<'_>], behind: u64) -> Result<Vec<Send>, HotError> {
     static SENDS: AtomicU64 = AtomicU64::new(0);
-    let Some(first) = requests.first() else {
-        return Ok(Vec::new());
-    };
-    let partition = Partition::of_room(first.room);
-    debug_assert!(
-        requests
-            .iter()
-            .all(|request| Partition::of_room(request.room) == partition)
-    );
     let number = SENDS.fetch_add(requests.len() as u64, Ordering::Relaxed);
-    let call = |again| send_call(hot, partition, requests, (behind, number, again));
-    let mut reply = match call(false).run(hot).await {
+    let named: Vec<Named<'_>> = requests.iter().zip(number..).collect();
+    let call = |again| send_call(hot, &named, (behind, again));
+    let reply = match call(false).run(hot).await {
         Err(error) if error.is_broken_off() => call(true).run(hot).await,
         other => other,
-    }?;
-    requests
-        .iter()
-        .map(|_| SEND.read(|| sent(&reply.text()?).ok_or_else(|| reply.unexpected("the outcome of a message"))))
-        .collect()
+    };
+    match reply {
+        Err(error) if error.is_refusal() && !is_of_one_partition(&named) => send_apart(hot, &named, behind).await,
+        reply => outcomes(reply?, named.len()),
+    }
 }
 
-fn send_call(
-    hot: &Hot,
-    partition: Partition,
-    requests: &[SendRequest<'_>],
-    (behind, number, again): (u64, u64, bool),
-) -> Call {
+/// A message, and the number that its node gave it.
+type Named<'a> = (&'a SendRequest<'a>, u64);
+
+fn is_of_one_partition(named: &[Named<'_>]) -> bool {
+    let mut partitions = named.iter().map(|(request, _)| Partition::of_room(request.room));
+    let first = partitions.next();
+    partitions.all(|partition| Some(partition) == first)
+}
+
+/// One partition is closed, or something in it is damaged: that is no concern of the others. What the call said before it came
+/// to that is found.
+async fn send_apart(hot: &Hot, named: &[Named<'_>], behind: u64) -> Result<Vec<Send>, HotError> {
+    let mut apart: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (place, (request, _)) in named.iter().enumerate() {
+        let partition = Partition::of_room(request.room).index();
+        apart.entry(partition).or_default().push(place);
+    }
+    let calls = apart.values().map(|places| {
+        let named: Vec<Named<'_>> = places.iter().map(|place| named[*place]).collect();
+        send_call(hot, &named, (behind, true))
+    });
+    let replies = script::run_all(hot, calls.collect()).await?;
+    let mut all: Vec<Send> = named.iter().map(|_| Send::Unknown).collect();
+    for (places, reply) in apart.values().zip(replies) {
+        match reply.and_then(|reply| outcomes(reply, places.len())) {
+            Ok(outcomes) => places
+                .iter()
+                .zip(outcomes)
+                .for_each(|(place, outcome)| all[*place] = outcome),
+            Err(error) => tracing::warn!(%error, messages = places.len(), "messages of one partition not sent"),
+        }
+    }
+    Ok(all)
+}
+
+fn outcomes(mut reply: Reply, count: usize) -> Result<Vec<Send>, HotError> {
+    let mut outcome = || SEND.read(|| sent(&reply.text()?).ok_or_else(|| reply.unexpected("the outcome of a message")));
+    (0..count).map(|_| outcome()).collect()
+}
+
+fn send_call(hot: &Hot, named: &[Named<'_>], (behind, again): (u64, bool)) -> Call {
     let (keys, terms) = (hot.keys(), hot.terms());
     let (history, rate) = (&terms.history, terms.room_messages);
-    let call = SEND
-        .call()
-        .key(keys.said(partition))
-        .key(keys.outbox(partition))
+    let call = SEND.call();
+    // The position of the last one is kept once, wherever: who asks for it asks everywhere.
+    let call = match named.first() {
+        Some((request, _)) => call.key(keys.said(Partition::of_room(request.room))),
+        None => call,
+    };
+    let call = call
         .master()
         .number(history.size)
         .number(history.bytes)
@@ -122,9 +164,10 @@ fn send_call(
         .flag(terms.keeps_messages)
         .flag(again)
         .number(terms.outbox);
-    requests.iter().zip(number..).fold(call, |call, (request, number)| {
+    named.iter().fold(call, |call, (request, number)| {
         let (room, lease, id) = (request.room, request.lease, request.client_message_id);
-        call.key(keys.room(room))
+        call.key(keys.outbox(Partition::of_room(room)))
+            .key(keys.room(room))
             .key(keys.room_live(room))
             .key(keys.room_policy(room))
             .key(keys.room_dedupe(room, &lease.user, id.unwrap_or_default()))
@@ -136,7 +179,8 @@ fn send_call(
             .arg(request.body)
             .number(id.map_or(0, |_| DEDUPE_MS))
             .flag(request.listens_only)
-            .arg([lease.connection.as_str(), "/", itoa::Buffer::new().format(number)].concat())
+            .number(request.tokens)
+            .arg([lease.connection.as_str(), "/", itoa::Buffer::new().format(*number)].concat())
             .arg(room.as_str())
     })
 }
@@ -149,6 +193,7 @@ fn sent(reply: &str) -> Option<Send> {
         "ok" => Send::Sent(Sent {
             duplicate: flag(words.next())?,
             is_over: flag(words.next())?,
+            tokens_ahead: words.next()?.parse().ok()?,
             epoch: words.next()?.to_owned(),
             seq: words.next()?.parse().ok()?,
             sent_ms: words.next()?.parse().ok()?,

@@ -212,6 +212,7 @@ async fn a_secret_room_is_not_told_apart_from_a_missing_one() {
         body: "{",
         client_message_id: None,
         listens_only: false,
+        tokens: 1,
     };
     let mark = Mark {
         lease: &mallory,

@@ -20,6 +20,7 @@ fn request<'a>(lease: &'a Lease, room: &'a RoomName, client_message_id: Option<&
         body: "{\"content\":\"hi\"",
         client_message_id,
         listens_only: false,
+        tokens: 1,
     }
 }
 
@@ -66,6 +67,53 @@ async fn an_id_that_is_over_the_rate_is_over_it_twice() {
     assert_eq!(send(&stage, &said).await, ["1", "limited", "limited", "limited"]);
     let seq: u64 = stage.ask("HGET", (stage.keys().room(&lobby), "seq")).await;
     assert_eq!(seq, 1);
+}
+
+/// A room of another partition than these.
+async fn elsewhere(stage: &Stage, rooms: &[&RoomName]) -> RoomName {
+    let is_new = |name: &RoomName| {
+        rooms
+            .iter()
+            .all(|room| Partition::of_room(room) != Partition::of_room(name))
+    };
+    let mut names = (0..).map(|number| room(&format!("elsewhere-{number}"))).filter(is_new);
+    stage.room(names.next().unwrap().as_str()).await
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_partition_is_no_matter_of_the_others_in_its_call() {
+    let stage = Stage::with(|terms| terms.outbox = 1_000).await;
+    if !messages::share_calls(&stage.hot) {
+        return; // in a Cluster nobody makes such a call
+    }
+    for partition in Partition::all() {
+        let opened = (stage.keys().outbox(partition), "*", "k", "opened", "d", "{}");
+        let _id: String = stage.ask("XADD", opened).await;
+    }
+    let first = stage.room("first").await;
+    let closed = elsewhere(&stage, &[&first]).await;
+    let broken = elsewhere(&stage, &[&first, &closed]).await;
+    let last = elsewhere(&stage, &[&first, &closed, &broken]).await;
+    let ann = member(&stage, "ann", &[&first, &closed, &broken, &last]).await;
+    let said: Vec<SendRequest<'_>> = [&first, &closed, &broken, &first, &last]
+        .map(|room| request(&ann, room, None))
+        .into();
+    assert_eq!(send(&stage, &said).await, ["1", "1", "1", "2", "1"]);
+    let mut ear = Ear::open(&stage, &[Topic::Room(first.clone())]).await;
+    let outbox = stage.keys().outbox(Partition::of_room(&closed));
+    let () = stage.ask("DEL", outbox).await;
+    assert_eq!(send(&stage, &said).await, ["3", "Unknown", "2", "4", "2"]);
+    // Fails in the middle, behind what was said in the first room.
+    let history = stage.keys().room_history(&broken);
+    let () = stage.ask("DEL", history.clone()).await;
+    let () = stage.ask("SET", (history, "no stream")).await;
+    assert_eq!(send(&stage, &said).await, ["5", "Unknown", "Unknown", "6", "3"]);
+    let in_first = ear.heard(&stage, &Topic::Room(first.clone())).await;
+    let numbers: Vec<String> = words(&in_first)
+        .iter()
+        .map(|word| word.split(' ').nth(1).unwrap().to_owned())
+        .collect();
+    assert_eq!(numbers, ["3", "4", "5", "6"], "each once");
 }
 
 #[tokio::test]

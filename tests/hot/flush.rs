@@ -73,6 +73,7 @@ pub async fn call_every_script(stage: &Stage, forgetful: bool) {
         body: "{",
         client_message_id: None,
         listens_only: false,
+        tokens: 1,
     };
 
     forget().await;

@@ -18,6 +18,7 @@ pub async fn say(stage: &Stage, lease: &Lease, room: &RoomName, content: &str) -
         body: &body,
         client_message_id: None,
         listens_only: false,
+        tokens: 1,
     };
     match send_one(&stage.hot, request).await.unwrap() {
         Send::Sent(sent) => sent,

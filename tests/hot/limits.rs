@@ -241,6 +241,7 @@ async fn a_user_says_so_much_in_one_room() {
             body: "{",
             client_message_id: id,
             listens_only: false,
+            tokens: 1,
         };
         send_one(&stage.hot, request).await.unwrap()
     };
@@ -255,6 +256,39 @@ async fn a_user_says_so_much_in_one_room() {
     assert!(matches!(say(&lobby, None).await, Send::Limited(wait) if wait > Duration::from_secs(30)));
     assert!(matches!(say(&lobby, Some("a")).await, Send::Sent(sent) if sent.duplicate));
     assert!(matches!(say(&attic, None).await, Send::Sent(_)));
+}
+
+/// Of the tokens that a message draws it uses one; whoever has one already is charged nothing.
+#[tokio::test]
+async fn a_message_draws_tokens_for_those_behind_it() {
+    let stage = Stage::with(|terms| terms.room_messages = Some(slow(4).0)).await;
+    let (ann, lobby) = (lease("ann", 1), stage.room("lobby").await);
+    stage.connect(&ann).await;
+    stage.join(&ann, &lobby).await;
+    let say = async |tokens| {
+        let request = SendRequest {
+            lease: &ann,
+            room: &lobby,
+            body: "{",
+            client_message_id: None,
+            listens_only: false,
+            tokens,
+        };
+        match send_one(&stage.hot, request).await.unwrap() {
+            Send::Sent(sent) => Some(sent.tokens_ahead),
+            Send::Limited(_) => None,
+            refused => panic!("{refused:?}"),
+        }
+    };
+    let drawn = [
+        say(3).await,
+        say(0).await,
+        say(0).await,
+        say(9).await,
+        say(2).await,
+        say(0).await,
+    ];
+    assert_eq!(drawn, [Some(2), Some(0), Some(0), Some(0), None, Some(0)]);
 }
 
 /// What the script should answer, by whole microseconds.

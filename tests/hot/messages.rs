@@ -16,6 +16,7 @@ async fn send(stage: &Stage, lease: &Lease, room: &RoomName, id: Option<&str>) -
         body: "{\"content\":\"hi\"",
         client_message_id: id,
         listens_only: false,
+        tokens: 1,
     };
     send_one(&stage.hot, request).await.unwrap()
 }
@@ -188,6 +189,7 @@ async fn a_listener_is_refused_after_everything_else() {
             body: "{",
             client_message_id: None,
             listens_only: true,
+            tokens: 1,
         };
         send_one(&stage.hot, request).await.unwrap()
     };
@@ -239,6 +241,7 @@ async fn many_messages_go_in_one_call_and_each_has_its_outcome() {
         body,
         client_message_id,
         listens_only: false,
+        tokens: 1,
     };
     let nowhere = neighbours(&lobby).nth(1).unwrap();
     let requests = [

@@ -57,6 +57,7 @@ async fn say(stage: &Stage, lease: &Lease, room: &RoomName) -> Send {
         body: "{",
         client_message_id: None,
         listens_only: false,
+        tokens: 1,
     };
     send_one(&stage.hot, request).await.unwrap()
 }
