@@ -29,7 +29,7 @@
 -- ARGV[17..] tokens wanted of the rate, 0 where the node drew one before; the first is used, the others are the node's
 -- ARGV[18..] what the node calls this send
 -- ARGV[19..] room
--- RETURNS of each message "missing", "damaged", "banned", "stranger", "muted", "forbidden",
+-- RETURNS of each message "missing", "closed", "broken", "damaged", "banned", "stranger", "muted", "forbidden",
 --   "limited <µs until one may be said>", or "ok <duplicate: 0|1> <over: 0|1> <tokens drawn ahead> <epoch> <seq> <now_ms>"
 --
 -- One script, because a number that is drawn and not published is a gap, and a message that
@@ -50,24 +50,25 @@ local interval_us, is_again = tonumber(ARGV[6]), ARGV[10] == "1"
 -- By their keys; without an archive there is only one, that takes nothing.
 local outboxes, has_archive = {}, ARGV[11] ~= "0"
 
--- Where the room's partition writes for Postgres; nothing where it is closed.
-local function open_outbox(key)
-  local outbox = outboxes[has_archive and key or ""]
+-- Where the room's partition writes for Postgres.
+local function outbox_at(key)
+  local name = has_archive and key or ""
+  local outbox = outboxes[name]
   if not outbox then
     outbox = outbox_of(key, ARGV[11])
     outbox.is_closed = is_closed(outbox)
-    outboxes[has_archive and key or ""] = outbox
+    outboxes[name] = outbox
   end
-  return not outbox.is_closed and outbox
+  return outbox
 end
 
 -- A room as it was before this call, and room for what becomes of it: a table that grows is made anew each time.
 local function read_room(at)
   local field = call("HMGET", KEYS[at + 3], "type", "visibility", "epoch", "master", "seq", "pos", "wide", "bytes")
   return {
-    at = at, outbox = open_outbox(KEYS[at + 2]), type = field[1], visibility = field[2], epoch = field[3],
+    at = at, outbox = outbox_at(KEYS[at + 2]), type = field[1], visibility = field[2], epoch = field[3],
     master = field[4], seq = field[5], before_us = field[6], wide = field[7], bytes = field[8],
-    speaker = false, reason = false, first = false, latest = false, pos = false, frame = false, is_renewed = false,
+    speaker = false, reason = false, first = false, latest = false, pos = false, frame = false,
   }
 end
 
@@ -100,7 +101,9 @@ end
 
 -- The same, looked up once of each speaker: most calls have one in a room.
 local function barred(room, at, by)
-  if not room.type then
+  if room.outbox.is_closed then
+    return "closed"
+  elseif not room.type then
     return "missing"
   end
   local member, reason = ARGV[by + 13]
@@ -150,81 +153,86 @@ local function repeated(room, at, by)
   end
 end
 
--- All that is to be looked at, before anything is written. A room is read once, as it was before this call.
 -- Behind each message that may be said stands the next one of its room.
 local replies, rooms, in_order, next_of, firsts, first_of = {}, {}, {}, {}, {}, {}
-local number, behind = 0, 0
-for at = 0, #KEYS - 9, 8 do
-  number = number + 1
+
+-- All that is to be looked at for a message: the reply, unless it may be said. A room is read once, as it was before this call.
+local function look(number, at, by)
   local key = KEYS[at + 3]
   local room = rooms[key]
   if not room then
     room = read_room(at)
-    if not room.outbox then
-      return RESTORING
-    end
     rooms[key] = room
     in_order[#in_order + 1] = room
   end
-  local reply = barred(room, at, behind) or repeated(room, at, behind)
-  if not reply then
-    if ARGV[behind + 15] ~= "0" then
-      -- The same id twice in one call.
-      local id = KEYS[at + 6]
-      first_of[number], firsts[id] = firsts[id], firsts[id] or number
-    end
-    if room.first then
-      next_of[room.latest] = number
-    else
-      room.first = number
-    end
-    room.latest = number
+  local reply = barred(room, at, by) or repeated(room, at, by)
+  if reply then
+    return reply
   end
-  replies[number] = reply or ""
-  behind = behind + 8
+  if ARGV[by + 15] ~= "0" then
+    -- The same id again in one call.
+    local id = KEYS[at + 6]
+    first_of[number], firsts[id] = firsts[id], number
+  end
+  if room.first then
+    next_of[room.latest] = number
+  else
+    room.first = number
+  end
+  room.latest = number
+  return ""
+end
+
+-- Before anything is written. What is of the wrong type is no matter of the other rooms: each message is looked at by itself.
+for at = 0, #KEYS - 9, 8 do
+  local n = at / 8 + 1
+  local is_sound, reply = pcall(look, n, at, at)
+  replies[n] = is_sound and reply or "broken"
 end
 
 local master, last_us, last_said, has_renewed = string.sub(ARGV[1], 1, 8), tonumber(ARGV[5]), nil, false
 local kept = { most_text = ARGV[2], most = tonumber(ARGV[2]), most_bytes = tonumber(ARGV[3]) }
 kept.share = kept.most_bytes / kept.most
 
--- What expires with the last message is not renewed by each, but by the first of each thousandth of that time: here those of
--- a room that was written in this one before, by this master. A position ahead of the clock says nothing of when that was.
-local function is_renewed(room, before_us)
-  return before_us <= now_us
-    and math.floor(before_us / ttl_ms) == math.floor(now_us / ttl_ms)
-    and room.master == ARGV[1]
+-- What expires with the last message is not renewed by each, but where a thousandth of that time has gone. Redis itself is
+-- asked what is left of it: a clock may have gone back, and a key may be another than that of the message before.
+local function outlast(key)
+  local left_ms = call("PTTL", key)
+  if left_ms <= ttl_ms and left_ms >= ttl_ms - ttl_ms / 1000 then
+    return false
+  end
+  call("PEXPIRE", key, ARGV[4])
+  return true
 end
 
 -- The first message of a call in a room.
 local function begin(room)
-  local before_us = tonumber(room.before_us or "0")
-  last_us = math.max(last_us, before_us)
-  room.is_renewed = is_renewed(room, before_us)
+  last_us = math.max(last_us, tonumber(room.before_us or "0"))
   if room.master ~= ARGV[1] then
     room.epoch = write_epoch(KEYS[room.at + 3], ARGV[1])
   end
 end
 
-local function say(room, at, by, over, spare)
+-- Where the message stands. What fails before it is kept leaves nothing of it.
+local function say(room, at, by)
   if not room.pos then
     begin(room)
   end
   local seq = format("%d", room.seq + 1)
-  last_us = math.max(now_us, last_us + 1)
-  local pos = format("%d", last_us)
-  room.seq, room.pos = seq, pos
+  local at_us = math.max(now_us, last_us + 1)
+  local pos = format("%d", at_us)
   local stamp, token = room.epoch .. " " .. seq .. " " .. now_text, ARGV[by + 18]
-  if ARGV[by + 15] ~= "0" then
-    call("SET", KEYS[at + 6], stamp .. " " .. token, "PX", ARGV[by + 15])
-  end
   local frame = "m " .. stamp .. " " .. master .. "." .. pos .. " " .. token .. "\n" .. ARGV[by + 14]
   keep_message(KEYS[at + 8], room, seq, frame, kept)
+  last_us, room.seq, room.pos = at_us, seq, pos
   if not room.frame then
     room.frame = frame
   else
     room.frames = room.frames or { room.frame }
     room.frames[#room.frames + 1] = frame
+  end
+  if ARGV[by + 15] ~= "0" then
+    call("SET", KEYS[at + 6], stamp .. " " .. token, "PX", ARGV[by + 15])
   end
   if ARGV[9] == "1" then
     record(room.outbox, "message", now_ms, {
@@ -232,35 +240,57 @@ local function say(room, at, by, over, spare)
       json = ARGV[by + 14] .. "}",
     })
   end
-  return "ok 0 " .. over .. " " .. spare .. " " .. stamp
+  return stamp
 end
 
+-- Tokens that a message of this call has drawn and not used, by the key of the rate: of those behind it, and then the node's.
+local drawn = {}
+
 -- Behind what was said before: a repeat of that costs nothing, and is answered however much was said since.
-local function say_within_rate(room, at, by)
-  local wanted = ARGV[by + 17]
-  if wanted == "0" or interval_us == 0 then
-    return say(room, at, by, "0", "0")
+local function say_within_rate(number, room, at, by)
+  local wanted, key = tonumber(ARGV[by + 17]), KEYS[at + 9]
+  local draw = drawn[key]
+  if wanted == 0 or interval_us == 0 then
+    return "ok 0 0 0 " .. say(room, at, by)
+  elseif draw and draw.left > 0 then
+    draw.left = draw.left - 1
+    return "ok 0 0 0 " .. say(room, at, by)
   end
-  local granted, wait_us = take(KEYS[at + 9], interval_us, tonumber(ARGV[7]), 0, tonumber(wanted), now_us)
-  if granted > 0 then
-    return say(room, at, by, "0", granted - 1)
+  local granted, wait_us = take(key, interval_us, tonumber(ARGV[7]), 0, wanted, now_us)
+  if granted > 1 then
+    draw = { number = number, left = granted - 1, stamp = say(room, at, by) }
+    drawn[key] = draw
+    return "ok 0 0 0 " .. draw.stamp
+  elseif granted > 0 then
+    return "ok 0 0 0 " .. say(room, at, by)
   elseif ARGV[8] == "1" then
-    return say(room, at, by, "1", "0")
+    return "ok 0 1 0 " .. say(room, at, by)
   end
   return "limited " .. format("%d", wait_us)
 end
 
--- Room by room, as they are told: nodes hear positions in their order.
-for _, room in ipairs(in_order) do
-  local n = room.first
-  while n do
-    local first = first_of[n] and replies[first_of[n]]
-    if first and string.sub(first, 1, 3) == "ok " then
-      replies[n] = "ok 1 0 0 " .. string.match(first, "^ok %d %d %d+ (.*)$")
+-- All that is said in a room; `first` is the message at hand.
+local function speak(room)
+  while room.first do
+    local n = room.first
+    local before = first_of[n] and replies[first_of[n]]
+    if before and string.sub(before, 1, 3) == "ok " then
+      replies[n] = "ok 1 0 0 " .. string.match(before, "^ok %d %d %d+ (.*)$")
     else
-      replies[n] = say_within_rate(room, n * 8 - 8, n * 8 - 8)
+      replies[n] = say_within_rate(n, room, n * 8 - 8, n * 8 - 8)
     end
-    n = next_of[n]
+    room.first = next_of[n]
+  end
+end
+
+-- Room by room, as they are told: nodes hear positions in their order. What is of the wrong type ends one room, whose
+-- messages until then are told all the same.
+for _, room in ipairs(in_order) do
+  if room.first and not pcall(speak, room) then
+    while room.first do
+      replies[room.first] = "broken"
+      room.first = next_of[room.first]
+    end
   end
   if room.pos then
     local at = room.at
@@ -270,12 +300,14 @@ for _, room in ipairs(in_order) do
     else
       call("HSET", KEYS[at + 3], "seq", room.seq, "pos", room.pos)
     end
-    if kept.most > 0 and not room.is_renewed then
-      call("PEXPIRE", KEYS[at + 8], ARGV[4])
+    if kept.most > 0 and outlast(KEYS[at + 8]) then
       has_renewed = true
     end
     call("SPUBLISH", KEYS[at + 7], room.frames and joined(room.frames) or room.frame)
   end
+end
+for _, draw in pairs(drawn) do
+  replies[draw.number] = "ok 0 0 " .. format("%d", draw.left) .. " " .. draw.stamp
 end
 
 -- Masters are few; should they not be, whoever comes back from one that is forgotten is told so.
@@ -283,10 +315,11 @@ if last_said then
   if call("HSET", KEYS[1], master, last_said) == 1 and call("HLEN", KEYS[1]) > 16 then
     call("DEL", KEYS[1])
   end
-  -- With every history that these messages are in, not before it.
-  local left_ms = not has_renewed and call("PTTL", KEYS[1]) or 0
-  if left_ms > ttl_ms or left_ms < ttl_ms - ttl_ms / 1000 then
+  -- With the histories, not before them.
+  if has_renewed then
     call("PEXPIRE", KEYS[1], ARGV[4])
+  else
+    outlast(KEYS[1])
   end
 end
 return replies

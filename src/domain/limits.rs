@@ -126,10 +126,38 @@ pub struct Purse {
     /// The bucket has no token before.
     empty_until: Option<Instant>,
     is_drawing: bool,
-    /// Events that passed in this second and in the one before, by the start of this one.
+    used: Used,
+}
+
+/// Events that passed in this second and in the one before, by the start of this one.
+#[derive(Debug, Default)]
+struct Used {
     second: Option<Instant>,
-    used: u32,
-    used_before: u32,
+    now: u32,
+    before: u32,
+}
+
+impl Used {
+    /// The more of the two.
+    fn lately(&mut self, now: Instant) -> u32 {
+        let passed = self.second.map(|start| now.saturating_duration_since(start));
+        if passed.is_none_or(|passed| passed >= BLOCK_LIFE) {
+            let is_adjacent = passed.is_some_and(|passed| passed < 2 * BLOCK_LIFE);
+            self.before = if is_adjacent { self.now } else { 0 };
+            self.now = 0;
+            self.second = Some(now);
+        }
+        self.now.max(self.before)
+    }
+
+    fn add(&mut self, now: Instant) {
+        self.lately(now);
+        self.now += 1;
+    }
+
+    fn take_back(&mut self) {
+        self.now = self.now.saturating_sub(1);
+    }
 }
 
 impl Purse {
@@ -138,7 +166,7 @@ impl Purse {
         self.turn(now);
         if let Some(block) = &mut self.current {
             block.left -= 1;
-            self.used += 1;
+            self.used.add(now);
             let ahead = self.want_ahead(now);
             self.is_drawing |= ahead.is_some();
             return Verdict::Pass(ahead);
@@ -150,8 +178,8 @@ impl Purse {
             return Verdict::Wait;
         }
         self.is_drawing = true;
-        let wanted = self.used.max(self.used_before).min(BLOCK_MAX);
-        self.used += 1;
+        let wanted = self.used.lately(now).min(BLOCK_MAX);
+        self.used.add(now);
         Verdict::Pass(Some(Draw { owed: 1, wanted }))
     }
 
@@ -172,7 +200,7 @@ impl Purse {
     /// A token that [`Purse::take`] gave was not needed, and the draw that went with it is not made.
     pub fn give_back(&mut self, draw: Option<Draw>) {
         self.is_drawing &= draw.is_none();
-        self.used = self.used.saturating_sub(1);
+        self.used.take_back();
         let was_credit = draw.is_some_and(|draw| draw.owed > 0);
         if let Some(block) = self.current.as_mut().filter(|_| !was_credit) {
             block.left += 1;
@@ -183,7 +211,7 @@ impl Purse {
     pub fn is_blank(&mut self, now: Instant) -> bool {
         self.turn(now);
         let is_open = self.empty_until.is_none_or(|until| until <= now);
-        is_open && !self.is_drawing && self.current.is_none() && self.used + self.used_before == 0
+        is_open && !self.is_drawing && self.current.is_none() && self.used.lately(now) == 0
     }
 
     /// Lets go what has run out.
@@ -191,19 +219,12 @@ impl Purse {
         let has_some = |block: &Block| block.left > 0 && block.until > now;
         self.next = self.next.filter(has_some);
         self.current = self.current.filter(has_some).or_else(|| self.next.take());
-        let passed = self.second.map(|start| now.saturating_duration_since(start));
-        if passed.is_none_or(|passed| passed >= BLOCK_LIFE) {
-            let is_adjacent = passed.is_some_and(|passed| passed < 2 * BLOCK_LIFE);
-            self.used_before = if is_adjacent { self.used } else { 0 };
-            self.used = 0;
-            self.second = Some(now);
-        }
     }
 
     /// The next block is drawn when half of what a second uses is left.
-    fn want_ahead(&self, now: Instant) -> Option<Draw> {
+    fn want_ahead(&mut self, now: Instant) -> Option<Draw> {
         let left = self.current.map_or(0, |block| block.left);
-        let target = self.used.max(self.used_before).min(BLOCK_MAX);
+        let target = self.used.lately(now).min(BLOCK_MAX);
         let is_empty = self.empty_until.is_some_and(|until| until > now);
         let is_due = left <= target / 2 && self.next.is_none() && !self.is_drawing && !is_empty;
         is_due.then(|| Draw {

@@ -1,9 +1,11 @@
 //! Messages on their way to Redis. Many go in one call: as many as have come while the calls before them
 //! were under way, so an idle node waits for nothing, and a busy one makes few calls. A partition is in one call at a time, so
-//! messages keep the order in which they came. Not here: reading a message (`events::messages`), delivering it (`rooms`).
+//! messages keep the order in which they came. Not here: which of them go next (`lanes`), reading a message (`events::messages`),
+//! delivering it (`rooms`).
 
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+mod lanes;
+
+use std::cell::Cell;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
@@ -13,6 +15,8 @@ use ahash::RandomState;
 use futures_util::FutureExt as _;
 use tokio::sync::Notify;
 
+use self::lanes::Batch;
+pub(super) use self::lanes::Lanes;
 use super::client::Client;
 use super::metrics::UntilAck;
 use super::outgoing::{self, iso};
@@ -21,23 +25,17 @@ use super::rooms::Ack;
 use super::shard::Shard;
 use crate::domain::messages::{self, Send, SendRequest, Sent};
 use crate::engine::{CloseReason, Frame};
-use crate::hot::HotError;
 use crate::hot::keys::{Lease, PARTITIONS, Partition};
+use crate::hot::{Hot, HotError};
 use crate::types::RoomName;
 
 /// Messages of one connection that are under way; the next waits, and with it all that the connection sends behind it.
 const UNDER_WAY_MAX: u8 = 32;
 /// Each so many bytes of a message count as one more, so that those under way are few where they are large.
 const COUNTED_BYTES: usize = 4 * 1024;
-/// Bytes of the messages of one call, unless one alone is larger: well below the longest frame of the bus, which may hold all.
-const CALL_MAX_BYTES: usize = 1024 * 1024;
-/// Calls of a lane that are under way: Redis has one at hand while the shard delivers what came of the other.
-const LANE_CALLS: u8 = 2;
 /// Longer in a queue, and behind a call that failed, a message is not tried any more: its answer is promised in two seconds,
 /// of which a call may take all but these.
 const QUEUE_PATIENCE: Duration = Duration::from_millis(350);
-/// Messages that an empty queue may keep room for.
-const KEPT_ROOM: usize = 16;
 /// What the rate of a user in one room is called in metrics.
 const ROOM_MESSAGES: &str = "room_messages";
 
@@ -148,147 +146,17 @@ fn digest(room: &RoomName) -> u32 {
     RandomState::with_seeds(1, 2, 3, 4).hash_one(room) as u32
 }
 
-/// What waits for its call.
-pub(super) struct Sends {
-    partitions: RefCell<Vec<Waiting>>,
-    /// One, or where calls cannot be shared, one for each partition: then those whose master is there go on.
-    lanes: RefCell<Vec<Lane>>,
-}
-
-/// What waits of one partition.
-#[derive(Default)]
-struct Waiting {
-    messages: VecDeque<Message>,
-    /// Some of it is under way.
-    is_out: bool,
-}
-
-/// Partitions whose messages share calls.
-#[derive(Default)]
-struct Lane {
-    /// Those of which something waits and nothing is under way, each once.
-    next: VecDeque<usize>,
-    calls: u8,
-    /// One of the calls has not taken its messages yet.
-    is_beginning: bool,
-}
-
-/// What goes in one call.
-struct Batch {
-    lane: usize,
-    partitions: Vec<usize>,
-    messages: Vec<Message>,
-}
-
-impl Sends {
-    /// `share_calls`: messages of all partitions may go in one call.
-    pub(super) fn new(share_calls: bool) -> Self {
-        let lanes = if share_calls { 1 } else { PARTITIONS };
-        Self {
-            partitions: RefCell::new((0..PARTITIONS).map(|_| Waiting::default()).collect()),
-            lanes: RefCell::new((0..lanes).map(|_| Lane::default()).collect()),
-        }
-    }
-
-    fn push(&self, message: Message) -> Option<usize> {
-        let partition = Partition::of_room(&message.said.room).index();
-        let waiting = &mut self.partitions.borrow_mut()[partition];
-        let is_next = waiting.messages.is_empty() && !waiting.is_out;
-        waiting.messages.push_back(message);
-        let lanes = &mut self.lanes.borrow_mut()[..];
-        let lane = partition % lanes.len();
-        if is_next {
-            lanes[lane].next.push_back(partition);
-        }
-        lanes[lane].begin().then_some(lane)
-    }
-
-    /// What goes in the call that begins, and whether a further one is to begin.
-    fn take(&self, lane: usize, most: usize) -> Option<(Batch, bool)> {
-        let mut batch = Batch {
-            lane,
-            partitions: Vec::new(),
-            messages: Vec::new(),
-        };
-        let lane = &mut self.lanes.borrow_mut()[lane];
-        lane.is_beginning = false;
-        let (partitions, mut bytes) = (&mut self.partitions.borrow_mut()[..], 0);
-        while let Some(partition) = lane.next.front().copied() {
-            let Waiting { messages, is_out } = &mut partitions[partition];
-            let before = batch.messages.len();
-            while let Some(message) = messages.front().filter(|_| batch.messages.len() < most) {
-                bytes += message.said.body.len();
-                if !batch.messages.is_empty() && bytes > CALL_MAX_BYTES {
-                    break;
-                }
-                batch.messages.extend(messages.pop_front());
-            }
-            if batch.messages.len() == before {
-                break;
-            }
-            *is_out = true;
-            batch.partitions.push(partition);
-            lane.next.pop_front();
-        }
-        if batch.messages.is_empty() {
-            lane.calls -= 1;
-            return None;
-        }
-        let begins = lane.begin();
-        Some((batch, begins))
-    }
-
-    /// A call is over: what came behind it is next.
-    fn put_back(&self, lane: usize, of_call: &[usize]) {
-        let lane = &mut self.lanes.borrow_mut()[lane];
-        let partitions = &mut self.partitions.borrow_mut()[..];
-        for partition in of_call {
-            let waiting = &mut partitions[*partition];
-            waiting.is_out = false;
-            if waiting.messages.is_empty() {
-                waiting.messages.shrink_to(KEPT_ROOM);
-            } else {
-                lane.next.push_back(*partition);
-            }
-        }
-        lane.is_beginning = true;
-    }
-
-    /// What has waited too long to be tried behind a call that failed.
-    fn overdue(&self, lane: usize) -> Vec<Message> {
-        let lanes = &mut self.lanes.borrow_mut()[..];
-        let count = lanes.len();
-        let is_late = |message: &&Message| message.began.elapsed() > QUEUE_PATIENCE;
-        let mut overdue = Vec::new();
-        for (partition, waiting) in self.partitions.borrow_mut().iter_mut().enumerate() {
-            if partition % count != lane {
-                continue;
-            }
-            let late = waiting.messages.iter().take_while(is_late).count();
-            overdue.extend(waiting.messages.drain(..late));
-            if waiting.messages.is_empty() {
-                lanes[lane].next.retain(|next| *next != partition);
-            }
-        }
-        overdue
-    }
-}
-
-impl Lane {
-    /// Whether a further call is to begin, which then is one of them.
-    fn begin(&mut self) -> bool {
-        let begins = !self.next.is_empty() && !self.is_beginning && self.calls < LANE_CALLS;
-        if begins {
-            (self.is_beginning, self.calls) = (true, self.calls + 1);
-        }
-        begins
-    }
+/// What waits for its call. There is one lane, or where calls cannot be shared, one for each partition: then those whose
+/// master is there go on.
+pub(super) fn lanes(hot: &Hot) -> Lanes<Message> {
+    Lanes::new(PARTITIONS, if messages::share_calls(hot) { 1 } else { PARTITIONS })
 }
 
 impl Shard {
     /// Puts a message on its way. Its order among those of its connection is that of these calls.
     pub(super) fn say(self: &Rc<Self>, message: Message) {
-        self.go_on_with(self.sends.push(message));
+        let partition = Partition::of_room(&message.said.room).index();
+        self.go_on_with(self.sends.push(partition, message.said.body.len(), message));
     }
 
     fn go_on_with(self: &Rc<Self>, lane: Option<usize>) {
@@ -303,20 +171,22 @@ impl Shard {
             // Whatever else is to be done now comes first, and brings what else is to be sent: nothing on an idle shard, and
             // on a busy one no more than one turn of all its tasks.
             tokio::task::yield_now().await;
-            let Some((batch, begins)) = self.sends.take(lane, most) else {
+            let share_calls = messages::share_calls(&self.hot);
+            let Some(batch) = self.sends.take(lane, most, if share_calls { PARTITIONS } else { 1 }) else {
                 return;
             };
-            self.go_on_with(begins.then_some(lane));
+            self.go_on_with(batch.beside);
             self.send(batch).await;
         }
     }
 
     /// However the call ends, the lane goes on.
-    async fn send(self: &Rc<Self>, batch: Batch) {
+    async fn send(self: &Rc<Self>, batch: Batch<Message>) {
         let Batch {
             lane,
             partitions,
             messages,
+            ..
         } = batch;
         let sending = AssertUnwindSafe(Rc::clone(self).try_send(lane, messages));
         if sending.catch_unwind().await.is_err() {
@@ -352,7 +222,8 @@ impl Shard {
                 }
             }
             Err(error) => {
-                batch.extend(self.sends.overdue(lane));
+                let is_late = |message: &Message| message.began.elapsed() > QUEUE_PATIENCE;
+                batch.extend(self.sends.overdue(lane, is_late));
                 tracing::warn!(error = %error, messages = batch.len(), "messages not sent");
                 for message in batch {
                     let outcome = self.judge(&message, Send::Unknown);
@@ -421,7 +292,7 @@ impl Shard {
                 self.node.is_barred(ROOM_MESSAGES, true);
                 Err(Failure::rate_limited(wait))
             }
-            Send::Damaged | Send::Unknown => Err(Failure::unavailable()),
+            Send::Damaged | Send::Closed | Send::Broken | Send::Unknown => Err(Failure::unavailable()),
             Send::Missing => Err(Failure::room_not_found()),
             Send::Banned => Err(Failure::new(ErrorCode::Banned, "You are banned from this room")),
             Send::Stranger => Err(Failure::not_a_member()),

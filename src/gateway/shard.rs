@@ -24,12 +24,11 @@ use super::parcel::Parcel;
 use super::protocol::{ErrorCode, Failure};
 use super::revocations::Revocations;
 use super::rooms::{Rooms, Turn};
-use super::sends::Sends;
+use super::sends::{self, Lanes, Message};
 use super::snapshot::{Marks, Slot};
 use super::told::Told;
 use crate::archive::snapshot::Snapshot;
 use crate::domain::connections;
-use crate::domain::messages;
 use crate::domain::presence::Held;
 use crate::engine::CloseReason;
 use crate::hot::Hot;
@@ -63,7 +62,7 @@ pub struct Shard {
     pub(super) told: RefCell<Told>,
     pub(super) untold: RefCell<Untold>,
     pub(super) limits: Book,
-    pub(super) sends: Sends,
+    pub(super) sends: Lanes<Message>,
     pub(super) marks: Marks,
     /// By the end of the token, Unix seconds.
     expiries: RefCell<BTreeMap<(i64, u64), Weak<Client>>>,
@@ -84,7 +83,7 @@ impl Shard {
             rooms_now: node.metrics.rooms.with_label_values(&[&index.to_string()]),
             index,
             node,
-            sends: Sends::new(messages::share_calls(&hot)),
+            sends: sends::lanes(&hot),
             hot,
             rooms: RefCell::default(),
             clients: RefCell::new((0..PARTITIONS).map(|_| AHashMap::new()).collect()),

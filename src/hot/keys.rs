@@ -1,7 +1,8 @@
 //! Every key and channel name of the hot state, and (`partition`) the partitions that they lie in. The only module that knows them.
 //!
 //! `<prefix>:{<tag>}:<noun>:<id>`: the noun stands before the name, so no name that a client chooses collides with
-//! another key; the hash tag puts all that one script touches into one Redis Cluster slot.
+//! another key; the hash tag puts all that one script touches into one Redis Cluster slot (of
+//! messages/send: all that one message touches).
 
 mod partition;
 

@@ -39,6 +39,8 @@ const PIPELINE_BUFFER: usize = 4_096;
 struct Dialled {
     connection: MultiplexedConnection,
     master: Arc<str>,
+    /// It takes no script whose keys are of several slots, whoever has those.
+    parts_slots: bool,
 }
 
 #[derive(Debug)]
@@ -84,6 +86,15 @@ impl Line {
 
     pub fn address(&self) -> &ConnectionAddr {
         &self.state.address
+    }
+
+    /// Whether the server is known to take no script whose keys are of several slots.
+    pub fn parts_slots(&self) -> bool {
+        self.state
+            .current
+            .borrow()
+            .as_ref()
+            .is_some_and(|dialled| dialled.parts_slots)
     }
 
     pub fn is_up(&self) -> bool {
@@ -239,13 +250,15 @@ async fn dial(client: &Client) -> Result<Dialled, RedisError> {
     }
     preload.exec_async(&mut connection).await?;
     // Asked on the connection itself: a server that becomes another's replica, or its successor, ends its connections.
-    let info: String = redis::cmd("INFO")
-        .arg("replication")
-        .query_async(&mut connection)
-        .await?;
-    let master = info.lines().find_map(|line| line.strip_prefix("master_replid:"));
+    let mut questions = Pipeline::new();
+    for section in ["replication", "cluster"] {
+        questions.cmd("INFO").arg(section);
+    }
+    let (replication, cluster): (String, String) = questions.query_async(&mut connection).await?;
+    let master = replication.lines().find_map(|line| line.strip_prefix("master_replid:"));
     Ok(Dialled {
         master: Arc::from(master.unwrap_or_default().trim()),
+        parts_slots: cluster.contains("cluster_enabled:1"),
         connection,
     })
 }

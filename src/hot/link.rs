@@ -131,9 +131,14 @@ impl Link {
             .unwrap_or_default()
     }
 
-    /// Whether what belongs together may be in several places.
-    pub fn is_cluster(&self) -> bool {
+    /// Whether the keys of a script have to be of one slot: in a Cluster, and for a member of one that is asked as a single
+    /// server.
+    pub fn parts_slots(&self) -> bool {
+        let routes = self.shared.routes.borrow();
         self.shared.topology.is_cluster()
+            || routes
+                .as_ref()
+                .is_some_and(|routes| routes.lines.iter().any(Line::parts_slots))
     }
 
     /// A connection, once there is one; fails after [`PATIENCE`], or much earlier while Redis is silent. In a Cluster it

@@ -1,7 +1,6 @@
 //! Messages and their history: one typed function per file of lua/messages. Not here: what a message looks like on the
 //! wire.
 
-use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -22,6 +21,8 @@ pub(super) const SCRIPTS: &[&LazyLock<Script>] = &[&SEND, &HISTORY, &MISSED];
 
 /// How long a client message id makes a send idempotent.
 const DEDUPE_MS: u64 = 300_000;
+/// Messages of a room among which those of a call are looked for, as lua/messages/send.lua does.
+const FOUND_MAX: usize = 1_000;
 /// What a client is given at once of what it missed, or of a history: so many messages…
 pub const REPLAY_MAX: u32 = 1_000;
 /// … and so many bytes.
@@ -67,6 +68,10 @@ pub enum Send {
     Damaged,
     /// The user says too much in this room; after this time the next may be said.
     Limited(Duration),
+    /// The archive has to bring its partition back first.
+    Closed,
+    /// What Redis has of its room is damaged, and no message can be added.
+    Broken,
     /// Nobody knows what became of it.
     Unknown,
 }
@@ -75,14 +80,14 @@ pub enum Send {
 pub fn most_at_once(hot: &Hot) -> usize {
     match hot.terms().history.size {
         // Nothing would be found of one either.
-        0 => usize::MAX,
-        size => size as usize,
+        0 => FOUND_MAX,
+        size => FOUND_MAX.min(size as usize),
     }
 }
 
-/// Whether messages of several partitions may go in one call: a Cluster may have them on several masters.
+/// Whether messages of several partitions may go in one call.
 pub fn share_calls(hot: &Hot) -> bool {
-    !hot.link().is_cluster()
+    !hot.link().parts_slots()
 }
 
 /// Says messages in their order: draws the next number of each room, keeps the message, and publishes what
@@ -91,65 +96,24 @@ pub fn share_calls(hot: &Hot) -> bool {
 pub async fn send(hot: &Hot, requests: &[SendRequest<'_>], behind: u64) -> Result<Vec<Send>, HotError> {
     static SENDS: AtomicU64 = AtomicU64::new(0);
     let number = SENDS.fetch_add(requests.len() as u64, Ordering::Relaxed);
-    let named: Vec<Named<'_>> = requests.iter().zip(number..).collect();
-    let call = |again| send_call(hot, &named, (behind, again));
-    let reply = match call(false).run(hot).await {
+    let call = |again| send_call(hot, requests, (behind, number, again));
+    let mut reply = match call(false).run(hot).await {
         Err(error) if error.is_broken_off() => call(true).run(hot).await,
         other => other,
-    };
-    match reply {
-        Err(error) if error.is_refusal() && !is_of_one_partition(&named) => send_apart(hot, &named, behind).await,
-        reply => outcomes(reply?, named.len()),
-    }
+    }?;
+    requests
+        .iter()
+        .map(|_| SEND.read(|| sent(&reply.text()?).ok_or_else(|| reply.unexpected("the outcome of a message"))))
+        .collect()
 }
 
-/// A message, and the number that its node gave it.
-type Named<'a> = (&'a SendRequest<'a>, u64);
-
-fn is_of_one_partition(named: &[Named<'_>]) -> bool {
-    let mut partitions = named.iter().map(|(request, _)| Partition::of_room(request.room));
-    let first = partitions.next();
-    partitions.all(|partition| Some(partition) == first)
-}
-
-/// One partition is closed, or something in it is damaged: that is no concern of the others. What the call said before it came
-/// to that is found.
-async fn send_apart(hot: &Hot, named: &[Named<'_>], behind: u64) -> Result<Vec<Send>, HotError> {
-    let mut apart: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for (place, (request, _)) in named.iter().enumerate() {
-        let partition = Partition::of_room(request.room).index();
-        apart.entry(partition).or_default().push(place);
-    }
-    let calls = apart.values().map(|places| {
-        let named: Vec<Named<'_>> = places.iter().map(|place| named[*place]).collect();
-        send_call(hot, &named, (behind, true))
-    });
-    let replies = script::run_all(hot, calls.collect()).await?;
-    let mut all: Vec<Send> = named.iter().map(|_| Send::Unknown).collect();
-    for (places, reply) in apart.values().zip(replies) {
-        match reply.and_then(|reply| outcomes(reply, places.len())) {
-            Ok(outcomes) => places
-                .iter()
-                .zip(outcomes)
-                .for_each(|(place, outcome)| all[*place] = outcome),
-            Err(error) => tracing::warn!(%error, messages = places.len(), "messages of one partition not sent"),
-        }
-    }
-    Ok(all)
-}
-
-fn outcomes(mut reply: Reply, count: usize) -> Result<Vec<Send>, HotError> {
-    let mut outcome = || SEND.read(|| sent(&reply.text()?).ok_or_else(|| reply.unexpected("the outcome of a message")));
-    (0..count).map(|_| outcome()).collect()
-}
-
-fn send_call(hot: &Hot, named: &[Named<'_>], (behind, again): (u64, bool)) -> Call {
+fn send_call(hot: &Hot, requests: &[SendRequest<'_>], (behind, number, again): (u64, u64, bool)) -> Call {
     let (keys, terms) = (hot.keys(), hot.terms());
     let (history, rate) = (&terms.history, terms.room_messages);
     let call = SEND.call();
     // The position of the last one is kept once, wherever: who asks for it asks everywhere.
-    let call = match named.first() {
-        Some((request, _)) => call.key(keys.said(Partition::of_room(request.room))),
+    let call = match requests.first() {
+        Some(request) => call.key(keys.said(Partition::of_room(request.room))),
         None => call,
     };
     let call = call
@@ -164,7 +128,7 @@ fn send_call(hot: &Hot, named: &[Named<'_>], (behind, again): (u64, bool)) -> Ca
         .flag(terms.keeps_messages)
         .flag(again)
         .number(terms.outbox);
-    named.iter().fold(call, |call, (request, number)| {
+    requests.iter().zip(number..).fold(call, |call, (request, number)| {
         let (room, lease, id) = (request.room, request.lease, request.client_message_id);
         call.key(keys.outbox(Partition::of_room(room)))
             .key(keys.room(room))
@@ -180,7 +144,7 @@ fn send_call(hot: &Hot, named: &[Named<'_>], (behind, again): (u64, bool)) -> Ca
             .number(id.map_or(0, |_| DEDUPE_MS))
             .flag(request.listens_only)
             .number(request.tokens)
-            .arg([lease.connection.as_str(), "/", itoa::Buffer::new().format(*number)].concat())
+            .arg([lease.connection.as_str(), "/", itoa::Buffer::new().format(number)].concat())
             .arg(room.as_str())
     })
 }
@@ -204,6 +168,8 @@ fn sent(reply: &str) -> Option<Send> {
         "stranger" => Send::Stranger,
         "muted" => Send::Muted,
         "damaged" => Send::Damaged,
+        "closed" => Send::Closed,
+        "broken" => Send::Broken,
         "forbidden" => Send::Forbidden,
         _ => return None,
     })

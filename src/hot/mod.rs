@@ -165,11 +165,6 @@ impl HotError {
         matches!(self, Self::Redis { source, .. } if source.is_connection_dropped())
     }
 
-    /// Whether a master has answered that it does not carry the call out.
-    fn is_refusal(&self) -> bool {
-        matches!(self.cause(), "refused" | "restoring")
-    }
-
     fn reply(operation: &'static str, source: UnexpectedReply) -> Self {
         Self::Reply { operation, source }
     }

@@ -102,12 +102,26 @@ async fn what_is_wrong_with_a_partition_is_no_matter_of_the_others_in_its_call()
     let mut ear = Ear::open(&stage, &[Topic::Room(first.clone())]).await;
     let outbox = stage.keys().outbox(Partition::of_room(&closed));
     let () = stage.ask("DEL", outbox).await;
-    assert_eq!(send(&stage, &said).await, ["3", "Unknown", "2", "4", "2"]);
+    assert_eq!(send(&stage, &said).await, ["3", "Closed", "2", "4", "2"]);
     // Fails in the middle, behind what was said in the first room.
     let history = stage.keys().room_history(&broken);
     let () = stage.ask("DEL", history.clone()).await;
-    let () = stage.ask("SET", (history, "no stream")).await;
-    assert_eq!(send(&stage, &said).await, ["5", "Unknown", "Unknown", "6", "3"]);
+    let () = stage.ask("SET", (history.clone(), "no stream")).await;
+    let named: Vec<SendRequest<'_>> = said
+        .iter()
+        .zip(["a", "b", "c", "d", "e"])
+        .map(|(request, id)| SendRequest {
+            client_message_id: Some(id),
+            ..*request
+        })
+        .collect();
+    assert_eq!(send(&stage, &named).await, ["5", "Closed", "Broken", "6", "3"]);
+    // What failed was not said: it is no repeat, and the room goes on where it was.
+    let () = stage.ask("DEL", history).await;
+    assert_eq!(
+        send(&stage, &named).await,
+        ["5 again", "Closed", "3", "6 again", "3 again"]
+    );
     let in_first = ear.heard(&stage, &Topic::Room(first.clone())).await;
     let numbers: Vec<String> = words(&in_first)
         .iter()
@@ -192,8 +206,7 @@ async fn what_expires_with_the_last_message_always_does() {
         stage.keys().room_history(&lobby),
         stage.keys().said(Partition::of_room(&lobby)),
     );
-    let behind = 4_000_000_000_000_000;
-    let say = async || {
+    let say = async |behind| {
         messages::send(&stage.hot, &[request(&ann, &lobby, None)], behind)
             .await
             .unwrap()
@@ -206,7 +219,7 @@ async fn what_expires_with_the_last_message_always_does() {
             assert!((soon..=whole).contains(&ttl), "{when}: {key} {ttl}");
         }
     };
-    say().await;
+    say(0).await;
     lasting("at first").await;
     for (when, verb, args) in [
         ("after it was gone", "DEL", None),
@@ -214,18 +227,20 @@ async fn what_expires_with_the_last_message_always_does() {
         ("after it lasted for longer", "PEXPIRE", Some(whole * 2)),
         ("after it was to last for ever", "PERSIST", None),
     ] {
-        for key in [&history, &said] {
-            match args {
-                Some(ms) => {
-                    let () = stage.ask(verb, (key, ms)).await;
-                }
-                None => {
-                    let () = stage.ask(verb, key).await;
+        for behind in [0, 4_000_000_000_000_000] {
+            for key in [&history, &said] {
+                match args {
+                    Some(ms) => {
+                        let () = stage.ask(verb, (key, ms)).await;
+                    }
+                    None => {
+                        let () = stage.ask(verb, key).await;
+                    }
                 }
             }
+            say(behind).await;
+            lasting(when).await;
         }
-        say().await;
-        lasting(when).await;
     }
 }
 

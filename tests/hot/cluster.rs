@@ -4,6 +4,7 @@ use std::process::{Command, Stdio};
 use std::slice;
 
 use nself_realtime::hot::bus::Topic;
+use nself_realtime::hot::messages;
 use redis::aio::MultiplexedConnection;
 use tempfile::TempDir;
 
@@ -84,6 +85,10 @@ async fn no_script_leaves_its_slot() {
     let cluster = Cluster::start().await;
     let stage = cluster.stage();
     call_every_script(&stage, false).await;
+    assert!(
+        !messages::share_calls(&stage.hot),
+        "it is asked as if it were one server"
+    );
     stage.make_todos_old(&user("alice")).await;
     stage.end_everybody().await;
     stage.assert_only_lasting_keys_last().await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use nself_realtime::domain::limits::{self, Class, Draw, Drawn};
 use nself_realtime::hot::Terms;
 use nself_realtime::hot::keys::Bucket;
-use nself_realtime::hot::messages::{Send, SendRequest};
+use nself_realtime::hot::messages::{self, Send, SendRequest};
 use nself_realtime::hot::presence::{self, Connect, Facts};
 use nself_realtime::types::{Rate, UserId};
 use proptest::prelude::*;
@@ -289,6 +289,37 @@ async fn a_message_draws_tokens_for_those_behind_it() {
         say(0).await,
     ];
     assert_eq!(drawn, [Some(2), Some(0), Some(0), Some(0), None, Some(0)]);
+}
+
+/// Those of one call use what the first of them draws, and the node is given what is left.
+#[tokio::test]
+async fn messages_of_one_call_share_what_they_draw() {
+    let stage = Stage::with(|terms| terms.room_messages = Some(slow(6).0)).await;
+    let (ann, lobby) = (lease("ann", 1), stage.room("lobby").await);
+    stage.connect(&ann).await;
+    stage.join(&ann, &lobby).await;
+    let say = async |tokens: &[u32]| {
+        let requests: Vec<SendRequest<'_>> = tokens
+            .iter()
+            .map(|tokens| SendRequest {
+                lease: &ann,
+                room: &lobby,
+                body: "{",
+                client_message_id: None,
+                listens_only: false,
+                tokens: *tokens,
+            })
+            .collect();
+        let outcomes = messages::send(&stage.hot, &requests, 0).await.unwrap();
+        let ahead = |outcome: &Send| match outcome {
+            Send::Sent(sent) => Some(sent.tokens_ahead),
+            Send::Limited(_) => None,
+            refused => panic!("{refused:?}"),
+        };
+        outcomes.iter().map(ahead).collect::<Vec<_>>()
+    };
+    assert_eq!(say(&[4, 1, 1]).await, [Some(1), Some(0), Some(0)]);
+    assert_eq!(say(&[3, 1, 1, 0]).await, [Some(0), Some(0), None, Some(0)]);
 }
 
 /// What the script should answer, by whole microseconds.

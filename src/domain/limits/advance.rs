@@ -4,32 +4,37 @@
 
 use std::time::{Duration, Instant};
 
-use super::{BLOCK_LIFE, BLOCK_MAX, Block};
+use super::{BLOCK_LIFE, BLOCK_MAX, Block, Used};
 use crate::types::Rate;
 
 /// What is drawn ahead fills a bucket again in this time: so much is lost at most where its user falls silent.
 const AHEAD: Duration = Duration::from_millis(50);
+/// No more than this part of a full bucket is drawn ahead: other nodes have to find something in it.
+const PART: u32 = 16;
 
 /// Tokens that may be drawn ahead of this rate; 0 where a few of them would be missed.
 pub fn most_ahead(rate: Rate) -> u32 {
-    u32::try_from(AHEAD.as_micros() as u64 / rate.interval_us())
-        .unwrap_or(BLOCK_MAX)
-        .min(BLOCK_MAX)
+    let soon = u32::try_from(AHEAD.as_micros() as u64 / rate.interval_us()).unwrap_or(BLOCK_MAX);
+    soon.min(rate.burst() / PART).min(BLOCK_MAX)
 }
 
 /// What one shard holds of one user's bucket in one room. Nothing passes on credit: without a token here a message takes one in
-/// Redis, or is refused there.
+/// Redis, or is refused there. As many as the last second used are drawn ahead, so that what runs out unused is no more than
+/// what was used.
 #[derive(Debug, Default)]
 pub struct Advance {
     block: Option<Block>,
     /// A message that draws ahead has no outcome until then, or will have none.
     drawing_until: Option<Instant>,
+    used: Used,
 }
 
 impl Advance {
-    /// How many tokens a message has to draw with it, of which it uses one; 0: it has taken one that is here. `ahead` is how
+    /// How many tokens a message has to draw with it, of which it uses one; 0: it has taken one that is here. `most` is how
     /// many more may be drawn.
-    pub fn take(&mut self, ahead: u32, now: Instant) -> u32 {
+    pub fn take(&mut self, most: u32, now: Instant) -> u32 {
+        let ahead = self.used.lately(now).min(most);
+        self.used.add(now);
         if let Some(block) = self.here(now) {
             block.left -= 1;
             return 0;
@@ -64,7 +69,7 @@ impl Advance {
 
     /// Whether it says no more than a new one would.
     pub fn is_blank(&mut self, now: Instant) -> bool {
-        !self.is_drawing(now) && self.here(now).is_none()
+        !self.is_drawing(now) && self.here(now).is_none() && self.used.lately(now) == 0
     }
 
     fn is_drawing(&self, now: Instant) -> bool {
@@ -80,33 +85,46 @@ impl Advance {
 mod tests {
     use super::*;
 
+    const MOST: u32 = 64;
+
     #[test]
     fn a_low_rate_is_not_drawn_ahead() {
-        let ahead = |per_minute| most_ahead(Rate::new(per_minute, 10).expect("in range"));
-        assert_eq!([60, 600, 1_199].map(ahead), [0, 0, 0]);
-        assert_eq!([1_200, 6_000].map(ahead), [1, 5]);
-        assert_eq!(ahead(10_000_000), BLOCK_MAX);
+        let ahead = |per_minute, burst| most_ahead(Rate::new(per_minute, burst).expect("in range"));
+        assert_eq!([60, 600, 1_199].map(|rate| ahead(rate, 1_000)), [0, 0, 0]);
+        assert_eq!([1_200, 6_000].map(|rate| ahead(rate, 1_000)), [1, 5]);
+        assert_eq!([2, 15, 16, 40].map(|burst| ahead(6_000, burst)), [0, 0, 1, 2]);
+        assert_eq!(ahead(10_000_000, 100_000), BLOCK_MAX);
     }
 
     #[test]
-    fn tokens_that_came_with_a_message_are_used_by_those_behind_it() {
+    fn who_keeps_sending_draws_what_was_used_and_uses_it() {
         let (mut advance, now) = (Advance::default(), Instant::now());
-        assert_eq!(advance.take(2, now), 3);
-        // Beside it, others take their own.
-        assert_eq!(advance.take(2, now), 1);
+        let mut drawn = Vec::new();
+        for _ in 0..16 {
+            let wanted = advance.take(3, now);
+            drawn.push(wanted);
+            advance.settle(wanted, wanted.saturating_sub(1), now);
+        }
+        assert_eq!(drawn, [1, 2, 0, 4, 0, 0, 0, 4, 0, 0, 0, 4, 0, 0, 0, 4]);
+    }
+
+    #[test]
+    fn one_message_at_a_time_draws_ahead() {
+        let (mut advance, now) = (Advance::default(), Instant::now());
+        assert_eq!([(); 4].map(|()| advance.take(MOST, now)), [1, 2, 1, 1]);
         assert!(!advance.is_blank(now));
-        advance.settle(3, 2, now);
         advance.settle(1, 0, now);
-        assert_eq!([(); 3].map(|()| advance.take(2, now)), [0, 0, 3]);
+        assert_eq!(advance.take(MOST, now), 1);
+        advance.settle(2, 1, now);
+        assert_eq!([(); 2].map(|()| advance.take(MOST, now)), [0, 7]);
     }
 
     #[test]
     fn what_is_given_back_is_there_again() {
         let (mut advance, now) = (Advance::default(), Instant::now());
-        advance.take(1, now);
         advance.settle(2, 1, now);
         for _ in 0..3 {
-            assert_eq!(advance.take(1, now), 0);
+            assert_eq!(advance.take(MOST, now), 0);
             advance.give_back();
         }
         assert_eq!([(); 2].map(|()| advance.take(1, now)), [0, 2]);
@@ -114,23 +132,20 @@ mod tests {
 
     #[test]
     fn what_is_not_used_runs_out() {
-        let (mut advance, mut now) = (Advance::default(), Instant::now());
-        advance.take(5, now);
+        let (mut advance, now) = (Advance::default(), Instant::now());
+        advance.take(MOST, now);
         advance.settle(6, 5, now);
-        now += BLOCK_LIFE;
-        assert!(advance.is_blank(now));
+        assert!(!advance.is_blank(now + BLOCK_LIFE / 2));
+        assert!(advance.is_blank(now + 2 * BLOCK_LIFE));
         advance.give_back();
-        assert_eq!(advance.take(5, now), 6);
+        assert_eq!(advance.take(MOST, now + 2 * BLOCK_LIFE), 1);
     }
 
     #[test]
-    fn a_draw_that_failed_leaves_the_way_open() {
+    fn a_draw_without_an_outcome_is_not_waited_for_for_ever() {
         let (mut advance, now) = (Advance::default(), Instant::now());
-        assert_eq!(advance.take(5, now), 6);
-        advance.settle(6, 0, now);
-        assert!(advance.is_blank(now));
-        assert_eq!(advance.take(5, now), 6);
-        assert!(!advance.is_blank(now));
-        assert!(advance.is_blank(now + BLOCK_LIFE));
+        assert_eq!([(); 3].map(|()| advance.take(MOST, now)), [1, 2, 1]);
+        assert_eq!(advance.take(MOST, now + BLOCK_LIFE), 4);
+        assert!(advance.is_blank(now + 3 * BLOCK_LIFE));
     }
 }

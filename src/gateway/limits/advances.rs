@@ -17,19 +17,20 @@ pub struct Advances(RefCell<AHashMap<(RoomName, UserId), Advance>>);
 impl Advances {
     /// How many tokens a message draws with it; 0: it has taken one.
     pub fn take(&self, rate: Option<Rate>, room: &RoomName, user: &UserId) -> u32 {
-        let Some(ahead) = rate.map(most_ahead).filter(|ahead| *ahead > 0) else {
+        let Some(most) = rate.map(most_ahead).filter(|most| *most > 0) else {
             return 1;
         };
         let mut advances = self.0.borrow_mut();
         let advance = advances.entry((room.clone(), user.clone())).or_default();
-        advance.take(ahead, Instant::now())
+        advance.take(most, Instant::now())
     }
 
     /// A message that was to draw so many has its outcome.
     pub fn settle(&self, tokens: u32, room: &RoomName, user: &UserId, outcome: &Send) {
         let (ahead, is_used) = match outcome {
             Send::Sent(sent) => (sent.tokens_ahead, !sent.duplicate),
-            Send::Unknown => (0, true),
+            // Redis did not answer, or not to the end.
+            Send::Unknown | Send::Broken => (0, true),
             _ => (0, false),
         };
         if tokens == 1 || tokens == 0 && is_used {
