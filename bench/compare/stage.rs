@@ -213,6 +213,8 @@ pub struct Meter {
 pub struct Bill {
     pub wall: Duration,
     pub servers: Duration,
+    /// The kernel's part of that.
+    pub kernel: Duration,
     /// For the core, while somebody else had it: on an idle machine next to nothing.
     pub waited: Duration,
     pub redis: Duration,
@@ -231,6 +233,7 @@ impl Meter {
             load: load.cpu,
             load_waited: load.waited,
             servers: servers.iter().map(|spent| spent.cpu).sum(),
+            kernel: servers.iter().map(|spent| spent.kernel).sum(),
             waited: servers.iter().map(|spent| spent.waited).max().unwrap_or_default(),
             redis: redis.cpu,
         }
@@ -238,6 +241,11 @@ impl Meter {
 }
 
 impl Bill {
+    /// Of the servers' time, in hundredths.
+    pub fn percent_in_kernel(&self) -> f64 {
+        100.0 * self.kernel.as_secs_f64() / self.servers.as_secs_f64()
+    }
+
     /// Of a core, in hundredths.
     pub fn percent(&self, cpu: Duration) -> f64 {
         100.0 * cpu.as_secs_f64() / self.wall.as_secs_f64()

@@ -18,6 +18,7 @@ pub struct Clock {
     pid: u32,
     started: Instant,
     cpu: Duration,
+    kernel: Duration,
     own: Duration,
     waited: Duration,
 }
@@ -26,6 +27,8 @@ pub struct Clock {
 pub struct Spent {
     pub wall: Duration,
     pub cpu: Duration,
+    /// The kernel's part of it, to the hundredth of a second.
+    pub kernel: Duration,
     /// Of this program.
     pub own: Duration,
     /// How long one of its threads, the one that waited most, was ready while somebody else had the core.
@@ -38,6 +41,7 @@ impl Clock {
             pid,
             started: Instant::now(),
             cpu: cpu(pid),
+            kernel: kernel(pid),
             own: cpu(std::process::id()),
             waited: waited(pid),
         }
@@ -47,6 +51,7 @@ impl Clock {
         Spent {
             wall: self.started.elapsed(),
             cpu: cpu(self.pid) - self.cpu,
+            kernel: kernel(self.pid).saturating_sub(self.kernel),
             own: cpu(std::process::id()) - self.own,
             waited: waited(self.pid).saturating_sub(self.waited),
         }
@@ -71,6 +76,16 @@ fn cpu(pid: u32) -> Duration {
     let pid = i32::try_from(pid).expect("the kernel's own are no larger");
     let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(pid)).expect("it runs");
     clock.now().expect("it runs").into()
+}
+
+/// Time in kernel mode so far, as /proc counts it.
+fn kernel(pid: u32) -> Duration {
+    const TICK: Duration = Duration::from_millis(10);
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    // Behind the name, which may hold anything: from the third field on.
+    let (_, fields) = stat.rsplit_once(')').expect("the kernel writes it so");
+    let ticks = fields.split_whitespace().nth(12).expect("the fifteenth field");
+    TICK * ticks.parse().expect("a number")
 }
 
 /// How long the thread that waited most has waited for a core so far.
