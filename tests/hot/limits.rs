@@ -258,58 +258,24 @@ async fn a_user_says_so_much_in_one_room() {
     assert!(matches!(say(&attic, None).await, Send::Sent(_)));
 }
 
-/// Of the tokens that a message draws it uses one; whoever has one already is charged nothing.
+/// Of the tokens that a message draws it uses one, those behind it in the call use theirs of it, and the node is given what is
+/// left; whoever has one already is charged nothing.
 #[tokio::test]
 async fn a_message_draws_tokens_for_those_behind_it() {
-    let stage = Stage::with(|terms| terms.room_messages = Some(slow(4).0)).await;
+    let stage = Stage::with(|terms| terms.room_messages = Some(slow(10).0)).await;
     let (ann, lobby) = (lease("ann", 1), stage.room("lobby").await);
     stage.connect(&ann).await;
     stage.join(&ann, &lobby).await;
-    let say = async |tokens| {
-        let request = SendRequest {
+    let say = async |tokens: &[u32]| {
+        let request = |tokens: &u32| SendRequest {
             lease: &ann,
             room: &lobby,
             body: "{",
             client_message_id: None,
             listens_only: false,
-            tokens,
+            tokens: *tokens,
         };
-        match send_one(&stage.hot, request).await.unwrap() {
-            Send::Sent(sent) => Some(sent.tokens_ahead),
-            Send::Limited(_) => None,
-            refused => panic!("{refused:?}"),
-        }
-    };
-    let drawn = [
-        say(3).await,
-        say(0).await,
-        say(0).await,
-        say(9).await,
-        say(2).await,
-        say(0).await,
-    ];
-    assert_eq!(drawn, [Some(2), Some(0), Some(0), Some(0), None, Some(0)]);
-}
-
-/// Those of one call use what the first of them draws, and the node is given what is left.
-#[tokio::test]
-async fn messages_of_one_call_share_what_they_draw() {
-    let stage = Stage::with(|terms| terms.room_messages = Some(slow(6).0)).await;
-    let (ann, lobby) = (lease("ann", 1), stage.room("lobby").await);
-    stage.connect(&ann).await;
-    stage.join(&ann, &lobby).await;
-    let say = async |tokens: &[u32]| {
-        let requests: Vec<SendRequest<'_>> = tokens
-            .iter()
-            .map(|tokens| SendRequest {
-                lease: &ann,
-                room: &lobby,
-                body: "{",
-                client_message_id: None,
-                listens_only: false,
-                tokens: *tokens,
-            })
-            .collect();
+        let requests: Vec<SendRequest<'_>> = tokens.iter().map(request).collect();
         let outcomes = messages::send(&stage.hot, &requests, 0).await.unwrap();
         let ahead = |outcome: &Send| match outcome {
             Send::Sent(sent) => Some(sent.tokens_ahead),
@@ -318,8 +284,12 @@ async fn messages_of_one_call_share_what_they_draw() {
         };
         outcomes.iter().map(ahead).collect::<Vec<_>>()
     };
+    assert_eq!(say(&[3]).await, [Some(2)]);
+    assert_eq!(say(&[0, 0]).await, [Some(0), Some(0)]);
     assert_eq!(say(&[4, 1, 1]).await, [Some(1), Some(0), Some(0)]);
-    assert_eq!(say(&[3, 1, 1, 0]).await, [Some(0), Some(0), None, Some(0)]);
+    // Three are left, however many are wanted.
+    assert_eq!(say(&[9]).await, [Some(2)]);
+    assert_eq!(say(&[2, 0]).await, [None, Some(0)]);
 }
 
 /// What the script should answer, by whole microseconds.
