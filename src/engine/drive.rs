@@ -13,7 +13,7 @@ use super::counters::add;
 use super::inbox::Input;
 use super::protocol::{Connection, Work};
 use super::session::{Phase, Session};
-use super::{CloseReason, Frame, websocket};
+use super::{CloseReason, Frame};
 
 /// Rounds of one turn, before the other tasks of the shard have theirs.
 const ROUNDS_PER_TURN: usize = 16;
@@ -22,7 +22,6 @@ const HANDLERS_PER_ROUND: usize = 64;
 
 pub(super) struct Drive {
     session: Rc<Session>,
-    stream: Option<websocket::Stream>,
     /// The handler that has begun and not ended; it is boxed only while it runs.
     running: Option<LocalBoxFuture<'static, ()>>,
     /// The layer above knows of the end.
@@ -40,10 +39,9 @@ enum Farewell {
 }
 
 impl Drive {
-    pub(super) fn new(session: Rc<Session>, stream: Option<websocket::Stream>) -> Self {
+    pub(super) fn new(session: Rc<Session>) -> Self {
         Self {
             session,
-            stream,
             running: None,
             is_told: false,
             farewell: Farewell::Unsaid,
@@ -62,7 +60,7 @@ impl Drive {
     fn read(&mut self, cx: &mut Context<'_>) {
         if let Some(upgraded) = self.session.upgraded.take() {
             self.session.outbox.borrow_mut().compress(upgraded.may_compress());
-            self.stream = Some(*upgraded);
+            self.session.stream.replace(Some(*upgraded));
             // Who has ended the session is told of its end alone.
             if self.session.is_open() {
                 self.tell_upgrade();
@@ -74,7 +72,8 @@ impl Drive {
             session.pause();
             return;
         }
-        let Some(stream) = self.stream.as_mut().filter(|_| session.is_open()) else {
+        let mut stream = session.stream.borrow_mut();
+        let Some(stream) = stream.as_mut().filter(|_| session.is_open()) else {
             return;
         };
         if !session.has_room() {
@@ -174,19 +173,19 @@ impl Drive {
 
     fn write(&mut self, cx: &mut Context<'_>) {
         let session = &self.session;
-        let Some(stream) = &mut self.stream else {
+        let mut stream = session.stream.borrow_mut();
+        let Some(stream) = &mut *stream else {
             return;
         };
         if session.is_severed() {
             return;
         }
-        let (tally, most) = (session.shard().tally(), session.shard().settings().frames_per_write);
+        let most = session.shard().settings().frames_per_write;
         let mut progressed = false;
         let mut outbox = session.outbox.borrow_mut();
         let written = stream.poll_write(cx, &mut outbox, most, |bytes, frames| {
             progressed = true;
-            add(&tally.bytes_out, bytes);
-            add(&tally.frames_out, frames);
+            session.count_written(bytes, frames);
         });
         drop(outbox);
         session.note_write(written.is_pending(), progressed);
@@ -199,7 +198,8 @@ impl Drive {
     /// The closing handshake: everything that waited is written, then the close frame, then the peer may finish.
     fn part(&mut self, cx: &mut Context<'_>) {
         let session = &self.session;
-        let Some(stream) = &mut self.stream else {
+        let mut held = session.stream.borrow_mut();
+        let Some(stream) = &mut *held else {
             return;
         };
         match session.phase() {
@@ -238,13 +238,14 @@ impl Drive {
                 }
                 outbox.clear();
                 drop(outbox);
-                self.stream = None;
+                drop(held);
+                let _closed = session.stream.take();
             }
         }
     }
 
     fn is_finished(&self) -> bool {
-        self.session.is_severed() && self.is_told && self.running.is_none() && self.stream.is_none()
+        self.session.is_severed() && self.is_told && self.running.is_none() && self.session.stream.borrow().is_none()
     }
 }
 
