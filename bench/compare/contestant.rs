@@ -61,7 +61,8 @@ impl Contestant {
             .current_dir(env!("CARGO_TARGET_TMPDIR")); // where no .env lies
         match self {
             Self::Gateway => command
-                .args([env!("CARGO_BIN_EXE_nself-realtime"), "serve"])
+                .arg(gateway())
+                .arg("serve")
                 .env("REALTIME_REDIS_URL", redis_url)
                 .env("REALTIME_JWT_SECRET", SECRET)
                 .envs(GATEWAY.iter().copied()),
@@ -73,6 +74,12 @@ impl Contestant {
         };
         command
     }
+}
+
+/// The gateway's program: the one that was built with this, or that of another commit, which `GATEWAY_PROGRAM` names.
+fn gateway() -> PathBuf {
+    let named = std::env::var_os("GATEWAY_PROGRAM").map(PathBuf::from);
+    named.unwrap_or_else(|| env!("CARGO_BIN_EXE_nself-realtime").into())
 }
 
 /// All that is on by default stays on. Limits are enforced, and so high that nobody meets them.
