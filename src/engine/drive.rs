@@ -13,7 +13,7 @@ use super::counters::add;
 use super::inbox::Input;
 use super::protocol::{Connection, Work};
 use super::session::{Phase, Session};
-use super::{CloseReason, Frame};
+use super::{CloseReason, Frame, websocket};
 
 /// Rounds of one turn, before the other tasks of the shard have theirs.
 const ROUNDS_PER_TURN: usize = 16;
@@ -22,6 +22,7 @@ const HANDLERS_PER_ROUND: usize = 64;
 
 pub(super) struct Drive {
     session: Rc<Session>,
+    stream: Option<websocket::Stream>,
     /// The handler that has begun and not ended; it is boxed only while it runs.
     running: Option<LocalBoxFuture<'static, ()>>,
     /// The layer above knows of the end.
@@ -39,9 +40,10 @@ enum Farewell {
 }
 
 impl Drive {
-    pub(super) fn new(session: Rc<Session>) -> Self {
+    pub(super) fn new(session: Rc<Session>, stream: Option<websocket::Stream>) -> Self {
         Self {
             session,
+            stream,
             running: None,
             is_told: false,
             farewell: Farewell::Unsaid,
@@ -60,7 +62,7 @@ impl Drive {
     fn read(&mut self, cx: &mut Context<'_>) {
         if let Some(upgraded) = self.session.upgraded.take() {
             self.session.outbox.borrow_mut().compress(upgraded.may_compress());
-            self.session.stream.replace(Some(*upgraded));
+            self.stream = Some(*upgraded);
             // Who has ended the session is told of its end alone.
             if self.session.is_open() {
                 self.tell_upgrade();
@@ -72,8 +74,7 @@ impl Drive {
             session.pause();
             return;
         }
-        let mut stream = session.stream.borrow_mut();
-        let Some(stream) = stream.as_mut().filter(|_| session.is_open()) else {
+        let Some(stream) = self.stream.as_mut().filter(|_| session.is_open()) else {
             return;
         };
         if !session.has_room() {
@@ -173,19 +174,19 @@ impl Drive {
 
     fn write(&mut self, cx: &mut Context<'_>) {
         let session = &self.session;
-        let mut stream = session.stream.borrow_mut();
-        let Some(stream) = &mut *stream else {
+        let Some(stream) = &mut self.stream else {
             return;
         };
         if session.is_severed() {
             return;
         }
-        let most = session.shard().settings().frames_per_write;
+        let (tally, most) = (session.shard().tally(), session.shard().settings().frames_per_write);
         let mut progressed = false;
         let mut outbox = session.outbox.borrow_mut();
         let written = stream.poll_write(cx, &mut outbox, most, |bytes, frames| {
             progressed = true;
-            session.count_written(bytes, frames);
+            add(&tally.bytes_out, bytes);
+            add(&tally.frames_out, frames);
         });
         drop(outbox);
         session.note_write(written.is_pending(), progressed);
@@ -198,8 +199,7 @@ impl Drive {
     /// The closing handshake: everything that waited is written, then the close frame, then the peer may finish.
     fn part(&mut self, cx: &mut Context<'_>) {
         let session = &self.session;
-        let mut held = session.stream.borrow_mut();
-        let Some(stream) = &mut *held else {
+        let Some(stream) = &mut self.stream else {
             return;
         };
         match session.phase() {
@@ -238,14 +238,13 @@ impl Drive {
                 }
                 outbox.clear();
                 drop(outbox);
-                drop(held);
-                let _closed = session.stream.take();
+                self.stream = None;
             }
         }
     }
 
     fn is_finished(&self) -> bool {
-        self.session.is_severed() && self.is_told && self.running.is_none() && self.session.stream.borrow().is_none()
+        self.session.is_severed() && self.is_told && self.running.is_none() && self.stream.is_none()
     }
 }
 

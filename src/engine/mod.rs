@@ -2,7 +2,7 @@
 //!
 //! A [`Server`] is a number of shards: threads with a runtime each (`shard`), among which an acceptor deals the connections.
 //! A connection begins as HTTP (`http`), and opens a session (`session`): queues (`inbox`, `outbox`), deadlines (`heartbeat`) and
-//! one task (`drive`); what is only to be written, one task writes for all (`writer`). Its packets travel by WebSocket (`websocket`) or polling (`polling`, `payload`), and may change from this to that
+//! one task (`drive`). Its packets travel by WebSocket (`websocket`) or polling (`polling`, `payload`), and may change from this to that
 //! (`upgrade`). Above it stands a [`Protocol`]: an application of Engine.IO itself, or the Socket.IO layer (`socket_io`), on
 //! which an [`Application`] stands. A session lives on one shard for ever and nothing of it is `Send`; [`Frame`]s are, and are
 //! shared by all who get them.
@@ -35,7 +35,6 @@ mod socket;
 mod socket_io;
 mod upgrade;
 pub mod websocket;
-mod writer;
 
 pub use application::{Application, ConnectError, Event, Handshake, Refusal};
 pub use close::CloseReason;

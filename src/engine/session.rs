@@ -46,10 +46,6 @@ pub(super) struct Session {
     pub(super) polling: RefCell<Option<Box<Polling>>>,
     /// A WebSocket that has just taken over.
     pub(super) upgraded: Cell<Option<Box<websocket::Stream>>>,
-    /// The WebSocket that its packets travel by, if they do.
-    pub(super) stream: RefCell<Option<websocket::Stream>>,
-    /// It waits for the shard's writer.
-    pub(super) is_to_be_written: Cell<bool>,
     data: RefCell<Option<Rc<dyn Any>>>,
 }
 
@@ -73,12 +69,7 @@ enum Turn {
 }
 
 impl Session {
-    pub(super) fn new(
-        shard: Rc<Shard>,
-        transport: Transport,
-        stream: Option<websocket::Stream>,
-        remote: SocketAddr,
-    ) -> Rc<Self> {
+    pub(super) fn new(shard: Rc<Shard>, transport: Transport, remote: SocketAddr) -> Rc<Self> {
         let polling = matches!(transport, Transport::Polling).then(Box::default);
         let session = Rc::new(Self {
             sid: Sid::draw(shard.settings().tag, shard.index()),
@@ -96,8 +87,6 @@ impl Session {
             inbox: RefCell::default(),
             polling: RefCell::new(polling),
             upgraded: Cell::new(None),
-            stream: RefCell::new(stream),
-            is_to_be_written: Cell::new(false),
             data: RefCell::new(None),
             shard,
         });
@@ -203,7 +192,7 @@ impl Session {
         match pushed {
             Ok(()) => {
                 self.shard.tally().note_frame(label, packet_len, saved);
-                self.have_written();
+                self.wake_to_write();
             }
             Err(Full) => self.close(CloseReason::SlowConsumer),
         }
@@ -322,42 +311,11 @@ impl Session {
         }
     }
 
-    /// The same for something to be written, which the task does in its present turn anyway, if it has not yet. Where nothing
-    /// but a write is to be done, the shard's writer does it.
-    fn have_written(self: &Rc<Self>) {
-        match self.turn.get() {
-            Turn::Working => {}
-            Turn::Away if self.clock.stalled.get().is_none() && self.stream.borrow().is_some() => {
-                self.shard.writer().add(self);
-            }
-            Turn::Away | Turn::Written => self.wake(),
+    /// The same for something to be written, which the task does in its present turn anyway, if it has not yet.
+    fn wake_to_write(&self) {
+        if self.turn.get() != Turn::Working {
+            self.wake();
         }
-    }
-
-    /// Writes what waits, by the shard's writer. What does not go at once is the task's, as are errors.
-    pub(super) fn write_now(&self) {
-        self.is_to_be_written.set(false);
-        let stream = self.stream.borrow();
-        let Some(stream) = stream.as_ref().filter(|_| self.is_open()) else {
-            // The task says its farewell.
-            return;
-        };
-        let most = self.shard.settings().frames_per_write;
-        let mut outbox = self.outbox.borrow_mut();
-        let count = |bytes, frames| self.count_written(bytes, frames);
-        let written = stream.write_now(&mut outbox, most, count);
-        drop(outbox);
-        match written {
-            Ok(()) => self.note_depth(),
-            Err(_blocked_or_broken) => self.wake(),
-        }
-    }
-
-    /// Counts what a write got through.
-    pub(super) fn count_written(&self, bytes: usize, frames: usize) {
-        let tally = self.shard.tally();
-        add(&tally.bytes_out, bytes);
-        add(&tally.frames_out, frames);
     }
 
     /// The task begins its turn.
@@ -383,14 +341,9 @@ impl Session {
         self.is_dirty.get()
     }
 
-    /// The task ends its turn.
+    /// The task ends its turn. Whatever was put in the queue had it called, so what is left now is what waits.
     pub(super) fn leave(&self) {
         self.turn.set(Turn::Away);
-        self.note_depth();
-    }
-
-    /// Whatever was put in the queue had it written, so what is left now is what waits.
-    fn note_depth(&self) {
         let depth = self.outbox.borrow().depth();
         let counted = self.counted.replace(depth);
         if depth != counted {
@@ -398,10 +351,9 @@ impl Session {
         }
     }
 
-    /// Nothing of it waits any more, and nothing goes out.
+    /// Nothing of it waits any more.
     pub(super) fn clear(&self) {
         self.outbox.borrow_mut().clear();
-        let _closed = self.stream.take();
         self.leave();
     }
 }

@@ -23,7 +23,6 @@ use super::id::Sid;
 use super::protocol::{Connection, Protocol};
 use super::server::Fallback;
 use super::session::Session;
-use super::writer::Writer;
 use super::{CloseReason, Counters, Frame, Handshake, Settings, Transport, http, websocket};
 
 /// Bytes read at once; what one read brings is decoded before the next connection reads.
@@ -66,7 +65,6 @@ pub(super) struct Shard {
     protocol: Rc<dyn Protocol>,
     sessions: RefCell<HashMap<Sid, Rc<Session>, ahash::RandomState>>,
     wheel: Wheel,
-    writer: Writer,
     scratch: RefCell<Box<[u8]>>,
     ping: Frame,
     is_stopping: Cell<bool>,
@@ -77,8 +75,7 @@ pub(super) struct Shard {
 }
 
 /// Tasks that are run before the sockets are asked again. A look costs a system call, and what it brings while a room is being
-/// told something would be told by writes of their own; at some 4 µs a task this is a millisecond, and a few where every other
-/// task is the writer's.
+/// told something would be told by writes of their own; at some 4 µs a task this is a millisecond.
 const TASKS_PER_LOOK: u32 = 256;
 
 /// Runs a shard until it is told to stop. `ready` hears whether it could start.
@@ -104,8 +101,6 @@ pub(super) fn run(
         let shard = Shard::new(index, common, make());
         let wheel = shard.clone();
         tokio::task::spawn_local(async move { wheel.wheel.turn().await });
-        let writer = shard.clone();
-        tokio::task::spawn_local(async move { writer.writer.turn().await });
         let _the_server_gave_up = ready.send(Ok(()));
         shard.serve(&mut mail).await;
     });
@@ -120,7 +115,6 @@ impl Shard {
             protocol,
             sessions: RefCell::default(),
             wheel: Wheel::default(),
-            writer: Writer::default(),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
             ping: Frame::text(&[b"2"]),
             is_stopping: Cell::new(false),
@@ -209,10 +203,6 @@ impl Shard {
         &self.wheel
     }
 
-    pub(super) fn writer(&self) -> &Writer {
-        &self.writer
-    }
-
     /// The thread's read buffer; given back before anybody else runs.
     pub(super) fn scratch(&self) -> RefMut<'_, Box<[u8]>> {
         self.scratch.borrow_mut()
@@ -247,27 +237,21 @@ impl Shard {
 
     /// Opens a session on polling; returns its first payload.
     pub(super) fn open_polling(self: &Rc<Self>, handshake: Handshake) -> Vec<u8> {
-        let session = self.open(Transport::Polling, None, handshake);
+        let session = self.open(Transport::Polling, handshake);
         let payload = session.take_payload();
-        tokio::task::spawn_local(Drive::new(session));
+        tokio::task::spawn_local(Drive::new(session, None));
         payload
     }
 
     /// Opens a session on WebSocket.
     pub(super) fn open_websocket(self: &Rc<Self>, stream: websocket::Stream, handshake: Handshake) {
-        let session = self.open(Transport::Websocket, Some(stream), handshake);
-        tokio::task::spawn_local(Drive::new(session));
+        let session = self.open(Transport::Websocket, handshake);
+        session.outbox.borrow_mut().compress(stream.may_compress());
+        tokio::task::spawn_local(Drive::new(session, Some(stream)));
     }
 
-    fn open(
-        self: &Rc<Self>,
-        transport: Transport,
-        stream: Option<websocket::Stream>,
-        handshake: Handshake,
-    ) -> Rc<Session> {
-        let may_compress = stream.as_ref().is_some_and(websocket::Stream::may_compress);
-        let session = Session::new(self.clone(), transport, stream, handshake.remote);
-        session.outbox.borrow_mut().compress(may_compress);
+    fn open(self: &Rc<Self>, transport: Transport, handshake: Handshake) -> Rc<Session> {
+        let session = Session::new(self.clone(), transport, handshake.remote);
         let known = self.sessions.borrow_mut().insert(*session.sid(), session.clone());
         debug_assert!(known.is_none(), "120 random bits came twice");
         add(&self.tally().handshakes, 1);

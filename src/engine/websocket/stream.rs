@@ -116,8 +116,8 @@ impl Stream {
         }
     }
 
-    /// Writes from the queue, at most so many frames at a time, until it is empty. `written` hears of each progress, in bytes
-    /// and whole frames.
+    /// Writes from the queue, at most so many frames at a time. Ready with `Ok` when the queue is empty; `written` hears of each
+    /// progress, in bytes and whole frames.
     pub fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
@@ -125,27 +125,18 @@ impl Stream {
         most: usize,
         mut written: impl FnMut(usize, usize),
     ) -> Poll<io::Result<()>> {
-        loop {
-            match self.write_now(outbox, most, &mut written) {
+        while !outbox.is_empty() {
+            match self.try_write(outbox, most) {
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Ok(len) => written(len, outbox.advance(len)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     ready!(self.tcp.poll_write_ready(cx))?;
                 }
-                done => return Poll::Ready(done),
-            }
-        }
-    }
-
-    /// The same, as far as it goes at once: an error of the kind `WouldBlock` says that the peer has to take some first.
-    pub fn write_now(&self, outbox: &mut Outbox, most: usize, mut written: impl FnMut(usize, usize)) -> io::Result<()> {
-        while !outbox.is_empty() {
-            match self.try_write(outbox, most) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(len) => written(len, outbox.advance(len)),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Err(error) => return Poll::Ready(Err(error)),
             }
         }
-        Ok(())
+        Poll::Ready(Ok(()))
     }
 
     /// Most writes are of one frame, and send(2) is a tenth faster than writev(2).
